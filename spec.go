@@ -1,0 +1,189 @@
+package morningai
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of what one task may carry. Requests beyond them are refused whole.
+const (
+	MaxPayload     = 1 << 20 // bytes of a payload or a result
+	MaxName        = 128     // bytes of a type, queue, step or metadata name
+	MaxUniqueKey   = 512     // bytes of a unique key
+	MaxMetadata    = 16 << 10
+	MaxAttemptsCap = 10_000
+	MaxTimeout     = 30 * 24 * time.Hour
+	MaxRetention   = 10 * 365 * 24 * time.Hour
+	MaxLogLines    = 1_000   // kept per task
+	MaxLogLine     = 8 << 10 // bytes of one log line, attributes included
+	MaxBatch       = 1_000   // tasks of one batch
+	MaxPriority    = 9
+)
+
+// What a task has unless its producer says otherwise.
+const (
+	DefaultQueue       = "default"
+	DefaultPriority    = 5
+	DefaultMaxAttempts = 25
+	DefaultTimeout     = 30 * time.Minute
+)
+
+// maxRunAt keeps due times inside what RFC 3339 can say.
+var maxRunAt = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// TaskSpec is what a producer asks for. Start from [NewTaskSpec], which fills
+// in the defaults.
+type TaskSpec struct {
+	ID          ID // zero: the engine makes one
+	TraceID     ID // zero: the same as ID
+	Type        string
+	Queue       string
+	Priority    int
+	Payload     json.RawMessage // one JSON value; kept as it is
+	RunAt       time.Time       // zero: at once
+	MaxAttempts int
+	Timeout     time.Duration
+	UniqueKey   string            // at most one live task holds it
+	Metadata    map[string]string // returned with the task; never interpreted
+	Retention   *time.Duration    // how long the ended task stays readable; nil: the engine's setting
+}
+
+// NewTaskSpec returns a spec with every default in place. The payload is one
+// JSON value; nil stands for null.
+func NewTaskSpec(taskType string, payload json.RawMessage) TaskSpec {
+	return TaskSpec{
+		Type:        taskType,
+		Queue:       DefaultQueue,
+		Priority:    DefaultPriority,
+		Payload:     payload,
+		MaxAttempts: DefaultMaxAttempts,
+		Timeout:     DefaultTimeout,
+	}
+}
+
+// Normalize checks the spec and fills in its ids. It returns an
+// [ErrInvalidInput] that names every wrong field, or an [ErrTooLarge]; the spec
+// is then unchanged. Engines call it before anything is written, so a refused
+// spec leaves no trace.
+func (s *TaskSpec) Normalize() error {
+	payload := s.Payload
+	if len(payload) == 0 {
+		payload = json.RawMessage("null")
+	}
+	if len(payload) > MaxPayload {
+		return &Error{Code: CodeTooLarge, Op: "enqueue", Detail: fmt.Sprintf("the payload is over %d bytes", MaxPayload),
+			Hint: "keep the data elsewhere and put its address into the payload"}
+	}
+	if bad := s.wrongFields(payload); len(bad) > 0 {
+		return InvalidInput("enqueue", bad...)
+	}
+	id := s.ID
+	if id.IsZero() {
+		var err error
+		if id, err = NewID(); err != nil {
+			return err
+		}
+	}
+	s.ID, s.Payload = id, payload
+	if s.TraceID.IsZero() {
+		s.TraceID = id
+	}
+	return nil
+}
+
+func (s *TaskSpec) wrongFields(payload json.RawMessage) []FieldError {
+	var bad []FieldError
+	add := func(ok bool, location, message string) {
+		if !ok {
+			bad = append(bad, FieldError{location, message})
+		}
+	}
+	add(ValidName(s.Type), "type", NameRule)
+	add(ValidName(s.Queue), "queue", NameRule)
+	add(s.Priority >= 0 && s.Priority <= MaxPriority, "priority", "must be 0 to 9")
+	add(s.MaxAttempts >= 1 && s.MaxAttempts <= MaxAttemptsCap, "max_attempts", fmt.Sprintf("must be 1 to %d", MaxAttemptsCap))
+	add(s.Timeout >= time.Millisecond && s.Timeout <= MaxTimeout, "timeout", "must be a duration from 1ms to 720h")
+	add(s.RunAt.IsZero() || s.RunAt.Year() >= 1970 && s.RunAt.Before(maxRunAt), "run_at", "must be a time between the years 1970 and 9998")
+	add(len(s.UniqueKey) <= MaxUniqueKey && validText(s.UniqueKey), "unique_key", fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL", MaxUniqueKey))
+	add(s.Retention == nil || *s.Retention >= 0 && *s.Retention <= MaxRetention, "retention", "must be a duration from 0s to 87600h")
+	add(validJSON(payload), "payload", "must be one JSON value in UTF-8 without \\u0000")
+	size := 0
+	for k, v := range s.Metadata {
+		size += len(k) + len(v)
+		if k == "" || len(k) > MaxName || !validText(k) || !validText(v) {
+			add(false, "metadata", fmt.Sprintf("names must be 1 to %d bytes; names and values UTF-8 without NUL", MaxName))
+			break
+		}
+	}
+	add(size <= MaxMetadata, "metadata", fmt.Sprintf("must be at most %d bytes in all", MaxMetadata))
+	return bad
+}
+
+// InvalidInput builds the error for wrong fields.
+func InvalidInput(op string, fields ...FieldError) error {
+	detail := "1 field is wrong"
+	if len(fields) != 1 {
+		detail = fmt.Sprintf("%d fields are wrong", len(fields))
+	}
+	return &Error{Code: CodeInvalidInput, Op: op, Detail: detail, Fields: fields}
+}
+
+// NameRule says in words what [ValidName] checks.
+const NameRule = "must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -"
+
+// ValidName reports whether s can name a type, a queue, a step or a schedule:
+// one to 128 of the characters A-Z a-z 0-9 _ . : -
+func ValidName(s string) bool {
+	if s == "" || len(s) > MaxName {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			c == '_', c == '.', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func validText(s string) bool {
+	return utf8.ValidString(s) && !bytes.ContainsRune([]byte(s), 0)
+}
+
+// validJSON accepts one JSON value in valid UTF-8 whose strings have no NUL;
+// an escaped one counts, an escaped backslash before "u0000" does not.
+func validJSON(raw json.RawMessage) bool {
+	if !utf8.Valid(raw) || !json.Valid(raw) {
+		return false
+	}
+	for rest := raw; ; {
+		i := bytes.Index(rest, []byte(`\u0000`))
+		if i < 0 {
+			return true
+		}
+		slashes := 0
+		for j := i; j >= 0 && rest[j] == '\\'; j-- {
+			slashes++
+		}
+		if slashes%2 == 1 {
+			return false
+		}
+		rest = rest[i+1:]
+	}
+}
+
+// SameRequest reports whether two specs ask for the same work, which decides
+// whether an enqueue with a known id is a repeat or a conflict. Times and
+// retention do not count: a repeat may compute them anew.
+func (s *TaskSpec) SameRequest(o *TaskSpec) bool {
+	return s.Type == o.Type && s.Queue == o.Queue && s.Priority == o.Priority &&
+		s.MaxAttempts == o.MaxAttempts && s.Timeout == o.Timeout && s.UniqueKey == o.UniqueKey &&
+		bytes.Equal(s.Payload, o.Payload) && maps.Equal(s.Metadata, o.Metadata)
+}
