@@ -1,0 +1,49 @@
+# Thin on purpose: each target is the command a person would type.
+SHELL := /bin/bash
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint cross unit yardstick bench-embedded bench-gate fuzz soak
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/morningai
+	CGO_ENABLED=0 go build -trimpath -o bin/morningai ./cmd/morningai
+
+test: deps lint cross unit yardstick ## everything: install what tests need, lint, build for all systems, test with the race detector
+
+.PHONY: deps
+deps:
+	.ci/deps
+
+lint: ## gofmt, go vet, staticcheck, go mod tidy, for both modules
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
+	go mod tidy -diff
+	cd bench && go mod tidy -diff
+	go vet ./...
+	cd bench && go vet ./...
+	go run $(STATICCHECK) ./...
+
+cross: ## build for macOS and Windows too
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go build -o /dev/null ./cmd/morningai
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/morningai
+
+unit: ## all tests with the race detector
+	CGO_ENABLED=1 go test -race -timeout 15m ./...
+
+yardstick: ## how well questions find their passages, against fixed figures
+	cd bench && go test -timeout 5m ./...
+
+bench-embedded: ## the embedded engine beside its peers, one table (minutes)
+	cd bench && go run ./speed
+
+bench-gate: ## fail on a ratio 30 % below the recorded table
+	cd bench && go run ./speed -gate
+
+fuzz: ## each fuzz test for a minute
+	.ci/fuzz 60s
+
+soak: ## the crash tests, 200 kills
+	MORNINGAI_SOAK=1 go test -timeout 2h -v -run Crash ./internal/crashtest/
