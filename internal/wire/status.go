@@ -1,0 +1,91 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// Stats answers GET /v1/stats.
+type Stats struct {
+	States     map[morningai.State]int64 `json:"states" doc:"tasks by state; every state has an entry"`
+	Throughput Throughput                `json:"throughput"`
+	Fresh      morningai.Freshness       `json:"fresh"`
+	AsOf       time.Time                 `json:"as_of"`
+}
+
+// Throughput counts attempts that ended within the window, by what became of
+// them, and tasks accepted.
+type Throughput struct {
+	Window    Duration `json:"window"`
+	Enqueued  int64    `json:"enqueued"`
+	Succeeded int64    `json:"succeeded"`
+	Retried   int64    `json:"retried"`
+	Failed    int64    `json:"failed"`
+	Canceled  int64    `json:"canceled"`
+}
+
+// NewStats is the JSON form of counts.
+func NewStats(s morningai.Stats) Stats {
+	t := s.Throughput
+	return Stats{States: s.States, Fresh: s.Fresh, AsOf: s.AsOf.UTC(),
+		Throughput: Throughput{Window: Duration(t.Window), Enqueued: t.Enqueued, Succeeded: t.Succeeded,
+			Retried: t.Retried, Failed: t.Failed, Canceled: t.Canceled}}
+}
+
+// Model is the way back; queues and sessions have their own routes.
+func (s Stats) Model() morningai.Stats {
+	t := s.Throughput
+	return morningai.Stats{States: s.States, Fresh: s.Fresh, AsOf: s.AsOf,
+		Throughput: morningai.Throughput{Window: time.Duration(t.Window), Enqueued: t.Enqueued, Succeeded: t.Succeeded,
+			Retried: t.Retried, Failed: t.Failed, Canceled: t.Canceled}}
+}
+
+// Health answers GET /health.
+type Health struct {
+	Status  string      `json:"status" enum:"ok,degraded,down" doc:"down: tasks are not accepted"`
+	Engine  string      `json:"engine" example:"sqlite"`
+	Redis   RedisHealth `json:"redis"`
+	Storage Storage     `json:"storage"`
+	Workers int         `json:"workers" doc:"live worker sessions"`
+	Version string      `json:"version"`
+}
+
+// RedisHealth is what is known of Redis.
+type RedisHealth struct {
+	Status string `json:"status" enum:"not configured"`
+}
+
+// Storage is what the last real write said.
+type Storage struct {
+	Status string     `json:"status" enum:"ok,storage_full,storage_failed" doc:"ok, or the code of what keeps tasks from being accepted"`
+	Cause  string     `json:"cause,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
+	Hint   string     `json:"hint,omitempty"`
+}
+
+// Status is a body that says one thing.
+type Status struct {
+	Status string `json:"status"`
+}
+
+// Live answers GET /livez.
+type Live struct {
+	Service string `json:"service" enum:"morningai"`
+	Version string `json:"version"`
+}
+
+// Service is the name by which a client knows the server.
+const Service = "morningai"
+
+// Problem is the body of every error, an RFC 9457 problem.
+type Problem struct {
+	Title  string                 `json:"title"`
+	Status int                    `json:"status"`
+	Code   morningai.Code         `json:"code" doc:"to branch on"`
+	Detail string                 `json:"detail"`
+	Errors []morningai.FieldError `json:"errors,omitempty" doc:"the fields that are wrong"`
+}
+
+// Problem details have this media type, everything else is application/json.
+const ProblemType = "application/problem+json"
