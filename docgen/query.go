@@ -1,0 +1,299 @@
+package docgen
+
+import (
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/kljensen/snowball/english"
+)
+
+// kindWeights say how much a term tells by its kind, before its rarity. Single
+// pairs of characters tell less than words: several of them make one.
+var kindWeights = [...]float64{
+	kindWord: 1, kindIdentifier: 1.2, kindPart: 1, kindKatakana: 1, kindHan: 0.7, kindMixed: 0.35, kindSingle: 0.3,
+	kindKatakana2: 0.15, kindHiragana: 0.1, kindHangul: 0.6, kindHangulEnd: 0.06, kindTriple: 0.4,
+}
+
+const (
+	commonWeight    = 0.35 // of words that stand in almost any text
+	partOfWhole     = 0.25 // of the parts of an identifier that the documents have as a whole
+	functionPair    = 0.15 // of pairs with a Chinese function character
+	background      = 200  // sections that every collection is thought to have besides its own
+	maxConcepts     = 96
+	maxQuestionLen  = 1000 // characters
+	absentNameMalus = 0.6
+)
+
+// functionChars make a pair of Han characters unlikely to be a word of its own
+// when the documents do not have it.
+const functionChars = "在会是把被时后前与和及或对从向为以将能不也都就还让用有没这那哪个其会時後與對從為將還讓個沒這"
+
+// concept is one thing a question asks for: a word in the forms it may have in
+// the documents, an identifier, a pair of characters.
+type concept struct {
+	terms  []string // any of them is a match
+	kind   kind
+	pos    int
+	weight float64 // kind × rarity
+	found  int     // sections that have it
+	name   bool    // a capitalised word, not the first of a sentence
+}
+
+// query is a question, analysed.
+type query struct {
+	concepts []concept
+	total    float64 // the weight of all concepts
+	sections int     // in the index
+	nameless bool    // a name in the question is not in the documents
+}
+
+// terms returns what to search the index for: everything the documents have
+// and that tells enough.
+func (q *query) terms() []string {
+	var heavy, all []string
+	for _, c := range q.concepts {
+		if c.found == 0 {
+			continue
+		}
+		all = append(all, c.terms...)
+		if kindWeights[c.kind] > 0.2 {
+			heavy = append(heavy, c.terms...)
+		}
+	}
+	if len(heavy) == 0 {
+		return all
+	}
+	return heavy
+}
+
+// ask analyses a question against an index.
+func (x *index) ask(ctx context.Context, question string) (*query, error) {
+	sections, err := x.sectionCount(ctx)
+	if err != nil {
+		return nil, err
+	}
+	langs, err := x.languages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lang := languageOf(question)
+	for _, l := range []language{langEnglish, lang} {
+		if !slices.Contains(langs, l) {
+			langs = append(langs, l)
+		}
+	}
+	b := &queryBuilder{ctx: ctx, index: x, lang: lang, langs: langs, analyser: newAnalyser(), seen: map[string]bool{},
+		query: query{sections: sections}}
+	return b.build(question)
+}
+
+type queryBuilder struct {
+	ctx      context.Context
+	index    *index
+	lang     language
+	langs    []language
+	analyser *analyser
+	seen     map[string]bool
+	query    query
+	err      error
+}
+
+func (b *queryBuilder) build(question string) (*query, error) {
+	tokens := slices.Clone(b.analyser.analyse(cutScaffolding(foldWidth(question)), b.lang))
+	words, capitals := 0, 0
+	for _, t := range tokens {
+		if t.kind == kindWord {
+			words++
+			if t.caps {
+				capitals++
+			}
+		}
+	}
+	// German capitalises every noun, and some people every word.
+	namesTell := b.lang != "de" && capitals*2 <= words+1
+	whole := false // the identifier that the next parts belong to is in the documents
+	joined := ""
+	for i, t := range tokens {
+		if len(b.query.concepts) == maxConcepts {
+			break
+		}
+		c := concept{terms: []string{t.term}, kind: t.kind, pos: t.pos}
+		factor := 1.0
+		switch t.kind {
+		case kindIdentifier:
+			joined = strings.ReplaceAll(t.raw, "_", "")
+			if i+1 < len(tokens) && tokens[i+1].raw == joined {
+				c.terms = b.forms(tokens[i+1], c.terms)
+			}
+			whole = b.count(c.terms) > 0
+			if !whole {
+				continue
+			}
+		case kindWord, kindPart:
+			if t.kind == kindPart && t.raw == joined && t.raw != "" {
+				continue
+			}
+			if b.stop(t) {
+				continue
+			}
+			c.terms = b.forms(t, nil)
+			c.name = namesTell && t.caps && i > 0 && t.kind == kindWord
+			if t.kind == kindPart && whole {
+				factor = partOfWhole
+			} else if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {
+				factor = commonWeight
+			}
+		case kindKatakana2, kindHiragana, kindHan, kindMixed, kindSingle, kindTriple:
+		case kindHangul, kindHangulEnd:
+			if hangulAsks(tokens, i) {
+				continue
+			}
+		}
+		if t.kind != kindWord && t.kind != kindPart {
+			whole = whole && t.kind == kindIdentifier
+		}
+		b.add(c, factor)
+	}
+	if b.err != nil {
+		return nil, b.err
+	}
+	b.query.concepts = dropStraddling(b.query.concepts)
+	b.weigh()
+	return &b.query, nil
+}
+
+// add counts a concept in the documents and keeps it, once.
+func (b *queryBuilder) add(c concept, factor float64) {
+	if len(c.terms) == 0 || b.seen[c.terms[0]] {
+		return
+	}
+	b.seen[c.terms[0]] = true
+	c.found = b.count(c.terms)
+	c.weight = kindWeights[c.kind] * factor
+	b.query.concepts = append(b.query.concepts, c)
+}
+
+// count is how many sections have one of the terms, at least.
+func (b *queryBuilder) count(terms []string) int {
+	most := 0
+	for _, t := range terms {
+		if b.err != nil {
+			return 0
+		}
+		n, err := b.index.frequency(b.ctx, t)
+		b.err = err
+		most = max(most, n)
+	}
+	return most
+}
+
+// forms adds the stems that a word has in each language of the documents.
+func (b *queryBuilder) forms(t token, forms []string) []string {
+	for _, lang := range b.langs {
+		if s := b.analyser.stem(t.raw, lang); s != "" && !slices.Contains(forms, s) {
+			forms = append(forms, s)
+		}
+	}
+	return forms
+}
+
+func (b *queryBuilder) stop(t token) bool {
+	folded := foldMarks(t.raw)
+	return stopWords[b.lang][folded] || utf8.RuneCountInString(t.raw) == 1 && (t.raw < "0" || t.raw > "9") && t.kind == kindWord && len(t.raw) == 1 && !t.caps
+}
+
+// weigh multiplies in the rarity. A word that is absent keeps the full one.
+func (b *queryBuilder) weigh() {
+	q := &b.query
+	n := float64(q.sections + background)
+	for i := range q.concepts {
+		c := &q.concepts[i]
+		df := float64(c.found)
+		c.weight *= math.Log(1 + (n-df+0.5)/(df+0.5))
+		q.total += c.weight
+		if c.name && c.found == 0 {
+			q.nameless = true
+		}
+	}
+}
+
+// cutScaffolding removes, from a question in a language without spaces, the
+// phrases that make it a question.
+func cutScaffolding(text string) string {
+	eastAsian := false
+	for _, r := range text {
+		if c := scriptOf(r); c == scriptHan || c == scriptHiragana || c == scriptKatakana {
+			eastAsian = true
+			break
+		}
+	}
+	if !eastAsian {
+		return text
+	}
+	for _, phrase := range scaffolding {
+		text = strings.ReplaceAll(text, phrase, " ")
+	}
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(scaffoldChars, r) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// hangulAsks reports whether the word that token i belongs to only asks.
+func hangulAsks(tokens []token, i int) bool {
+	first := i
+	for first > 0 && tokens[first-1].pos == tokens[first].pos-1 && (tokens[first-1].kind == kindHangul || tokens[first-1].kind == kindHangulEnd) {
+		first--
+	}
+	var word strings.Builder
+	word.WriteString(tokens[first].term)
+	for j := first + 1; j < len(tokens) && tokens[j].pos == tokens[j-1].pos+1 && (tokens[j].kind == kindHangul || tokens[j].kind == kindHangulEnd); j++ {
+		_, size := utf8.DecodeLastRuneInString(tokens[j].term)
+		word.WriteString(tokens[j].term[len(tokens[j].term)-size:])
+	}
+	for _, s := range hangulStop {
+		if rest, ok := strings.CutPrefix(word.String(), s); ok && utf8.RuneCountInString(rest) <= 3 {
+			return true
+		}
+	}
+	return false
+}
+
+// dropStraddling removes the pairs that the documents do not have and that only
+// arise between two words they do have; a pair with a function character
+// loses most of its weight instead. A katakana pair goes where its word is known.
+func dropStraddling(concepts []concept) []concept {
+	covered := map[int]bool{}
+	for _, c := range concepts {
+		if c.found > 0 && isPair(c.kind) {
+			covered[c.pos], covered[c.pos+1] = true, true
+		}
+		if c.found > 0 && c.kind == kindKatakana {
+			for i := range utf8.RuneCountInString(c.terms[0]) {
+				covered[c.pos+i] = true
+			}
+		}
+	}
+	kept := concepts[:0]
+	for _, c := range concepts {
+		if c.found == 0 && isPair(c.kind) {
+			if covered[c.pos] && covered[c.pos+1] {
+				continue
+			}
+			if c.kind == kindHan && strings.ContainsAny(c.terms[0], functionChars) {
+				c.weight *= functionPair
+			}
+		}
+		kept = append(kept, c)
+	}
+	return kept
+}
+
+func isPair(k kind) bool {
+	return k == kindHan || k == kindMixed || k == kindHangul || k == kindHangulEnd || k == kindKatakana2
+}
