@@ -38,13 +38,15 @@ type taskJSON struct {
 }
 
 // MarshalJSON writes the task as the HTTP API shows it: times in RFC 3339 UTC,
-// null for what is not set, payload and result digit for digit.
+// null for what is not set, payload and result digit for digit. It escapes
+// nothing for HTML; encoding/json does so again unless its encoder is told not
+// to (SetEscapeHTML).
 func (t Task) MarshalJSON() ([]byte, error) {
 	metadata := t.Metadata
 	if metadata == nil {
 		metadata = map[string]string{}
 	}
-	return json.Marshal(taskJSON{
+	return encodeJSON(taskJSON{
 		ID: t.ID, TraceID: t.TraceID, Type: t.Type, Queue: t.Queue, Priority: t.Priority,
 		State: t.State, Attempt: t.Attempt, Failures: t.Failures, MaxAttempts: t.MaxAttempts,
 		Timeout: t.Timeout.String(),

@@ -1,0 +1,286 @@
+package morningai
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// What an app does unless an option says otherwise.
+const (
+	DefaultConcurrency = 32               // handlers at once
+	DefaultGrace       = 25 * time.Second // for running handlers when the app stops
+	DefaultLease       = 15 * time.Second // how long others wait before they call a silent worker dead
+)
+
+const (
+	minLease       = 100 * time.Millisecond
+	maxLease       = time.Hour
+	maxGrace       = 24 * time.Hour
+	maxQueueWeight = 10_000
+)
+
+// App is a [Client] that also runs tasks: it claims those whose types it has
+// handlers for, runs up to its concurrency of them at once, and records what
+// became of each.
+type App struct {
+	*Client
+
+	logger      *slog.Logger
+	node        string
+	concurrency int
+	queues      map[string]int
+	grace       time.Duration
+	lease       time.Duration
+
+	mu         sync.Mutex
+	phase      appPhase
+	declared   []declaration
+	middleware []Middleware
+	worker     *worker
+	stopped    chan struct{} // closed when the first Stop is through
+	stopErr    error         // written before that
+}
+
+type appPhase uint8
+
+const (
+	phaseNew appPhase = iota
+	phaseStarted
+	phaseStopping
+)
+
+type declaration struct {
+	taskType   string
+	handler    HandlerFunc
+	middleware []Middleware
+}
+
+// AppOption configures an [App]. Wrong values make [App.Start] fail.
+type AppOption func(*App)
+
+// WithConcurrency bounds how many handlers run at once.
+func WithConcurrency(n int) AppOption { return func(a *App) { a.concurrency = n } }
+
+// WithQueues makes the app serve only the named queues, and gives each a weight
+// from 1 to 10,000: while all have work, a queue of weight 6 gets twice the
+// turns of one of weight 3. A queue without work leaves its turns to the
+// others. Without this option all queues are served as one.
+func WithQueues(weights map[string]int) AppOption {
+	return func(a *App) { a.queues = maps.Clone(weights) }
+}
+
+// WithLogger sets where the app logs; [slog.Default] unless given.
+func WithLogger(logger *slog.Logger) AppOption {
+	return func(a *App) {
+		if logger != nil {
+			a.logger = logger
+		}
+	}
+}
+
+// WithGrace bounds how long running handlers may go on after [App.Stop] before
+// their contexts are cancelled, and how long one may ignore its timeout before
+// its attempt is failed without it.
+func WithGrace(d time.Duration) AppOption { return func(a *App) { a.grace = d } }
+
+// WithLease sets how long the other members wait, in unbroken contact with the
+// engine, before they call this worker dead and its tasks go to others.
+func WithLease(d time.Duration) AppOption { return func(a *App) { a.lease = d } }
+
+// WithNode names the process for people; the host's name unless given.
+func WithNode(name string) AppOption { return func(a *App) { a.node = name } }
+
+// New returns an app on the engine. It does nothing until Start. The caller
+// closes the engine, after Stop.
+func New(engine Engine, opts ...AppOption) *App {
+	a := &App{
+		Client:      NewClient(engine),
+		logger:      slog.Default(),
+		concurrency: DefaultConcurrency,
+		grace:       DefaultGrace,
+		lease:       DefaultLease,
+		stopped:     make(chan struct{}),
+	}
+	for _, opt := range opts {
+		opt(a)
+	}
+	if a.node == "" {
+		a.node = hostName()
+	}
+	return a
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "unnamed" // the name is for people only
+	}
+	return cutText(name, MaxName)
+}
+
+// HandleFunc declares the handler of a task type on raw JSON; see [Handle] for
+// the typed form and for what its errors mean.
+func (a *App) HandleFunc(taskType string, fn HandlerFunc, mw ...Middleware) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.declared = append(a.declared, declaration{taskType, fn, slices.Clone(mw)})
+	if a.phase != phaseNew {
+		a.logger.Error("a handler was declared after the app was started and is not served", "type", taskType)
+	}
+}
+
+// Use adds middleware around every handler, declared before or after; the one
+// added first is outermost. It has no effect once the app is started.
+func (a *App) Use(mw ...Middleware) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.middleware = append(a.middleware, mw...)
+}
+
+// Types returns the task types the app has handlers for, sorted.
+func (a *App) Types() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	types := make([]string, 0, len(a.declared))
+	for i := range a.declared {
+		types = append(types, a.declared[i].taskType)
+	}
+	slices.Sort(types)
+	return slices.Compact(types)
+}
+
+// Start registers the app with the engine and begins to run tasks. Errors of
+// configuration, such as a type declared twice, surface here. ctx bounds the
+// start only; the app runs until Stop. After an error Start may be called
+// again. An app without handlers runs nothing, but takes part in noticing
+// workers that died.
+func (a *App) Start(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch a.phase {
+	case phaseStarted:
+		return &Error{Code: CodeWrongState, Op: "start", Detail: "the app was started before"}
+	case phaseStopping:
+		return &Error{Code: CodeClosed, Op: "start", Detail: "the app has been stopped", Hint: "make a new one"}
+	}
+	handlers, err := a.handlers()
+	if err != nil {
+		return err
+	}
+	if err := a.checkOptions(); err != nil {
+		return err
+	}
+	w, err := startWorker(ctx, a, handlers)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	a.worker, a.phase = w, phaseStarted
+	return nil
+}
+
+// handlers returns every handler with its middleware. Called with mu held.
+func (a *App) handlers() (map[string]HandlerFunc, error) {
+	out := make(map[string]HandlerFunc, len(a.declared))
+	for _, d := range a.declared {
+		_, twice := out[d.taskType]
+		problem := ""
+		switch {
+		case !ValidName(d.taskType):
+			problem = fmt.Sprintf("the task type %q is not a name: it %s", cutText(d.taskType, MaxName), NameRule)
+		case twice:
+			problem = fmt.Sprintf("two handlers are declared for the task type %s", d.taskType)
+		case d.handler == nil:
+			problem = fmt.Sprintf("the handler of the task type %s is nil", d.taskType)
+		}
+		if problem != "" {
+			return nil, &Error{Code: CodeInvalidInput, Op: "start", Detail: problem}
+		}
+		out[d.taskType] = chain(chain(d.handler, d.middleware), a.middleware)
+	}
+	return out, nil
+}
+
+func (a *App) checkOptions() error {
+	var bad []FieldError
+	add := func(ok bool, location, message string) {
+		if !ok {
+			bad = append(bad, FieldError{location, message})
+		}
+	}
+	add(a.engine != nil, "engine", "must not be nil")
+	add(a.concurrency >= 1 && a.concurrency <= MaxConcurrency, "concurrency", fmt.Sprintf("must be 1 to %d", MaxConcurrency))
+	add(a.lease >= minLease && a.lease <= maxLease, "lease", fmt.Sprintf("must be %v to %v", minLease, maxLease))
+	add(a.grace >= 0 && a.grace <= maxGrace, "grace", fmt.Sprintf("must be 0s to %v", maxGrace))
+	add(len(a.node) <= MaxName && validText(a.node), "node", fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL", MaxName))
+	for name, weight := range a.queues {
+		add(ValidName(name), "queues", "each name "+NameRule)
+		add(weight >= 1 && weight <= maxQueueWeight, "queues", fmt.Sprintf("each weight must be 1 to %d", maxQueueWeight))
+	}
+	if len(bad) > 0 {
+		return InvalidInput("start", slices.Compact(bad)...)
+	}
+	return nil
+}
+
+// Stop drains the app. No task is claimed any more; running handlers have the
+// grace time, or until ctx ends, to finish. Then their contexts are cancelled,
+// and what does not finish goes back to its queue without counting as a
+// failure. Outcomes are recorded before Stop returns; if some could not be, or
+// handlers ignored their contexts, the error says so. Every call waits until
+// the first one is through, or until its own ctx ends. The engine stays open.
+func (a *App) Stop(ctx context.Context) error {
+	a.mu.Lock()
+	first := a.phase != phaseStopping
+	w := a.worker
+	a.phase = phaseStopping
+	a.mu.Unlock()
+	if !first {
+		select {
+		case <-a.stopped:
+			return a.stopErr
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if w != nil {
+		a.stopErr = w.stop(ctx)
+	}
+	a.pump.release()
+	close(a.stopped)
+	return a.stopErr
+}
+
+// Execute runs the handler of a granted task in the calling goroutine, under
+// ctx, and returns the outcome without recording it. It is for those who claim
+// and finish tasks themselves, such as tests; an app that was started does
+// both. Steps, progress and log lines are recorded as always. The error says
+// that there is no outcome, because the app has no handler for the type or its
+// declarations are wrong.
+func (a *App) Execute(ctx context.Context, g Grant) (Report, error) {
+	a.mu.Lock()
+	handlers, err := a.handlers()
+	a.mu.Unlock()
+	if err != nil {
+		return Report{}, err
+	}
+	handler := handlers[g.Task.Type]
+	if handler == nil {
+		return Report{}, &Error{Code: CodeInvalidInput, Op: "execute", Detail: "the app has no handler for the task's type"}
+	}
+	e := newExecution(a, handler, &g)
+	e.begin(ctx)
+	var report Report
+	e.invoke(func(e *execution, end *attemptEnd) {
+		if ctx.Err() != nil && end.err != nil && end.cut == interruptNone {
+			end.cut = interruptDrain // as when an app stops
+		}
+		report = e.report(end)
+	})
+	return report, e.flushLines(ctx)
+}
