@@ -1,0 +1,73 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/RC918/morningai/internal/wire"
+)
+
+// Live says who answers at the address.
+type Live struct {
+	Version string
+	// Instance names this run of the server. Documents is a fingerprint of the
+	// folder that it answers questions from. Either may be "".
+	Instance, Documents string
+}
+
+// Live asks who answers. What is not a MorningAI server is an
+// [ErrUnreachable].
+func (c *Client) Live(ctx context.Context) (Live, error) {
+	const op = "ask who answers"
+	var out wire.Live
+	r := call{op: op, method: http.MethodGet, path: []string{"livez"}}
+	if err := c.do(ctx, r, &out); err != nil {
+		return Live{}, err
+	}
+	if out.Service != wire.Service {
+		return Live{}, c.foreign(op, http.StatusOK)
+	}
+	return Live{Version: out.Version, Instance: out.Instance, Documents: out.Documents}, nil
+}
+
+// Health is how a server is.
+type Health struct {
+	Status  string // "ok", "degraded", or "down": tasks are not accepted
+	Engine  string
+	Version string
+	Workers int // live worker sessions
+	Storage Storage
+}
+
+// Storage is what the server's last real write said.
+type Storage struct {
+	Status      string // "ok", or the code of what keeps tasks from being accepted
+	Cause, Hint string
+	Since       time.Time // zero if nothing is wrong
+}
+
+// Health returns how the server is. A server that answers that it is down is
+// not an error here.
+func (c *Client) Health(ctx context.Context) (Health, error) {
+	const op = "get health"
+	r := call{op: op, method: http.MethodGet, path: []string{"health"}}
+	var out wire.Health
+	status, body, err := c.send(ctx, r)
+	if status == http.StatusServiceUnavailable && json.Unmarshal(body, &out) == nil && out.Status != "" {
+		err = nil
+	}
+	if err == nil {
+		err = c.accept(op, status, body, &out)
+	}
+	if err != nil {
+		return Health{}, err
+	}
+	h := Health{Status: out.Status, Engine: out.Engine, Version: out.Version, Workers: out.Workers,
+		Storage: Storage{Status: out.Storage.Status, Cause: out.Storage.Cause, Hint: out.Storage.Hint}}
+	if out.Storage.Since != nil {
+		h.Storage.Since = *out.Storage.Since
+	}
+	return h, nil
+}
