@@ -71,8 +71,10 @@ type Status struct {
 
 // Live answers GET /livez.
 type Live struct {
-	Service string `json:"service" enum:"morningai"`
-	Version string `json:"version"`
+	Service   string `json:"service" enum:"morningai"`
+	Version   string `json:"version"`
+	Instance  string `json:"instance,omitempty" doc:"names this run of the server"`
+	Documents string `json:"documents,omitempty" doc:"tells a program on the same machine whether the server answers from the same folder"`
 }
 
 // Service is the name by which a client knows the server.
