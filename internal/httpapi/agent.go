@@ -43,26 +43,14 @@ type agentTask struct {
 }
 
 func (a *api) agentAsk(c *call) (answer, error) {
-	var req agentQuestion
 	key, err := c.idempotencyKey()
 	if err != nil {
 		return answer{}, err
 	}
-	err = decode(c.body, &req, func() error {
-		req.Question = strings.TrimSpace(req.Question)
-		if n := utf8.RuneCountInString(req.Question); n < 1 || n > maxQuestion {
-			return wrongField("question", fmt.Sprintf("must be 1 to %d characters", maxQuestion))
-		}
-		return nil
-	})
+	spec, err := questionSpec(c.body)
 	if err != nil {
 		return answer{}, err
 	}
-	payload, err := marshal(req)
-	if err != nil {
-		return answer{}, err
-	}
-	spec := morningai.NewTaskSpec(faqType, payload[:len(payload)-1]) // without the line's end
 	if key != "" {
 		spec.ID = keyID(c.who, key)
 	}
@@ -74,6 +62,26 @@ func (a *api) agentAsk(c *call) (answer, error) {
 		return answer{}, err
 	}
 	return answer{http.StatusAccepted, agentAccepted{receipt.Task.ID, agentStatus(&receipt.Task)}}, nil
+}
+
+// questionSpec makes the task that answers the question in a body.
+func questionSpec(body []byte) (morningai.TaskSpec, error) {
+	var req agentQuestion
+	err := decode(body, &req, func() error {
+		req.Question = strings.TrimSpace(req.Question)
+		if n := utf8.RuneCountInString(req.Question); n < 1 || n > maxQuestion {
+			return wrongField("question", fmt.Sprintf("must be 1 to %d characters", maxQuestion))
+		}
+		return nil
+	})
+	if err != nil {
+		return morningai.TaskSpec{}, err
+	}
+	payload, err := marshal(req)
+	if err != nil {
+		return morningai.TaskSpec{}, err
+	}
+	return morningai.NewTaskSpec(faqType, payload[:len(payload)-1]), nil // without the line's end
 }
 
 func (a *api) agentTask(c *call) (answer, error) {
