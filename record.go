@@ -61,10 +61,10 @@ func (r *Record) Fence(l Lease, outcome Outcome) Fencing {
 }
 
 // Compare orders two records of one task by how far the task has come: life,
-// then terminal over not, then claim, then rank of the state (blocked <
-// scheduled < queued < running), then version. A deleted record counts as
-// terminal. The order is total on what engines produce, so that merging is
-// commutative.
+// then terminal over not, then claim, then a claim whose outcome is recorded
+// over an open one, then rank of the state (blocked < scheduled < queued <
+// running), then version. A deleted record counts as terminal. The order is
+// total on what engines produce, so that merging is commutative.
 func (r *Record) Compare(o *Record) int {
 	ended := func(x *Record) int {
 		if x.Deleted || x.Task.State.Terminal() {
@@ -88,8 +88,15 @@ func (r *Record) Compare(o *Record) int {
 		}
 		return 0
 	}
+	settled := func(x *Record) int {
+		if x.Settled != "" {
+			return 1
+		}
+		return 0
+	}
 	return cmp.Or(
 		cmp.Compare(r.Claim, o.Claim),
+		cmp.Compare(settled(r), settled(o)), // else the retry of a claim would be older than its run
 		cmp.Compare(r.Task.State.rank(), o.Task.State.rank()),
 		cmp.Compare(r.Task.Version, o.Task.Version),
 	)
