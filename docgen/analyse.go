@@ -23,6 +23,7 @@ const (
 	kindWord       kind = iota + 1 // a stemmed word of a script with spaces
 	kindIdentifier                 // a_b.c-d as a whole, "_" for every joint
 	kindPart                       // a part of an identifier, stemmed
+	kindJoined                     // an English verb and its particle as one word: "back up" as "backup"
 	kindKatakana                   // a whole run of katakana
 	kindHan                        // two Han characters
 	kindMixed                      // two characters of different East Asian scripts
@@ -191,6 +192,7 @@ func (a *analyser) word(text string, start, end int) int {
 	parts := identifierParts(trimmed)
 	if len(parts) <= 1 {
 		a.plain(trimmed, kindWord)
+		a.join(text[:start])
 		a.pos++
 		return end
 	}
@@ -209,6 +211,24 @@ func (a *analyser) word(text string, start, end int) int {
 	}
 	return end
 }
+
+// join emits a verb and its particle, the last two words, as one word too.
+func (a *analyser) join(before string) {
+	n := len(a.out)
+	if n < 2 || a.lang != langEnglish || !strings.HasSuffix(before, " ") || strings.HasSuffix(before, "  ") {
+		return
+	}
+	verb, particle := a.out[n-2], a.out[n-1]
+	if verb.kind != kindWord || verb.pos != a.pos-1 || !particles[particle.raw] || len(verb.raw) < 3 || stopWords[langEnglish][verb.raw] ||
+		!strings.HasSuffix(before[:len(before)-1], verb.raw[len(verb.raw)-1:]) {
+		return
+	}
+	a.plain(verb.raw+particle.raw, kindJoined)
+}
+
+// particles make one word with the verb before them in compounds such as
+// backup, shutdown, timeout, login and failover.
+var particles = wordSet("up down out in on off over back")
 
 // symbolName spells out what a letter and the signs after it name.
 func symbolName(letter, rest string) (string, int) {

@@ -132,7 +132,16 @@ func (g *Generator) answer(ctx context.Context, question, repo string, trace mor
 	if repo == "" {
 		repo = g.options.Repo
 	}
-	m, sources, err := g.Retrieve(ctx, question, progress)
+	var m Material
+	var sources []string
+	err := g.consult(ctx, question, progress, func(q *query, found []passage) (err error) {
+		if !answerable(found, q) {
+			return &morningai.TaskError{Code: CodeNoRelevantDocuments,
+				Message: "the documents are not about the question; ask with the words that they use, or name other documents with --docs"}
+		}
+		m, sources, err = newComposer(g.folder, g.index, q).material(ctx, question, found)
+		return err
+	})
 	if err != nil {
 		return Result{}, err
 	}
@@ -162,38 +171,75 @@ func checkQuestion(question, repo string) error {
 	return nil
 }
 
-// Retrieve brings the index up to date and returns what the documents have on a
-// question, with the repository paths of the documents it is taken from. Its
-// errors are those of Answer. progress may be nil.
-func (g *Generator) Retrieve(ctx context.Context, question string, progress func(done, total int)) (Material, []string, error) {
+// Hit is a section that was found for a question.
+type Hit struct {
+	Path     string // of the file, from the repository's root
+	Heading  string // "" before the first heading
+	Anchor   string
+	Score    float64 // comparable within one question only
+	Coverage float64 // the share of the question's weight that the section has
+}
+
+// Search returns the sections that are found for a question, the best first,
+// and whether the documents are taken to be about it. An answer is made only if
+// they are. Errors are those of Answer, except for that.
+func (g *Generator) Search(ctx context.Context, question string, limit int) (hits []Hit, about bool, err error) {
+	if err := checkQuestion(question, ""); err != nil {
+		return nil, false, err
+	}
+	err = g.consult(ctx, question, g.options.Progress, func(q *query, found []passage) error {
+		hits = nil
+		for _, p := range found[:min(limit, len(found))] {
+			hits = append(hits, Hit{g.folder.layout.repoPath(p.file.path), p.heading, p.anchor, p.score, p.coverage})
+		}
+		about = answerable(found, q)
+		return nil
+	})
+	return hits, about, err
+}
+
+// consult brings the index up to date, looks the question up and hands what was
+// found to use, all again with a new index if the old one proves damaged.
+func (g *Generator) consult(ctx context.Context, question string, progress func(done, total int), use func(*query, []passage) error) error {
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
 		err := g.update(ctx, began, progress)
-		var m Material
-		var sources []string
 		if err == nil {
-			m, sources, err = g.retrieve(ctx, question)
+			err = g.lookUp(ctx, question, use)
 		}
-		if err == nil {
-			return m, sources, nil
-		}
-		if _, told := errors.AsType[*morningai.TaskError](err); told {
-			return Material{}, nil, err
-		}
-		if ctx.Err() != nil {
-			return Material{}, nil, context.Cause(ctx)
-		}
-		if sqliteCode(err) == 0 {
-			return Material{}, nil, err
-		}
-		if !damaged(err) || attempt > 0 {
-			return Material{}, nil, storageError("read the index", err)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case sqliteCode(err) == 0:
+			return err
+		case !damaged(err) || attempt > 0:
+			return storageError("read the index", err)
 		}
 		g.log.Warn("the index of the documents is damaged and is built anew", "path", g.index.path, "error", err)
 		if err := g.rebuild(ctx); err != nil {
-			return Material{}, nil, storageError("rebuild the index", err)
+			return storageError("rebuild the index", err)
 		}
 	}
+}
+
+func (g *Generator) lookUp(ctx context.Context, question string, use func(*query, []passage) error) error {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	q, err := g.index.ask(ctx, question)
+	if err != nil {
+		return err
+	}
+	if q.sections == 0 {
+		return &morningai.TaskError{Code: CodeNoDocuments,
+			Message: "there is no usable Markdown document in the documents folder; name another one with --docs"}
+	}
+	found, err := g.index.find(ctx, q)
+	if err != nil {
+		return err
+	}
+	return use(q, found)
 }
 
 // rebuild replaces the index; it waits until nobody uses it.
@@ -226,26 +272,4 @@ func (g *Generator) update(ctx context.Context, since time.Time, progress func(d
 		}
 	}
 	return nil
-}
-
-func (g *Generator) retrieve(ctx context.Context, question string) (Material, []string, error) {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	q, err := g.index.ask(ctx, question)
-	if err != nil {
-		return Material{}, nil, err
-	}
-	if q.sections == 0 {
-		return Material{}, nil, &morningai.TaskError{Code: CodeNoDocuments,
-			Message: "there is no usable Markdown document in the documents folder; name another one with --docs"}
-	}
-	found, err := g.index.find(ctx, q)
-	if err != nil {
-		return Material{}, nil, err
-	}
-	if !answerable(found, q) {
-		return Material{}, nil, &morningai.TaskError{Code: CodeNoRelevantDocuments,
-			Message: "the documents are not about the question; ask with the words that they use, or name other documents with --docs"}
-	}
-	return newComposer(g.folder, g.index, q).material(ctx, question, found)
 }

@@ -262,6 +262,27 @@ func (x *index) frequency(ctx context.Context, term string) (int, error) {
 	return n, err
 }
 
+// beginningWith returns terms of the documents that begin with a stem and have
+// up to more characters besides.
+func (x *index) beginningWith(ctx context.Context, stem string, more int) ([]string, error) {
+	const most = 8
+	rows, err := x.db.QueryContext(ctx, "SELECT term FROM vocabulary WHERE term > ?1 AND term < ?1 || char(1114111) AND length(term) <= length(?1) + ?2 AND instr(term, '_') = 0 LIMIT ?3",
+		stem, more, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var terms []string
+	for rows.Next() {
+		var t string
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		terms = append(terms, t)
+	}
+	return terms, rows.Err()
+}
+
 // quoteTerm makes a term a string of FTS5's query syntax, in which nothing has
 // a meaning of its own.
 func quoteTerm(term string) string { return `"` + strings.ReplaceAll(term, `"`, `""`) + `"` }

@@ -13,13 +13,14 @@ import (
 // kindWeights say how much a term tells by its kind, before its rarity. Single
 // pairs of characters tell less than words: several of them make one.
 var kindWeights = [...]float64{
-	kindWord: 1, kindIdentifier: 1.2, kindPart: 1, kindKatakana: 1, kindHan: 0.7, kindMixed: 0.35, kindSingle: 0.3,
+	kindWord: 1, kindIdentifier: 1.2, kindPart: 1, kindJoined: 1, kindKatakana: 1, kindHan: 0.7, kindMixed: 0.35, kindSingle: 0.3,
 	kindKatakana2: 0.15, kindHiragana: 0.1, kindHangul: 0.6, kindHangulEnd: 0.06, kindTriple: 0.4,
 }
 
 const (
 	commonWeight    = 0.35 // of words that stand in almost any text
 	partOfWhole     = 0.25 // of the parts of an identifier that the documents have as a whole
+	verbWeight      = 0.5  // of Korean verbs, whose form varies with the tone
 	functionPair    = 0.15 // of pairs with a Chinese function character
 	background      = 200  // sections that every collection is thought to have besides its own
 	maxConcepts     = 96
@@ -146,10 +147,24 @@ func (b *queryBuilder) build(question string) (*query, error) {
 			} else if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {
 				factor = commonWeight
 			}
-		case kindKatakana2, kindHiragana, kindHan, kindMixed, kindSingle, kindTriple:
+			if i+2 < len(tokens) && tokens[i+2].kind == kindJoined {
+				if joined := b.forms(tokens[i+2], nil); b.count(joined) > 0 {
+					c.terms, factor = joined, 1
+				}
+			}
+			c.terms = b.separable(t, tokens[i+1:], c.terms)
+			if b.count(c.terms) == 0 {
+				c.terms = b.relatives(t, c.terms)
+			}
+		case kindJoined:
+			continue // in place of its verb
 		case kindHangul, kindHangulEnd:
-			if hangulAsks(tokens, i) {
+			word := hangulWord(tokens, i)
+			switch {
+			case hangulAsks(word):
 				continue
+			case hangulVerb(word):
+				factor = verbWeight
 			}
 		}
 		if t.kind != kindWord && t.kind != kindPart {
@@ -242,26 +257,6 @@ func cutScaffolding(text string) string {
 		}
 		return r
 	}, text)
-}
-
-// hangulAsks reports whether the word that token i belongs to only asks.
-func hangulAsks(tokens []token, i int) bool {
-	first := i
-	for first > 0 && tokens[first-1].pos == tokens[first].pos-1 && (tokens[first-1].kind == kindHangul || tokens[first-1].kind == kindHangulEnd) {
-		first--
-	}
-	var word strings.Builder
-	word.WriteString(tokens[first].term)
-	for j := first + 1; j < len(tokens) && tokens[j].pos == tokens[j-1].pos+1 && (tokens[j].kind == kindHangul || tokens[j].kind == kindHangulEnd); j++ {
-		_, size := utf8.DecodeLastRuneInString(tokens[j].term)
-		word.WriteString(tokens[j].term[len(tokens[j].term)-size:])
-	}
-	for _, s := range hangulStop {
-		if rest, ok := strings.CutPrefix(word.String(), s); ok && utf8.RuneCountInString(rest) <= 3 {
-			return true
-		}
-	}
-	return false
 }
 
 // dropStraddling removes the pairs that the documents do not have and that only

@@ -22,8 +22,8 @@ const MaxFileSize = 4 << 20
 // extensions of files that are documents.
 var extensions = []string{".md", ".markdown", ".mdown", ".mkd", ".mdx"}
 
-// skippedDirs are folders of other people's documents.
-var skippedDirs = []string{"node_modules", "vendor", "bower_components", "__pycache__", "site-packages"}
+// skippedDirs are folders of other people's documents, and of examples for tests.
+var skippedDirs = []string{"node_modules", "vendor", "testdata", "bower_components", "__pycache__", "site-packages"}
 
 // Skipped is a file that looks like a document and is not used as one.
 type Skipped struct {

@@ -1,6 +1,7 @@
 package docgen
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -112,6 +113,9 @@ func stripEnding(word string, endings []string, keep int) string {
 // and again while enough of the word is left. Doubled letters count as one here.
 func stemGerman(word string) string {
 	word = strings.NewReplacer("ä", "a", "ö", "o", "ü", "u", "ß", "ss").Replace(word)
+	if len(word) > 9 { // Wiederherstellung, wiederherstellen
+		word = strings.TrimSuffix(strings.TrimSuffix(word, "en"), "ung")
+	}
 	if strings.HasPrefix(word, "ge") && len(word) > 6 {
 		word = word[2:]
 	}
@@ -170,12 +174,13 @@ func foldMarks(s string) string {
 	return norm.NFC.String(b.String())
 }
 
-// hangulEndings are particles and verb endings, longest first.
+// hangulEndings are particles and verb endings; longer ones are tried first.
 var hangulEndings = func() [][]rune {
 	list := strings.Fields(`했습니다 하였습니다 됩니까 합니까 입니까 습니까 으로부터 에서부터
 하려면 하나요 할까요 되나요 됩니다 합니다 입니다 습니다 인가요 에서는 에서도 으로는 으로도 으로써 이라는 라고는 에게서 했을 됐을 되었 하였
-하면 하는 하고 하기 하여 해서 해야 하지 했다 한다 되면 되는 되어 돼요 되지 된다 이란 라는 이나 이며 까지 부터 에서 에게 한테 으로 처럼 보다 마다 라도 조차 에는 에도 와는 과는 으면 이면
+하면 하는 하고 하기 하여 해서 해야 하지 한가요 한지 었어요 았어요 했어요 됐어요 렸어요 어요 아요 나요 은가요 는가요 려면 는지 은지 했다 한다 되면 되는 되어 돼요 되지 된다 이란 라는 이나 이며 까지 부터 에서 에게 한테 으로 처럼 보다 마다 라도 조차 에는 에도 와는 과는 으면 이면
 은 는 이 가 을 를 에 의 와 과 도 만 로 나 한 할 함 해 된 될 면`)
+	slices.SortStableFunc(list, func(a, b string) int { return len(b) - len(a) })
 	out := make([][]rune, len(list))
 	for i, e := range list {
 		out[i] = []rune(e)

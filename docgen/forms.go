@@ -1,0 +1,131 @@
+package docgen
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A word that the documents do not have may be there in another form: derived
+// ("recover", "recovery"), as a part of a compound, or, in German and Dutch,
+// with its prefix put back ("halte … an", "anhalten").
+
+const (
+	minRelative     = 5 // characters that related words share at least
+	derivedBy       = 3 // characters that an English one may have more
+	compoundBy      = 8 // characters that one in another language may have more
+	minCompoundHead = 6
+)
+
+// separable are the prefixes that stand apart from German and Dutch verbs.
+var separable = map[language]map[string]bool{
+	"de": wordSet("ab an auf aus bei ein fest frei her hin hinzu los mit nach um vor weg weiter wieder zu zuruck zurück zusammen"),
+	"nl": wordSet("aan af bij door in mee na om op over terug toe uit voor weg"),
+}
+
+// separable adds to the forms of a verb those with a prefix that stands apart
+// from it, further on in the question.
+func (b *queryBuilder) separable(t token, after []token, forms []string) []string {
+	prefixes := separable[b.lang]
+	if prefixes == nil || t.kind != kindWord {
+		return forms
+	}
+	for _, p := range detached(after, prefixes) {
+		if s := b.analyser.stem(p+t.raw, b.lang); !slices.Contains(forms, s) && b.count([]string{s}) > 0 {
+			return append(forms, s)
+		}
+	}
+	return forms
+}
+
+// relatives adds to the forms of an absent word those of its relatives that the
+// documents have.
+func (b *queryBuilder) relatives(t token, forms []string) []string {
+	more, head := derivedBy, false
+	if b.lang != langEnglish {
+		more, head = compoundBy, true
+	}
+	for _, form := range slices.Clone(forms) {
+		if utf8.RuneCountInString(form) < minRelative || b.err != nil {
+			continue
+		}
+		longer, err := b.index.beginningWith(b.ctx, form, more)
+		if b.err = err; err != nil {
+			return forms
+		}
+		forms = append(forms, longer...)
+		if len(longer) == 0 {
+			forms = append(forms, b.beginning(form, head)...)
+		}
+	}
+	return forms
+}
+
+// beginning returns the longest word of the documents that a form begins with.
+// Unless the word may be the head of a compound it is nearly as long.
+func (b *queryBuilder) beginning(form string, head bool) []string {
+	chars := []rune(form)
+	shortest := max(minRelative, len(chars)-derivedBy)
+	if head {
+		shortest = min(shortest, max(minCompoundHead, (len(chars)+1)/2))
+	}
+	for n := len(chars) - 1; n >= shortest; n-- {
+		if s := string(chars[:n]); b.count([]string{s}) > 0 {
+			return []string{s}
+		}
+	}
+	return nil
+}
+
+// detached returns the prefixes among the tokens, those that follow each other
+// joined first: "wieder her" is "wiederher", then "her" and "wieder".
+func detached(tokens []token, prefixes map[string]bool) []string {
+	var out []string
+	for i := len(tokens) - 1; i >= 0; i-- {
+		if !prefixes[tokens[i].raw] {
+			continue
+		}
+		if i > 0 && prefixes[tokens[i-1].raw] {
+			out = append(out, tokens[i-1].raw+tokens[i].raw)
+		}
+		out = append(out, tokens[i].raw)
+	}
+	return out
+}
+
+// hangulWord puts the word together that token i is a pair of.
+func hangulWord(tokens []token, i int) string {
+	pair := func(j int) bool { return tokens[j].kind == kindHangul || tokens[j].kind == kindHangulEnd }
+	first := i
+	for first > 0 && pair(first-1) && tokens[first-1].pos == tokens[first].pos-1 {
+		first--
+	}
+	var word strings.Builder
+	word.WriteString(tokens[first].term)
+	for j := first + 1; j < len(tokens) && pair(j) && tokens[j].pos == tokens[j-1].pos+1; j++ {
+		_, size := utf8.DecodeLastRuneInString(tokens[j].term)
+		word.WriteString(tokens[j].term[len(tokens[j].term)-size:])
+	}
+	return word.String()
+}
+
+// hangulAsks reports whether a word only makes a sentence a question.
+func hangulAsks(word string) bool {
+	for _, s := range hangulStop {
+		if rest, ok := strings.CutPrefix(word, s); ok && utf8.RuneCountInString(rest) <= 3 {
+			return true
+		}
+	}
+	return false
+}
+
+// hangulVerb reports whether a word ends as verbs do at the end of a sentence
+// or clause.
+func hangulVerb(word string) bool {
+	for _, e := range []string{"요", "까", "다", "면", "려고", "어서", "아서", "지만", "는데", "나", "서"} {
+		if strings.HasSuffix(word, e) {
+			return true
+		}
+	}
+	return false
+}
