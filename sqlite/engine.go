@@ -1,0 +1,211 @@
+// Package sqlite is the embedded engine: tasks in one SQLite file, written by
+// one process, without a server.
+//
+// Every write waits for the disk (see [WithSync]) before it is acknowledged;
+// writes that wait at the same time share one commit. The order of ready tasks
+// and the tasks that run are held in memory and rebuilt from the file at start.
+// After a crash the file is consistent, everything acknowledged is in it, and
+// what was running is queued again with its attempt recorded as lost; an
+// attempt that began less than about 20 ms before the crash may leave no trace.
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// Engine is a morningai.Engine on a SQLite file.
+type Engine struct {
+	cfg   config
+	path  string
+	lock  *fileLock
+	names *names
+
+	w       *conn // the writer goroutine's
+	sql     writerSQL
+	readers chan *reader
+
+	reqs      chan *request
+	poke      chan struct{} // wakes the writer for a refill
+	tick      chan struct{} // wakes the clock to look again
+	stop      chan struct{}
+	writerEnd chan struct{}
+	clockEnd  chan struct{}
+	gate      sync.RWMutex // held while a request is handed to the writer
+	closed    bool         // guarded by gate
+	closeOnce sync.Once
+	closeErr  error
+	failed    atomic.Pointer[morningai.Error]
+
+	era      int64 // crashes so far
+	lastSeq  int64 // the writer's
+	expiryN  int64 // the writer's
+	maxPages int64
+
+	events *eventLog
+
+	// mu guards what follows. It is never held over a commit.
+	mu         sync.Mutex
+	claims     *reader // for claims, which read under mu
+	queues     map[string]*queue
+	counts     map[countKey]int64
+	running    map[int64]*entry
+	byID       map[morningai.ID]*entry
+	unmarked   []*entry // running without a row in leases, in order of claim
+	orphans    map[*entry]struct{}
+	sessions   map[morningai.SessionID]*session
+	waiters    waiterList
+	cache      cache
+	refills    []*run
+	nextDue    int64 // the earliest scheduled task; 0 if none
+	nextExpiry int64 // the earliest bucket; 0 if none
+	rateWake   time.Time
+	trim       map[string]bool // queues over WithMaxEnded
+	traffic    traffic
+}
+
+type countKey struct {
+	line   *line
+	status status
+	prio   int
+}
+
+var _ morningai.Engine = (*Engine)(nil)
+
+// Open opens or creates the task file at path; its folder must exist. The
+// file stays locked until Close or the end of the process; a file that is in
+// use is a morningai.ErrLocked that names the holder, one that a newer version
+// has written is a morningai.ErrNewerFormat, and one that is another program's
+// database is refused without being changed.
+func Open(ctx context.Context, path string, opts ...Option) (*Engine, error) {
+	cfg := newConfig(opts)
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return nil, morningai.InvalidInput("open engine", morningai.FieldError{Location: "path", Message: "must not be empty"})
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &morningai.Error{Code: morningai.CodeInvalidInput, Op: "open engine", Detail: "the path of the task file is not a regular file",
+			Hint: "give the path of a file inside an existing folder"}
+	}
+	lock, err := takeLock(path)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, path: path, lock: lock, names: newNames(),
+		reqs: make(chan *request, 4096), poke: make(chan struct{}, 1), tick: make(chan struct{}, 1), stop: make(chan struct{}),
+		writerEnd: make(chan struct{}), clockEnd: make(chan struct{}),
+		queues: map[string]*queue{}, counts: map[countKey]int64{}, running: map[int64]*entry{}, byID: map[morningai.ID]*entry{},
+		orphans: map[*entry]struct{}{}, sessions: map[morningai.SessionID]*session{}, trim: map[string]bool{},
+		cache: cache{rows: map[int64]*row{}},
+	}
+	if err := e.start(); err != nil {
+		return nil, cannotOpen(path, joinErrors(err, joinErrors(e.closeFiles(), lock.release())))
+	}
+	go e.writeLoop()
+	go e.clockLoop()
+	return e, nil
+}
+
+// Capabilities implements morningai.Engine.
+func (e *Engine) Capabilities() morningai.Capabilities {
+	return morningai.Capabilities{Name: durable, Durable: durable}
+}
+
+const durable = "sqlite"
+
+// Probe implements morningai.Engine: it commits a row of its own, behind the
+// writes under way.
+func (e *Engine) Probe(ctx context.Context) error { return e.submit(ctx, &probe{}) }
+
+type probe struct{}
+
+func (*probe) size() int { return 1 }
+
+func (*probe) apply(t *txn) error {
+	return t.e.sql.setMeta(metaProbe, t.nowUS)
+}
+
+// Close implements morningai.Engine. Tasks that still run are noted, so that
+// the next start records their attempts as lost.
+func (e *Engine) Close() error {
+	e.closeOnce.Do(func() {
+		e.gate.Lock()
+		e.closed = true
+		e.gate.Unlock()
+		close(e.stop)
+		<-e.clockEnd
+		close(e.reqs)
+		<-e.writerEnd
+		e.mu.Lock()
+		e.waiters.wakeAll()
+		e.mu.Unlock()
+		e.events.close()
+		e.closeErr = joinErrors(e.closeFiles(), e.lock.release())
+	})
+	if e.closeErr != nil {
+		return storageError("close engine", e.closeErr)
+	}
+	return nil
+}
+
+func (e *Engine) closeFiles() error {
+	var errs []error
+	if e.readers != nil {
+		for range cap(e.readers) {
+			if r, ok := <-e.readers; ok && r != nil {
+				errs = append(errs, r.c.close())
+			}
+		}
+	}
+	e.mu.Lock()
+	if e.claims != nil {
+		errs = append(errs, e.claims.c.close())
+		e.claims = nil
+	}
+	e.mu.Unlock()
+	if e.w != nil {
+		errs = append(errs, e.w.close())
+		e.w = nil
+	}
+	return errors.Join(errs...)
+}
+
+// isClosed reports whether Close has begun.
+func (e *Engine) isClosed() bool {
+	select {
+	case <-e.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// ready is the check that every call begins with.
+func (e *Engine) ready(ctx context.Context) error {
+	if e.isClosed() {
+		return errClosed
+	}
+	return ctx.Err()
+}
+
+func (e *Engine) now() time.Time { return e.cfg.clock().UTC().Truncate(time.Microsecond) }
+
+// look makes the clock goroutine compute its next moment again.
+func (e *Engine) look() {
+	select {
+	case e.tick <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,71 @@
+-- One row per task. seq is the order of acceptance. A task that runs has the
+-- row of a queued one: who runs it is known in memory, and in leases once it
+-- has run for longer than a commit. 0 and default values are stored as NULL.
+-- Times are microseconds since 1970, durations nanoseconds.
+CREATE TABLE tasks (
+  seq          INTEGER PRIMARY KEY,
+  id           BLOB NOT NULL,
+  line         INTEGER NOT NULL,
+  state        INTEGER NOT NULL, -- 8 is added when the task is no longer shown
+  priority     INTEGER NOT NULL,
+  payload      BLOB,
+  max_attempts INTEGER,
+  timeout      INTEGER,
+  retention    INTEGER,
+  trace        BLOB,             -- NULL: the same as id
+  ukey         TEXT,
+  metadata     TEXT,
+  created      INTEGER NOT NULL,
+  run_at       INTEGER,
+  version      INTEGER NOT NULL,
+  era          INTEGER NOT NULL, -- crashes before this row was written
+  life         INTEGER,          -- NULL: 1
+  attempt      INTEGER,
+  failures     INTEGER,
+  claim        INTEGER,
+  lease        INTEGER,
+  flags        INTEGER,
+  settled      INTEGER,
+  node         INTEGER,
+  started      INTEGER,
+  finished     INTEGER,
+  expires      INTEGER,          -- when it stops being shown
+  result       BLOB,
+  error        TEXT,
+  stack        TEXT,
+  progress     BLOB
+);
+CREATE UNIQUE INDEX tasks_id ON tasks (id);
+-- seq is the last column of every index, so this one pages through a state in
+-- order of acceptance.
+CREATE INDEX tasks_line ON tasks (line, state, priority);
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE lines (id INTEGER PRIMARY KEY, queue TEXT NOT NULL, type TEXT NOT NULL);
+CREATE TABLE nodes (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE uniques (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE due (run_at INTEGER, seq INTEGER, PRIMARY KEY (run_at, seq)) WITHOUT ROWID;
+CREATE TABLE leases (
+  seq INTEGER PRIMARY KEY, claim INTEGER, lease INTEGER, session BLOB, node TEXT,
+  attempt INTEGER, version INTEGER, started INTEGER
+);
+-- Attempts before the one that the task's row describes.
+CREATE TABLE attempts (
+  seq INTEGER, number INTEGER, life INTEGER, node TEXT, started INTEGER, finished INTEGER,
+  outcome INTEGER, error TEXT, stack TEXT, PRIMARY KEY (seq, number)
+) WITHOUT ROWID;
+CREATE TABLE steps (seq INTEGER, name TEXT, data BLOB, PRIMARY KEY (seq, name)) WITHOUT ROWID;
+CREATE TABLE logs (
+  seq INTEGER, n INTEGER, attempt INTEGER, at INTEGER, level TEXT, message TEXT, attrs BLOB,
+  PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+CREATE TABLE queues (
+  name TEXT PRIMARY KEY, paused INTEGER, concurrency INTEGER, rate_count INTEGER, rate_per INTEGER,
+  version INTEGER
+) WITHOUT ROWID;
+CREATE TABLE counts (
+  line INTEGER, state INTEGER, priority INTEGER, n INTEGER, PRIMARY KEY (line, state, priority)
+) WITHOUT ROWID;
+-- What to look at when: the tasks of one commit whose retention ends within one
+-- bucket of time, instead of an index over every row.
+CREATE TABLE expiries (bucket INTEGER, n INTEGER, seqs BLOB, PRIMARY KEY (bucket, n)) WITHOUT ROWID;
