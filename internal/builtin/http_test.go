@@ -270,9 +270,6 @@ func TestHTTPGuardsAddresses(t *testing.T) {
 	var calls atomic.Int32
 	s := serve(t, func(http.ResponseWriter, *http.Request) { calls.Add(1) })
 	port := s.URL[strings.LastIndexByte(s.URL, ':'):]
-	// A proxy on the way would see the request instead of the guard.
-	t.Setenv("HTTP_PROXY", s.URL)
-	t.Setenv("http_proxy", s.URL)
 	for _, host := range []string{
 		"127.0.0.1", "localhost", "127.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1", "127.0.0.1.",
 		"[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]", "0.0.0.0", "0", "10.0.0.1", "169.254.169.254",
@@ -291,24 +288,35 @@ func TestHTTPGuardsAddresses(t *testing.T) {
 	}
 }
 
+// TestHTTPUsesNoProxy relies on TestMain, which names a proxy in the
+// environment: it would be reached, and reach any address for us.
+func TestHTTPUsesNoProxy(t *testing.T) {
+	_, err := send(t, loopback, nil, object{"url": "http://10.0.0.1/"})
+	requireCode(t, err, CodeAddressNotAllowed, true)
+}
+
 func TestHTTPRedirects(t *testing.T) {
 	type seen struct{ method, body, key, referer, task string }
 	var last seen
 	var hops int
+	var s *httptest.Server
 	other := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/back" {
+			http.Redirect(w, r, s.URL+"/end", http.StatusFound)
+			return
+		}
 		b, _ := io.ReadAll(r.Body)
 		last = seen{r.Method, string(b), r.Header.Get("X-Key"), r.Referer(), r.Header.Get("Morningai-Task-Id")}
 	})
-	var s *httptest.Server
 	s = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		to := map[string]string{
 			"/loop": "/loop", "/other": other.URL, "/file": "file:///etc/passwd", "/odd": "http://2130706433/",
-			"/inside": "http://127.0.0.2/", "/inside6": "http://[::1]/", "/here": "/end", "/keep": other.URL,
+			"/inside": "http://127.0.0.2/", "/inside6": "http://[::1]/", "/here": "/end", "/keep": other.URL, "/bounce": other.URL + "/back",
 		}[r.URL.Path]
 		hops++
 		switch {
 		case r.URL.Path == "/end":
-			last = seen{method: r.Method, key: r.Header.Get("X-Key")}
+			last = seen{method: r.Method, key: r.Header.Get("X-Key"), referer: r.Referer()}
 		case r.URL.Path == "/keep":
 			http.Redirect(w, r, to, http.StatusTemporaryRedirect)
 		case to != "":
@@ -325,6 +333,12 @@ func TestHTTPRedirects(t *testing.T) {
 	}
 	if last != (seen{method: "GET", key: "secret"}) {
 		t.Errorf("to the same origin: %+v", last)
+	}
+	if _, err := send(t, only, nil, request("/bounce?q=secret")); err != nil {
+		t.Fatal(err)
+	}
+	if last != (seen{method: "GET"}) {
+		t.Errorf("back from another origin: %+v", last)
 	}
 	if _, err := send(t, only, nil, request("/keep?q=secret")); err != nil {
 		t.Fatal(err)

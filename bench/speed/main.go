@@ -1,0 +1,109 @@
+// Speed compares MorningAI's embedded engine with other task queues on SQLite,
+// on this machine, in one run.
+//
+//	go run ./speed           the full table, some minutes
+//	go run ./speed -quick    a shorter one
+//	go run ./speed -gate     a shorter one, compared with the recorded ratios
+//	go run ./speed -record   the full table, kept in speed/ratios.json
+//
+// Rates depend on the disk and on what else runs; ratios from one run do so
+// much less, and only they are compared.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := mainErr(ctx)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "speed:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func mainErr(ctx context.Context) error {
+	flags := flag.NewFlagSet("speed", flag.ContinueOnError)
+	child := flags.Bool("child", false, "run one measure as told on standard input; used by the program itself")
+	quick := flags.Bool("quick", false, "shorter measures, three rounds, a smaller large queue")
+	doGate := flags.Bool("gate", false, "fail on a ratio 30 % below the recorded one; implies -quick")
+	doRecord := flags.Bool("record", false, "keep the table in the file of recorded ratios")
+	file := flags.String("ratios", "speed/ratios.json", "the file of recorded ratios")
+	dir := flags.String("dir", "", "folder on the disk to measure (default: the system's folder for temporary files)")
+	rounds := flags.Int("rounds", 0, "rounds of each measure, at least 3 for a table worth showing")
+	only := flags.String("only", "", "measures to take, separated by semicolons, such as \""+endToEnd+";"+latency+"\"")
+	profile := flags.String("profile", "", "folder for CPU profiles of MorningAI's side, one per measure")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	if *child {
+		return beChild(ctx, os.Stdin, os.Stdout)
+	}
+	s := fullRun()
+	if *quick || *doGate {
+		s = quickRun()
+	}
+	if *rounds > 0 {
+		s.rounds = *rounds
+	}
+	if *only != "" {
+		s.only = strings.Split(*only, ";")
+	}
+	s.profile, s.log = *profile, os.Stderr
+
+	var recorded record
+	if *doGate {
+		var err error
+		if recorded, err = readRecord(*file); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.dir, err = os.MkdirTemp(*dir, "morningai-speed-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.dir)
+
+	rows, err := compare(ctx, s)
+	if err != nil {
+		return err
+	}
+	more, err := scale(ctx, s)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, more...)
+	machine := fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	fmt.Printf("%s; %d rounds, medians; %s; a ratio says how many times better MorningAI is in this run\n\n",
+		machine, s.rounds, time.Now().UTC().Format(time.DateOnly))
+	if err := printTable(os.Stdout, rows); err != nil {
+		return err
+	}
+	if *doRecord {
+		return writeRecord(*file, record{
+			Recorded: time.Now().UTC().Format(time.DateOnly), Machine: machine, Rounds: s.rounds, Rows: rows,
+		})
+	}
+	if *doGate {
+		if fallen := gate(recorded.Rows, rows); len(fallen) > 0 {
+			return fmt.Errorf("%d ratios have fallen more than %.0f %% below the recorded table:\n  %s",
+				len(fallen), slack*100, strings.Join(fallen, "\n  "))
+		}
+		fmt.Println("\nno ratio lies more than 30 % below the recorded table")
+	}
+	return nil
+}
