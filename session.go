@@ -167,7 +167,7 @@ func (w *worker) stop(ctx context.Context) error {
 		}
 	}
 	if ignored > 0 {
-		errs = append(errs, fmt.Errorf("stop: %d handlers ignored their cancelled contexts and still run; their tasks went back to their queues", ignored))
+		errs = append(errs, fmt.Errorf("stop: handlers that ignored their cancelled contexts and still run, their tasks back in their queues: %d", ignored))
 	}
 	close(w.work)
 	if w.busy.Load() == 0 {
@@ -177,7 +177,7 @@ func (w *worker) stop(ctx context.Context) error {
 	// What is unrecorded when this ends is not held any more as the session
 	// leaves, and goes back to its queue.
 	if n := w.reporter.stop(ctx, max(w.app.grace, windDown)); n > 0 {
-		errs = append(errs, fmt.Errorf("stop: %d outcomes could not be recorded; their tasks will run again", n))
+		errs = append(errs, fmt.Errorf("stop: outcomes that could not be recorded, so that their tasks will run again: %d", n))
 	}
 	w.stopBeats()
 	w.beats.Wait()

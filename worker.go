@@ -147,7 +147,7 @@ func (w *worker) claimLoop() {
 	full := false // the last claim was filled: there may be more
 	for tries := 0; ctx.Err() == nil; {
 		n := w.capacity()
-		if full && n < half {
+		if n == 0 || full && n < half {
 			w.awaitCapacity(ctx, 1, saturatedTime)
 			if w.capacity() > 0 {
 				w.awaitCapacity(ctx, half, gatherTime)
