@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/RC918/morningai/internal/address"
+	"github.com/RC918/morningai/server"
+)
+
+type serveCmd struct {
+	Listen          string         `default:"127.0.0.1:8080" placeholder:"HOST:PORT" env:"MORNINGAI_LISTEN" help:"Address to listen on; port 0 picks a free one (${default})."`
+	Data            string         `placeholder:"DIR" type:"path" env:"MORNINGAI_DATA" help:"Folder for tasks and the index; the user's state folder unless given."`
+	Concurrency     int            `default:"32" placeholder:"N" env:"MORNINGAI_CONCURRENCY" help:"Tasks to run at once (${default})."`
+	Queues          map[string]int `mapsep:"," placeholder:"NAME=WEIGHT,…" env:"MORNINGAI_QUEUES" help:"Work on these queues only, sharing by weight, such as critical=6,default=3."`
+	Grace           time.Duration  `default:"25s" placeholder:"D" env:"MORNINGAI_GRACE" help:"Time that running tasks have to finish when stopping (${default})."`
+	Docs            string         `default:"." type:"path" placeholder:"DIR" env:"MORNINGAI_DOCS" help:"Folder of Markdown documents for faq tasks; the current one unless given."`
+	Repo            string         `placeholder:"OWNER/NAME" env:"MORNINGAI_REPO" help:"Repository of the documents; the git origin of their folder unless given."`
+	TokenFile       string         `type:"path" placeholder:"FILE" env:"MORNINGAI_TOKEN_FILE" help:"File of lines SCOPE TOKEN [NAME], with the scope read, submit or admin."`
+	Insecure        bool           `env:"MORNINGAI_INSECURE" help:"Listen beyond this machine without tokens."`
+	HTTPAllow       []netip.Prefix `name:"http-allow" placeholder:"CIDR" env:"MORNINGAI_HTTP_ALLOW" help:"Let http tasks reach these addresses, which are not globally reachable; may be repeated."`
+	Sync            string         `default:"full" enum:"full,normal" placeholder:"full|normal" env:"MORNINGAI_SYNC" help:"When a write counts as done: full waits for the disk, normal survives a crash of the process only (${default})."`
+	RetainSucceeded time.Duration  `default:"24h" placeholder:"D" env:"MORNINGAI_RETAIN_SUCCEEDED" help:"How long succeeded and canceled tasks stay (${default})."`
+	RetainFailed    time.Duration  `default:"168h" placeholder:"D" env:"MORNINGAI_RETAIN_FAILED" help:"How long failed tasks stay (${default})."`
+	RetainCount     int            `default:"0" placeholder:"N" env:"MORNINGAI_RETAIN_COUNT" help:"Ended tasks to keep per queue; 0 sets no bound (${default})."`
+	LogLevel        string         `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" env:"MORNINGAI_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
+	LogFormat       string         `default:"text" enum:"text,json" placeholder:"FORMAT" env:"MORNINGAI_LOG_FORMAT" help:"text or json (${default})."`
+}
+
+// Run serves until a signal asks it to stop.
+func (c *serveCmd) Run(ctx context.Context, s streams) error {
+	data := c.Data
+	if data == "" {
+		var err error
+		if data, err = address.DataFolder(os.Getenv); err != nil {
+			return usage(err.Error(), "")
+		}
+	}
+	ctx, release := c.untilSignal(ctx, s)
+	defer release()
+	srv, err := server.Open(ctx, server.Config{
+		Options: server.Options{
+			Listen: c.Listen, TokenFile: c.TokenFile, Insecure: c.Insecure, Version: programVersion(),
+			Logger: c.logger(s.err),
+			Ready: func(url, engine string) {
+				fmt.Fprintf(s.err, "morningai ready on %s (engine: %s)\n", url, engine)
+			},
+		},
+		Data: data, Docs: c.Docs, Repo: c.Repo, Concurrency: c.Concurrency, Queues: c.Queues, Grace: c.Grace,
+		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
+		RetainCount: c.RetainCount, HTTPAllow: c.HTTPAllow,
+	})
+	if err != nil {
+		return err
+	}
+	return srv.Run(ctx)
+}
+
+func (c *serveCmd) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		level = slog.LevelInfo // the flag allows names of levels only
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// untilSignal returns a context that ends with the first signal. The second one
+// ends the process, and what runs then is treated as after a crash.
+func (c *serveCmd) untilSignal(ctx context.Context, s streams) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, stopSignals...)
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-signals:
+			fmt.Fprintf(s.err, "stopping: running tasks have %s to finish; a second signal stops at once\n", c.Grace)
+			cancel()
+		case <-over:
+			return
+		}
+		select {
+		case <-signals:
+			fmt.Fprintln(s.err, "stopped at once; tasks that were running run again after the next start")
+			os.Exit(exitFailed)
+		case <-over:
+		}
+	}()
+	return ctx, func() {
+		close(over)
+		<-ended
+		signal.Stop(signals)
+		cancel()
+	}
+}

@@ -1,0 +1,179 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/address"
+	"github.com/RC918/morningai/internal/httpapi"
+)
+
+// DefaultListen is where Run listens unless told otherwise.
+const DefaultListen = "127.0.0.1:8080"
+
+// Options say how an app is served. The zero value answers this machine only.
+type Options struct {
+	// Listen is HOST:PORT for Run; port 0 picks a free one. DefaultListen if "".
+	Listen string
+	// TokenFile has lines "SCOPE TOKEN [NAME]" with the scope read, submit or
+	// admin. Without one only requests from this machine that come from no web
+	// page are answered, and Run listens on loopback addresses only.
+	TokenFile string
+	// Insecure answers everyone although there is no token file.
+	Insecure bool
+	// Version is what health answers say.
+	Version string
+	// AddressFolder is where Run leaves the server's address for commands on
+	// this machine; "": nowhere.
+	AddressFolder string
+	// Documents is the folder that the app's faq tasks answer from, if it has
+	// any; clients on this machine can ask whether it is theirs.
+	Documents string
+	// Ready is called once requests are accepted, with the server's URL and the
+	// engine's name. May be nil.
+	Ready  func(url, engine string)
+	Logger *slog.Logger // slog.Default() if nil
+}
+
+// Server serves one app.
+type Server struct {
+	app      *morningai.App
+	opts     Options
+	handler  http.Handler
+	instance string
+	stopping chan struct{}  // closed when Run begins to stop
+	release  []func() error // what Open opened, last first
+}
+
+// New returns a server of the app. It neither starts the app nor listens. The
+// error is a morningai.ErrInvalidInput if the token file cannot be used.
+func New(app *morningai.App, opts Options) (*Server, error) {
+	if opts.Listen == "" {
+		opts.Listen = DefaultListen
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	var tokens *httpapi.Tokens
+	if opts.TokenFile != "" {
+		var err error
+		if tokens, err = httpapi.LoadTokens(opts.TokenFile); err != nil {
+			return nil, err
+		}
+		for _, w := range tokens.Warnings {
+			opts.Logger.Warn(w)
+		}
+	}
+	s := &Server{app: app, opts: opts, instance: rand.Text(), stopping: make(chan struct{})}
+	documents := ""
+	if opts.Documents != "" {
+		var err error
+		if documents, err = address.Fingerprint(s.instance, opts.Documents); err != nil {
+			return nil, err
+		}
+	}
+	if err := httpapi.CheckListen(opts.Listen, tokens, opts.Insecure); err != nil {
+		return nil, err
+	}
+	var err error
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Handler returns the HTTP API, to mount in a program that listens itself. It
+// must be at the root of its host. The app is started and stopped by its owner.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// shutdownTime is how long requests under way may take after the app has
+// stopped.
+const shutdownTime = 5 * time.Second
+
+// Run listens, starts the app, and serves until ctx ends. Then it drains: no
+// new task starts, running handlers have the app's grace time to finish, what
+// does not finish goes back to its queue without a failure, and requests under
+// way are answered. It returns nil after a clean stop. A server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	return errors.Join(s.run(ctx), s.Close())
+}
+
+// Close releases what Open has opened; Run does so by itself. It may be called
+// more than once.
+func (s *Server) Close() error {
+	var errs []error
+	for _, f := range s.release {
+		errs = append(errs, f())
+	}
+	s.release = nil
+	return errors.Join(errs...)
+}
+
+func (s *Server) run(ctx context.Context) error {
+	ln, err := openListener(ctx, s.opts.Listen)
+	if err != nil {
+		return err
+	}
+	if err := s.app.Start(ctx); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	web := newHTTPServer(base, s.handler, s.opts.Logger)
+	served := make(chan error, 1)
+	go func() { served <- web.Serve(ln) }()
+
+	err = s.announce(ln.Addr())
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-served:
+			err = fmt.Errorf("serve: %w", err)
+			served <- err // for the one that waits below
+		}
+	}
+	close(s.stopping)
+	err = errors.Join(err, s.app.Stop(context.WithoutCancel(ctx)), s.shutdown(web, cut))
+	<-served
+	if s.opts.AddressFolder != "" {
+		err = errors.Join(err, address.Remove(s.opts.AddressFolder, s.instance))
+	}
+	return err
+}
+
+// announce tells whoever wants to know that requests are accepted.
+func (s *Server) announce(addr net.Addr) error {
+	if s.opts.AddressFolder != "" {
+		err := address.Write(s.opts.AddressFolder, address.Note{URL: reachable(addr), Instance: s.instance, PID: os.Getpid()})
+		if err != nil {
+			return err
+		}
+	}
+	if s.opts.Ready != nil {
+		s.opts.Ready("http://"+addr.String(), s.app.Engine().Capabilities().Name)
+	}
+	return nil
+}
+
+// shutdown lets requests under way end, and cuts off those that do not.
+func (s *Server) shutdown(web *http.Server, cut func()) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	err := web.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.opts.Logger.Warn("requests under way were cut off", "after", shutdownTime)
+		cut()
+		err = web.Close()
+	}
+	return err
+}
