@@ -1,0 +1,26 @@
+package sqlite_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/enginetest"
+	"github.com/RC918/morningai/sqlite"
+)
+
+func TestContract(t *testing.T) {
+	enginetest.Run(t, enginetest.Harness{
+		EventsKept: 1 << 16,
+		New: func(tb testing.TB) enginetest.Storage {
+			path := filepath.Join(tb.TempDir(), "tasks.db")
+			return func(tb testing.TB) morningai.Engine {
+				engine, err := sqlite.Open(tb.Context(), path)
+				if err != nil {
+					tb.Fatalf("open: %v", err)
+				}
+				return engine
+			}
+		},
+	})
+}
