@@ -1,6 +1,7 @@
 package docgen
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,10 +13,14 @@ import (
 
 const (
 	minRelative     = 5 // characters that related words share at least
-	derivedBy       = 3 // characters that an English one may have more
+	derivedBy       = 3 // characters that an English one may have more or less
 	compoundBy      = 8 // characters that one in another language may have more
 	minCompoundHead = 6
 )
+
+// derivations are what may follow the stem of an English word in a related one,
+// as the stemmer leaves it: recov-eri, invest-or.
+var derivations = wordSet("i y e er eri or ori ion ment abl al iv iti ant ent anc enc")
 
 // separable are the prefixes that stand apart from German and Dutch verbs.
 var separable = map[language]map[string]bool{
@@ -53,9 +58,16 @@ func (b *queryBuilder) relatives(t token, forms []string) []string {
 		if b.err = err; err != nil {
 			return forms
 		}
-		forms = append(forms, longer...)
-		if len(longer) == 0 {
-			forms = append(forms, b.beginning(form, head)...)
+		related := b.beginning(form, head)
+		related = append(related, longer...)
+		for _, r := range related {
+			ending, longer := strings.CutPrefix(r, form)
+			if !longer {
+				ending = strings.TrimPrefix(form, r)
+			}
+			if head || derivations[ending] {
+				forms = append(forms, r)
+			}
 		}
 	}
 	return forms
@@ -128,4 +140,57 @@ func hangulVerb(word string) bool {
 		}
 	}
 	return false
+}
+
+// askers are the words that a verb follows in a question.
+var askers = map[language]map[string]bool{
+	"de": wordSet("wie"), "fr": wordSet("comment"), "es": wordSet("como cómo"), "pt": wordSet("como"), "it": wordSet("come"), "nl": wordSet("hoe"),
+	"ru": wordSet("как"), "pl": wordSet("jak"), "tr": wordSet("nasıl"), "sv": wordSet("hur"), "no": wordSet("hvordan"), "hu": wordSet("hogyan"),
+}
+
+var (
+	englishAux     = wordSet("do does did can could should would will must may might shall")
+	englishSubject = wordSet("i you we one they it he she")
+	beforeTo       = wordSet("how need want wants have has able possible way ways like trying try going what where when best")
+)
+
+// verbAt reports whether the word at i is the verb of a question, by the words
+// before it: "how do I VERB", "how to VERB", "comment VERB".
+func (b *queryBuilder) verbAt(tokens []token, i int) bool {
+	if i == 0 || tokens[i].kind != kindWord {
+		return false
+	}
+	before := tokens[i-1].raw
+	if b.lang != langEnglish {
+		return askers[b.lang][before]
+	}
+	if i == 1 {
+		return false
+	}
+	return englishSubject[before] && englishAux[tokens[i-2].raw] || before == "to" && beforeTo[tokens[i-2].raw]
+}
+
+var japaneseVerb = regexp.MustCompile(`(\p{Han}{2,4})(?:する|した|して|しま|しな|でき|され|せず)`)
+
+// japaneseVerbs returns the nouns of a question that する makes verbs of.
+func japaneseVerbs(question string) []string {
+	var verbs []string
+	for _, m := range japaneseVerb.FindAllStringSubmatch(question, -1) {
+		verbs = append(verbs, m[1])
+	}
+	return verbs
+}
+
+// perPair spreads the weight of a run of characters over its pairs: a run is
+// taken to hold half as many words as characters.
+func perPair(tokens []token, i int) float64 {
+	first, last := i, i
+	for first > 0 && isPair(tokens[first-1].kind) && tokens[first-1].pos == tokens[first].pos-1 {
+		first--
+	}
+	for last+1 < len(tokens) && isPair(tokens[last+1].kind) && tokens[last+1].pos == tokens[last].pos+1 {
+		last++
+	}
+	pairs := float64(last - first + 1)
+	return (pairs + 1) / 2 / pairs
 }

@@ -85,7 +85,8 @@ func wordSet(s string) map[string]bool {
 }
 
 // languageOf guesses the language of a text in an alphabetic script by its stop
-// words. It answers English unless another language is clearly ahead.
+// words, which make up a third of ordinary prose. It answers English unless
+// another language is clearly there: lists of names and commands are English.
 func languageOf(text string) language {
 	const enough = 600 // words looked at
 	counts := map[language]int{}
@@ -117,7 +118,7 @@ func languageOf(text string) language {
 		}
 		return cmp.Compare(y, x) // the same for every run
 	})
-	if counts[best] > counts[langEnglish] && counts[best] >= 2 {
+	if counts[best] > counts[langEnglish] && counts[best] >= max(2, min(n, enough)/16) {
 		return best
 	}
 	return langEnglish
@@ -130,7 +131,7 @@ var scaffolding = func() []string {
 	list := strings.Fields(`应该怎么办 应该怎么做 怎么解决 如何解决 是什么意思 什么意思 的时候 是怎么 怎么样 怎么办 怎么做 怎么会 有什么 是什么 为什么 什么是 什么叫 什么样 什么时候
 有哪些 是哪个 哪一个 哪一些 哪几种 哪些 哪个 哪里 哪儿 如何 怎么 怎样 为何 什么 多少 多久 多长 是否 能否 可否 可以 能够 应该 需要 必须 请问 请告诉我 告诉我 我想 我要 我们 你们 他们 如果 之后 以后 时候
 會怎麼 應該怎麼辦 怎麼辦 怎麼做 為什麼 是什麼 什麼是 什麼 怎麼 怎樣 為何 哪裡 應該 可以 能夠 需要 請問 如果 之後 以後 時候 會不會 有沒有 是不是
-会不会 能不能 是不是 有没有 要不要 可不可以 会发生 介绍一下 说明一下 一下
+会不会 能不能 是不是 有没有 要不要 可不可以 会发生 介绍一下 说明一下 一下 一直 总是 老是 突然 已经 仍然 依然 经常 太多 太少 太大 太慢 很多 很慢 非常 不断 不停
 について教えてください を教えてください 教えてください 教えて下さい について教えて を教えて どのようにすれば どのようにして どのような どのように どうすればいいですか どうすれば良いですか どうすればよいですか
 どうすれば どうしたら どうなりますか どうなるのか どうなる どうやって どうして 何ですか なんですか 何でしょうか とは何ですか とはなんですか とは何か とは何 とは なぜですか なぜ いつですか いつ どこですか どこ どれ どの どんな
 必要がありますか 必要があります 必要ですか 必要な 必要 ですか ますか でしょうか ましたか ませんか したいです したい するには するために するとき するため すると するべき すべき してください ください できますか できる できない について に関して に対して において という ときは ときに とき場合 場合は 場合に

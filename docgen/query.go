@@ -13,14 +13,14 @@ import (
 // kindWeights say how much a term tells by its kind, before its rarity. Single
 // pairs of characters tell less than words: several of them make one.
 var kindWeights = [...]float64{
-	kindWord: 1, kindIdentifier: 1.2, kindPart: 1, kindJoined: 1, kindKatakana: 1, kindHan: 0.7, kindMixed: 0.35, kindSingle: 0.3,
-	kindKatakana2: 0.15, kindHiragana: 0.1, kindHangul: 0.6, kindHangulEnd: 0.06, kindTriple: 0.4,
+	kindWord: 1, kindIdentifier: 1.2, kindPart: 1, kindJoined: 1, kindKatakana: 1, kindHan: 0.9, kindMixed: 0.4, kindSingle: 0.3,
+	kindKatakana2: 0.15, kindHiragana: 0.1, kindHangul: 0.8, kindHangulEnd: 0.08, kindTriple: 0.4,
 }
 
 const (
 	commonWeight    = 0.35 // of words that stand in almost any text
 	partOfWhole     = 0.25 // of the parts of an identifier that the documents have as a whole
-	verbWeight      = 0.5  // of Korean verbs, whose form varies with the tone
+	verbWeight      = 0.5  // of verbs, which people exchange more freely than nouns
 	functionPair    = 0.15 // of pairs with a Chinese function character
 	background      = 200  // sections that every collection is thought to have besides its own
 	maxConcepts     = 96
@@ -104,6 +104,7 @@ type queryBuilder struct {
 
 func (b *queryBuilder) build(question string) (*query, error) {
 	tokens := slices.Clone(b.analyser.analyse(cutScaffolding(foldWidth(question)), b.lang))
+	verbs := japaneseVerbs(question)
 	words, capitals := 0, 0
 	for _, t := range tokens {
 		if t.kind == kindWord {
@@ -144,27 +145,36 @@ func (b *queryBuilder) build(question string) (*query, error) {
 			c.name = namesTell && t.caps && i > 0 && t.kind == kindWord
 			if t.kind == kindPart && whole {
 				factor = partOfWhole
-			} else if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {
-				factor = commonWeight
+			} else if b.verbAt(tokens, i) {
+				factor = verbWeight
+			}
+			if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {
+				factor = min(factor, commonWeight)
 			}
 			if i+2 < len(tokens) && tokens[i+2].kind == kindJoined {
 				if joined := b.forms(tokens[i+2], nil); b.count(joined) > 0 {
-					c.terms, factor = joined, 1
+					c.terms, factor = joined, max(factor, verbWeight)
 				}
 			}
 			c.terms = b.separable(t, tokens[i+1:], c.terms)
-			if b.count(c.terms) == 0 {
+			if !c.name && b.count(c.terms) == 0 {
 				c.terms = b.relatives(t, c.terms)
 			}
 		case kindJoined:
 			continue // in place of its verb
+		case kindHan, kindMixed:
+			factor = perPair(tokens, i)
+			if slices.ContainsFunc(verbs, func(v string) bool { return strings.Contains(v, t.term) }) {
+				factor *= verbWeight
+			}
 		case kindHangul, kindHangulEnd:
+			factor = perPair(tokens, i)
 			word := hangulWord(tokens, i)
 			switch {
 			case hangulAsks(word):
 				continue
 			case hangulVerb(word):
-				factor = verbWeight
+				factor *= verbWeight
 			}
 		}
 		if t.kind != kindWord && t.kind != kindPart {

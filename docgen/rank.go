@@ -15,6 +15,8 @@ const (
 	k1         = 1.2 // how soon a repeated word stops counting
 	nearWeight = 0.3
 	fileBonus  = 0.15
+	// listingFactor holds for files that only list what is said elsewhere.
+	listingFactor = 0.5
 )
 
 // fields of a section, in the order of the index's columns.
@@ -223,7 +225,7 @@ func (p *passage) rate(q *query, mean [fieldCount]float64) {
 	p.nearness = p.near(q)
 	p.score = score * (1 + nearWeight*p.nearness) * p.coverage
 	if listing(p.file.path) {
-		p.score *= 0.5
+		p.score *= listingFactor
 	}
 }
 
@@ -268,7 +270,7 @@ func distance(a, b []int) int {
 // listing reports whether a file only lists what is said elsewhere.
 func listing(p string) bool {
 	name := strings.ToLower(strings.TrimSuffix(path.Base(p), path.Ext(p)))
-	for _, s := range []string{"changelog", "changes", "history", "release", "news", "summary", "toc", "contents", "license", "code_of_conduct", "authors"} {
+	for _, s := range []string{"changelog", "changes", "history", "release", "news", "summary", "toc", "contents", "authors"} {
 		if name == s || strings.HasPrefix(name, s+"-") || strings.HasPrefix(name, s+"_") || strings.HasPrefix(name, s+"s") {
 			return true
 		}
@@ -307,19 +309,53 @@ func nearDuplicate(a, b map[string]bool) bool {
 	return float64(shared) >= 0.8*float64(len(small)) && float64(shared) >= 0.5*float64(len(large))
 }
 
-// answerable decides whether the documents are about the question.
+// answerable decides whether the documents are about the question, by how much
+// of its weight the best sections cover. Among few sections that is enough:
+// chance matches are rare, and one file's sections may answer together. Among
+// many, chance finds any two words somewhere, so it also counts how firmly, how
+// near together and whether in a heading.
 func answerable(found []passage, q *query) bool {
+	if len(found) == 0 {
+		return false
+	}
 	var coverage, heading, strength, near float64
-	for _, p := range found[:min(3, len(found))] {
-		coverage, heading = max(coverage, p.coverage), max(heading, p.headingCoverage)
-		strength, near = max(strength, p.strength), max(near, p.nearness)
+	top := found[:min(3, len(found))]
+	for i := range top {
+		p := &top[i]
+		f := 1.0
+		if listing(p.file.path) && p.headingCoverage < 0.5 {
+			f = listingFactor
+		}
+		coverage, heading = max(coverage, f*p.coverage), max(heading, f*p.headingCoverage)
+		strength, near = max(strength, f*p.strength), max(near, f*p.nearness)
 	}
 	malus := 1.0
 	if q.nameless {
 		malus = absentNameMalus
 	}
 	if q.sections < background {
-		return coverage*malus >= 0.5
+		return malus*max(coverage, togetherFactor*together(top, q)) >= minCoverage
 	}
-	return malus*(0.45*coverage+0.25*strength+0.15*heading+0.15*near) >= 0.45
+	return malus*(0.45*coverage+0.25*strength+0.15*heading+0.15*near) >= minRelevance
+}
+
+const (
+	minCoverage    = 0.5
+	minRelevance   = 0.45
+	togetherFactor = 0.85
+)
+
+// together is the coverage of those of the top sections that are in the file of
+// the first.
+func together(top []passage, q *query) float64 {
+	var matched float64
+	for i, c := range q.concepts {
+		for j := range top {
+			if top[j].file.id == top[0].file.id && top[j].counts[i] != [fieldCount]float64{} {
+				matched += c.weight
+				break
+			}
+		}
+	}
+	return matched / max(q.total, 1e-9)
 }

@@ -83,7 +83,21 @@ func stemLatin(word string, lang language) string {
 	if utf8.RuneCountInString(word) < len(word) {
 		return word // the English rules know a-z only
 	}
-	return english.Stem(word, true)
+	return english.Stem(american(word), true)
+}
+
+// american spells -ise as -ize and -our as -or, so that both spellings meet.
+// Words that are never spelt so change alike on both sides.
+func american(word string) string {
+	for _, e := range []struct{ british, american string }{
+		{"ise", "ize"}, {"ised", "ized"}, {"ises", "izes"}, {"ising", "izing"}, {"iser", "izer"}, {"isation", "ization"}, {"isations", "izations"},
+		{"our", "or"}, {"ours", "ors"}, {"oured", "ored"}, {"ouring", "oring"},
+	} {
+		if rest, ok := strings.CutSuffix(word, e.british); ok && len(rest) >= 3 {
+			return rest + e.american
+		}
+	}
+	return word
 }
 
 // lightEndings has, for languages without a Snowball stemmer here, the endings
