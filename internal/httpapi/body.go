@@ -16,14 +16,14 @@ import (
 
 const (
 	maxRequest = 8 << 20 // bytes of a body
-	// bodyTime is how long a body may take to arrive. Where the server has set
-	// another deadline for reading, this one replaces it while the body is read.
-	bodyTime = 30 * time.Second
+	// defaultBodyTime is how long a body may take to arrive. Where the server has
+	// set another deadline for reading, this one replaces it meanwhile.
+	defaultBodyTime = 30 * time.Second
 )
 
 // readBody returns the whole body of a request that has been let in, or the
 // reason to refuse it. Routes that take none accept an empty one.
-func readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]byte, error) {
+func (a *api) readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]byte, error) {
 	present := r.ContentLength != 0
 	if err := checkType(r.Header, wanted || present); err != nil {
 		return nil, err
@@ -35,22 +35,25 @@ func readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]byte, erro
 		w.Header().Set("Connection", "close")
 		return nil, requestTooLarge()
 	}
-	control := http.NewResponseController(w)
-	if control.SetReadDeadline(time.Now().Add(bodyTime)) == nil {
-		// A recorder in place of a connection has no deadlines, and needs none.
-		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
+		// The route has no deadline; a broken connection ends its context.
+		deadline(w, time.Time{})
 		return data, nil
 	case errors.As(err, &large):
 		return nil, requestTooLarge()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, refusal(codeTimeout, fmt.Sprintf("the body did not arrive within %s", bodyTime), "")
+		return nil, refusal(codeTimeout, fmt.Sprintf("the body did not arrive within %s", a.bodyTime), "")
 	}
 	return nil, refusal(strictjson.CodeInvalidJSON, "the body ended early", "")
+}
+
+// deadline bounds reading from the connection. A recorder in place of one knows
+// none, and needs none.
+func deadline(w http.ResponseWriter, at time.Time) {
+	_ = http.NewResponseController(w).SetReadDeadline(at)
 }
 
 func requestTooLarge() error {

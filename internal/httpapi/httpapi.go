@@ -5,8 +5,8 @@
 // from the same Go types. huma's own request handling stops at encoding/json,
 // which lets duplicate names and invalid UTF-8 through.
 //
-// A body has 30 seconds to arrive once the request has been let in. Deadlines
-// for headers, and for answers that nobody reads, are the server's.
+// A body has 30 seconds to arrive, refused or not. Deadlines for headers, for
+// idle connections and for answers that nobody reads are the server's.
 package httpapi
 
 import (
@@ -22,6 +22,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/wire"
@@ -51,6 +52,7 @@ type api struct {
 	live     wire.Live
 	stopping <-chan struct{}
 	mux      *http.ServeMux
+	bodyTime time.Duration
 	prober   prober
 	document []byte // the OpenAPI document
 	page     []byte // the same for people
@@ -59,9 +61,13 @@ type api struct {
 // New returns the handler of all routes. The client stays open when the server
 // stops; its owner closes it.
 func New(client *morningai.Client, opts Options) (http.Handler, error) {
+	return newAPI(client, opts)
+}
+
+func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a := &api{
 		client: client, access: access{tokens: opts.Tokens, remote: opts.AllowRemote},
-		log: opts.Logger, version: opts.Version, stopping: opts.Stopping, mux: http.NewServeMux(),
+		log: opts.Logger, version: opts.Version, stopping: opts.Stopping, bodyTime: defaultBodyTime, mux: http.NewServeMux(),
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -120,6 +126,10 @@ type content struct {
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
+	if r.ContentLength != 0 {
+		// Set before anything is refused: what is left of a body is read then too.
+		deadline(w, time.Now().Add(a.bodyTime))
+	}
 	if r.URL.Path != "/" && r.URL.Path != path.Clean(r.URL.Path) {
 		a.fail(w, r, route{}, noRoute()) // the mux would redirect
 		return
@@ -182,7 +192,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, rt route) (ans answe
 		}
 	}
 	if rt.method != http.MethodGet {
-		if c.body, err = readBody(w, r, rt.body != nil); err != nil {
+		if c.body, err = a.readBody(w, r, rt.body != nil); err != nil {
 			return answer{}, err
 		}
 		if rt.body == nil && len(c.body) > 0 {
