@@ -53,8 +53,14 @@ func checkPoint(p *morningai.Checkpoint) error {
 		if len(p.Line.Message)+len(p.Line.Attrs) > morningai.MaxLogLine {
 			return large("log line")
 		}
+		if len(p.Line.Attrs) > 0 && !validJSON(p.Line.Attrs) {
+			return morningai.InvalidInput(op, morningai.FieldError{Location: "attrs", Message: "must be one JSON object in UTF-8"})
+		}
 	default:
 		return morningai.InvalidInput(op, morningai.FieldError{Location: "kind", Message: "must be a step, progress or a log line"})
+	}
+	if p.Kind != morningai.CheckpointLog && len(p.Data) > 0 && !validJSON(p.Data) {
+		return morningai.InvalidInput(op, morningai.FieldError{Location: "data", Message: "must be one JSON value in UTF-8"})
 	}
 	return nil
 }

@@ -239,7 +239,7 @@ func (p *picker) grant(c candidate) bool {
 	}
 	run := runState{
 		claim: r.claim + 1 + e.era - r.era, lease: newLease(), attempt: r.attempt + 1,
-		version: r.shownVersion(e.era) + 1, started: p.now.UnixMicro(),
+		version: r.shownVersion(e.era) + 1, started: p.now.UnixMicro(), node: p.s.node,
 	}
 	en := &entry{row: r, run: run, sess: p.s, at: p.now}
 	e.running[seq] = en
@@ -274,12 +274,10 @@ func (e *Engine) readAhead(k *run, seq int64) (*row, error) {
 	if len(k.fifo) > 0 && k.fifo[0] == seq {
 		last = k.fifo[min(len(k.fifo), ahead)-1]
 	}
-	if last-seq > 4*ahead {
-		return e.rowBySeq(e.claims.bySeq, seq)
-	}
 	s := e.claims.span
 	s.int(1, seq)
 	s.int(2, last)
+	s.int(3, 2*ahead)
 	var out *row
 	for {
 		ok, err := s.step()

@@ -68,11 +68,11 @@ func (e *Engine) dueWork() []work {
 	var lost []lostRun
 	for en := range e.orphans {
 		if !now.Before(en.giveUp) {
-			lost = append(lost, lostRun{en.row.seq, en.run.claim, en.run.lease, ""})
+			lost = append(lost, lostRun{en.row.seq, en.run.claim, en.run.lease})
 		}
 	}
 	if len(lost) > 0 {
-		out = append(out, &loseWork{lost})
+		out = append(out, &loseWork{lost, morningai.OutcomeLost})
 	}
 	if !e.rateWake.IsZero() && !now.Before(e.rateWake) {
 		e.rateWake = time.Time{}

@@ -68,7 +68,7 @@ func (t *txn) command(c morningai.Command) (res morningai.CommandResult, err err
 		return morningai.CommandResult{Err: notFound(op)}, nil
 	}
 	if c.Version != 0 && c.Version != t.version(it) && !t.effective(it, c.Kind) {
-		return morningai.CommandResult{Task: t.task(it), Err: &morningai.Error{Code: morningai.CodeConflict, Op: op,
+		return morningai.CommandResult{Err: &morningai.Error{Code: morningai.CodeConflict, Op: op,
 			Detail: "the task has changed since that version", Hint: "read it again"}}, nil
 	}
 	before := t.task(it)
@@ -76,7 +76,10 @@ func (t *txn) command(c morningai.Command) (res morningai.CommandResult, err err
 	if err != nil {
 		return res, err
 	}
-	res = morningai.CommandResult{Task: t.task(it), Err: refused}
+	if refused != nil {
+		return morningai.CommandResult{Err: refused}, nil
+	}
+	res = morningai.CommandResult{Task: t.task(it)}
 	if c.Kind == morningai.CommandDelete && done {
 		res.Task = before
 	}
@@ -152,7 +155,7 @@ func (t *txn) retry(it *item) (done bool, refused, err error) {
 	t.touch(it)
 	r := it.edit()
 	r.life++
-	r.failures, r.finished, r.expires, r.result, r.progress = 0, 0, 0, nil, nil
+	r.failures, r.finished, r.expires, r.result, r.progress, r.err = 0, 0, 0, nil, nil, ""
 	r.status = stQueued
 	t.event(morningai.EventQueued, it)
 	return true, nil, nil

@@ -125,7 +125,7 @@ func (t *txn) enqueue(r *row) (morningai.Receipt, error) {
 			return stamp(rc), nil
 		}
 	}
-	r.created, r.status = t.nowUS, stQueued
+	r.status = stQueued
 	kind := morningai.EventQueued
 	if r.runAt > t.nowUS {
 		r.status, kind = stScheduled, morningai.EventScheduled
@@ -147,7 +147,7 @@ func (t *txn) enqueue(r *row) (morningai.Receipt, error) {
 func (t *txn) again(r, old *row, run *runState) morningai.Receipt {
 	was, is := old.spec(), r.spec()
 	if old.flags&flagDeleted != 0 || !was.SameRequest(&is) {
-		return morningai.Receipt{Existing: true, Err: &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue",
+		return morningai.Receipt{Err: &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue",
 			Detail: "a task with this id exists and asks for something else, or was deleted", Hint: "use a new id"}}
 	}
 	return stamp(morningai.Receipt{Task: t.e.view(old, run, t.now), Existing: true})

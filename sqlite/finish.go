@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"time"
+	"unicode/utf8"
 
 	"github.com/RC918/morningai"
 )
@@ -10,6 +12,7 @@ import (
 type finishWork struct {
 	reports  []morningai.Report
 	texts    []string // of the errors
+	refused  []bool
 	verdicts []morningai.Verdict
 }
 
@@ -20,12 +23,13 @@ func (e *Engine) Finish(ctx context.Context, reports []morningai.Report) ([]morn
 	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}
-	w := &finishWork{reports: make([]morningai.Report, len(reports)), texts: make([]string, len(reports)), verdicts: make([]morningai.Verdict, len(reports))}
+	w := &finishWork{reports: make([]morningai.Report, len(reports)), texts: make([]string, len(reports)), refused: make([]bool, len(reports)), verdicts: make([]morningai.Verdict, len(reports))}
 	copy(w.reports, reports)
 	for i := range w.reports {
 		r := &w.reports[i]
 		r.Result = clone(r.Result)
 		if w.verdicts[i].Err = checkReport(r); w.verdicts[i].Err != nil {
+			w.refused[i] = true
 			continue
 		}
 		text, err := errorText(r.Error)
@@ -52,12 +56,17 @@ func checkReport(r *morningai.Report) error {
 		return &morningai.Error{Code: morningai.CodeTooLarge, Op: op, Detail: "the result is over the size limit",
 			Hint: "keep the data elsewhere and return its address"}
 	}
+	if len(r.Result) > 0 && !validJSON(r.Result) {
+		return morningai.InvalidInput(op, morningai.FieldError{Location: "result", Message: "must be one JSON value in UTF-8"})
+	}
 	return nil
 }
 
+func validJSON(raw []byte) bool { return utf8.Valid(raw) && json.Valid(raw) }
+
 func (w *finishWork) apply(t *txn) error {
 	for i := range w.reports {
-		if checkReport(&w.reports[i]) != nil {
+		if w.refused[i] {
 			continue
 		}
 		v, err := t.finish(&w.reports[i], w.texts[i])
@@ -79,7 +88,7 @@ func (t *txn) finish(rep *morningai.Report, text string) (morningai.Verdict, err
 	}
 	switch t.fence(it, rep.Lease, rep.Outcome) {
 	case morningai.FenceStale:
-		return morningai.Verdict{State: t.state(it), Err: stale("finish")}, nil
+		return morningai.Verdict{Err: stale("finish")}, nil
 	case morningai.FenceAccept:
 		if err := t.settle(it, rep, text); err != nil {
 			return morningai.Verdict{}, err
@@ -183,7 +192,7 @@ func (t *txn) later(it *item, at time.Time, st status, kind morningai.EventKind)
 func (t *txn) endCanceled(it *item, rep *morningai.Report, text string) error {
 	r := it.edit()
 	r.result, r.err = rep.Result, text
-	if rep.Error == nil {
+	if rep.Error == nil || rep.Outcome != morningai.OutcomeCanceled {
 		r.err = canceledText
 	}
 	t.traffic[trafficCanceled]++
@@ -214,9 +223,9 @@ func (t *txn) end(it *item, st status) error {
 	return nil
 }
 
-// lose returns a running task to its queue because nobody runs it any more. A
-// cancel that was asked for ends it instead.
-func (t *txn) lose(it *item, node string) error {
+// lose returns a running task to its queue because nobody runs it any more, or
+// nobody ever got it (released). A cancel that was asked for ends it instead.
+func (t *txn) lose(it *item, outcome morningai.Outcome) error {
 	if err := t.keepAttempt(it); err != nil {
 		return err
 	}
@@ -226,8 +235,8 @@ func (t *txn) lose(it *item, node string) error {
 	it.running = false
 	r.version, r.era = v, t.e.era
 	r.claim, r.lease, r.attempt = run.claim, run.lease, run.attempt
-	r.settled, _ = outcomeNumber(morningai.OutcomeLost)
-	r.node, r.started, r.finished, r.stack = t.e.names.nodeFor(node), run.started, t.nowUS, ""
+	r.settled, _ = outcomeNumber(outcome)
+	r.node, r.started, r.finished, r.stack = t.e.names.nodeFor(run.node), run.started, t.nowUS, ""
 	r.flags |= flagLast
 	if run.cancel || r.flags&flagCancel != 0 {
 		r.flags &^= flagCancel
@@ -240,12 +249,14 @@ func (t *txn) lose(it *item, node string) error {
 }
 
 // loseWork returns tasks whose session has gone, or never got them.
-type loseWork struct{ lost []lostRun }
+type loseWork struct {
+	lost    []lostRun
+	outcome morningai.Outcome
+}
 
 type lostRun struct {
 	seq          int64
 	claim, lease int64
-	node         string
 }
 
 func (w *loseWork) size() int { return len(w.lost) }
@@ -259,7 +270,7 @@ func (w *loseWork) apply(t *txn) error {
 		if it == nil || !it.running || it.run.claim != l.claim || it.run.lease != l.lease {
 			continue
 		}
-		if err := t.lose(it, l.node); err != nil {
+		if err := t.lose(it, w.outcome); err != nil {
 			return err
 		}
 	}

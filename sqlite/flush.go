@@ -287,20 +287,10 @@ func (t *txn) putLease(it *item) error {
 	s.int(1, it.row.seq)
 	s.int(2, it.run.claim)
 	s.int(3, it.run.lease)
-	s.null(4)
-	s.null(5)
-	if it.entry != nil {
-		t.e.mu.Lock()
-		se := it.entry.sess
-		t.e.mu.Unlock()
-		if se != nil {
-			s.blob(4, se.id[:])
-			s.text(5, se.node)
-		}
-	}
-	s.int(6, it.run.attempt)
-	s.int(7, it.run.version)
-	s.int(8, it.run.started)
+	s.text(4, it.run.node)
+	s.int(5, it.run.attempt)
+	s.int(6, it.run.version)
+	s.int(7, it.run.started)
 	return s.exec()
 }
 

@@ -75,13 +75,7 @@ func (e *Engine) history(r *reader, found *row, run *runState) (h morningai.Hist
 		h.Attempts = append(h.Attempts, lastAttempt(found))
 	}
 	if run != nil && found.claim < run.claim {
-		a := morningai.Attempt{Number: int(run.attempt), Life: found.life, StartedAt: timeOf(run.started)}
-		e.mu.Lock()
-		if en := e.running[found.seq]; en != nil && en.sess != nil {
-			a.Node = en.sess.node
-		}
-		e.mu.Unlock()
-		h.Attempts = append(h.Attempts, a)
+		h.Attempts = append(h.Attempts, morningai.Attempt{Number: int(run.attempt), Life: found.life, Node: run.node, StartedAt: timeOf(run.started)})
 	}
 	if found.flags&flagLogs != 0 {
 		h.Logs, err = readLogs(r, found.seq)

@@ -36,7 +36,7 @@ func openReader(path string) (*reader, error) {
 	}{
 		{&r.byID, "SELECT " + rowColumns + " FROM tasks WHERE id=?"},
 		{&r.bySeq, "SELECT " + rowColumns + " FROM tasks WHERE seq=?"},
-		{&r.span, "SELECT " + rowColumns + " FROM tasks WHERE seq>=? AND seq<=? ORDER BY seq"},
+		{&r.span, "SELECT " + rowColumns + " FROM tasks WHERE seq>=? AND seq<=? ORDER BY seq LIMIT ?"},
 		{&r.export, "SELECT " + rowColumns + " FROM tasks WHERE seq>? ORDER BY seq LIMIT ?"},
 		{&r.runDesc, "SELECT seq FROM tasks WHERE line=? AND state=? AND priority=? AND seq<? ORDER BY seq DESC LIMIT ?"},
 		{&r.allDesc, "SELECT " + rowColumns + " FROM tasks WHERE seq<? ORDER BY seq DESC LIMIT ?"},

@@ -192,7 +192,7 @@ func (r *row) task(era int64, now time.Time) morningai.Task {
 		CreatedAt: timeOf(r.created), StartedAt: timeOf(r.started),
 		Life: r.life, Version: r.shownVersion(era), Fresh: morningai.FreshLive, AsOf: now,
 	}
-	if r.status.due() {
+	if r.status.base().due() {
 		t.RunAt = timeOf(r.runAt)
 	}
 	if r.status.ended() {

@@ -32,6 +32,9 @@ func (e *Engine) scanRow(s *stmt) *row {
 	if r.life == 0 {
 		r.life = 1
 	}
+	if r.created == 0 {
+		r.created = r.seq
+	}
 	if !s.colNull(8) {
 		d := time.Duration(s.colInt(8))
 		r.retention = &d
@@ -86,7 +89,11 @@ func bindSpec(s *stmt, at int, r *row) {
 	}
 	s.text(at+11, r.ukey)
 	s.text(at+12, r.metadata)
-	s.int(at+13, r.created)
+	if r.created == r.seq {
+		s.null(at + 13)
+	} else {
+		s.int(at+13, r.created)
+	}
 	s.intOrNull(at+14, r.runAt)
 }
 

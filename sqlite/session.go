@@ -63,7 +63,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	var lost []lostRun
 	for seq, en := range s.running {
 		if !holds[seq] && (req.Leaving || en.replySeq <= req.Through) {
-			lost = append(lost, lostRun{seq, en.run.claim, en.run.lease, s.node})
+			lost = append(lost, lostRun{seq, en.run.claim, en.run.lease})
 		}
 	}
 	if req.Leaving {
@@ -71,7 +71,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	}
 	reply.Sessions = e.sessionList()
 	e.mu.Unlock()
-	if err := e.giveBack(ctx, lost); err != nil {
+	if err := e.giveBack(ctx, lost, morningai.OutcomeReleased); err != nil {
 		return morningai.BeatReply{}, err
 	}
 	return reply, nil
@@ -92,12 +92,12 @@ func (e *Engine) forget(s *session) {
 	e.look()
 }
 
-func (e *Engine) giveBack(ctx context.Context, lost []lostRun) error {
+func (e *Engine) giveBack(ctx context.Context, lost []lostRun, outcome morningai.Outcome) error {
 	if len(lost) == 0 {
 		return nil
 	}
 	slices.SortFunc(lost, func(a, b lostRun) int { return int(min(max(a.seq-b.seq, -1), 1)) })
-	return e.submit(ctx, &loseWork{lost})
+	return e.submit(ctx, &loseWork{lost, outcome})
 }
 
 // sessionList returns the live sessions in a fixed order. Engine.mu is held.
@@ -126,13 +126,13 @@ func (e *Engine) Reap(ctx context.Context, observed []morningai.Observation) ([]
 		}
 		reaped = append(reaped, s.id)
 		for seq, en := range s.running {
-			lost = append(lost, lostRun{seq, en.run.claim, en.run.lease, s.node})
+			lost = append(lost, lostRun{seq, en.run.claim, en.run.lease})
 		}
 		// If the write below fails, the clock tries again after the grace time.
 		e.forget(s)
 	}
 	e.mu.Unlock()
-	if err := e.giveBack(ctx, lost); err != nil {
+	if err := e.giveBack(ctx, lost, morningai.OutcomeLost); err != nil {
 		return nil, err
 	}
 	return reaped, nil

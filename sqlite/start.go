@@ -214,9 +214,8 @@ func (e *Engine) loadCounts() error {
 }
 
 type leaseRow struct {
-	seq  int64
-	run  runState
-	node string
+	seq int64
+	run runState
 }
 
 // recover closes the books of the run before: it counts a crash, if there was
@@ -236,8 +235,8 @@ func (e *Engine) recover() error {
 		if !ok {
 			break
 		}
-		left = append(left, leaseRow{seq: s.colInt(0), node: s.colText(3), run: runState{claim: s.colInt(1), lease: s.colInt(2),
-			attempt: s.colInt(4), version: s.colInt(5), started: s.colInt(6)}})
+		left = append(left, leaseRow{seq: s.colInt(0), run: runState{claim: s.colInt(1), lease: s.colInt(2),
+			node: s.colText(3), attempt: s.colInt(4), version: s.colInt(5), started: s.colInt(6)}})
 	}
 	open, err := e.w.number("SELECT value FROM meta WHERE key='" + metaOpen + "'")
 	if err != nil {
@@ -269,7 +268,7 @@ func (w *recovery) apply(t *txn) error {
 		if it != nil && it.row.status == stQueued && it.row.claim < l.run.claim {
 			it.running, it.run = true, l.run
 			it.run.cancel = it.row.flags&flagCancel != 0
-			if err := t.lose(it, l.node); err != nil {
+			if err := t.lose(it, morningai.OutcomeLost); err != nil {
 				return err
 			}
 		}

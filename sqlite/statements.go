@@ -31,7 +31,7 @@ type writerSQL struct {
 	logPut, logLast, logTrim, logDel *stmt
 	queuePut, countPut               *stmt
 	expPut, expNext, expDel, expMin  *stmt
-	queued, oldest, metaPut          *stmt
+	queued, oldest, metaPut, hasSeq  *stmt
 	pages, free                      *stmt
 }
 
@@ -42,6 +42,7 @@ func (q *writerSQL) prepare(c *conn) error {
 	}{
 		{&q.begin, "BEGIN IMMEDIATE"}, {&q.commit, "COMMIT"}, {&q.rollback, "ROLLBACK"},
 		{&q.byID, "SELECT " + rowColumns + " FROM tasks WHERE id=?"},
+		{&q.hasSeq, "SELECT seq FROM tasks WHERE seq=?"},
 		{&q.bySeq, "SELECT " + rowColumns + " FROM tasks WHERE seq=?"},
 		{&q.insert1, newRowsSQL(1)}, {&q.insertN, newRowsSQL(insertRows)}, {&q.insertFull, fullRowSQL()},
 		{&q.update, updateSQL}, {&q.remove, "DELETE FROM tasks WHERE seq=?"},
@@ -54,7 +55,7 @@ func (q *writerSQL) prepare(c *conn) error {
 		{&q.dueDel, "DELETE FROM due WHERE run_at=? AND seq=?"},
 		{&q.dueNext, "SELECT run_at,seq FROM due WHERE run_at<=? ORDER BY run_at,seq LIMIT ?"},
 		{&q.dueMin, "SELECT run_at FROM due ORDER BY run_at LIMIT 1"},
-		{&q.leasePut, "INSERT OR REPLACE INTO leases (seq,claim,lease,session,node,attempt,version,started) VALUES (?,?,?,?,?,?,?,?)"},
+		{&q.leasePut, "INSERT OR REPLACE INTO leases (seq,claim,lease,node,attempt,version,started) VALUES (?,?,?,?,?,?,?)"},
 		{&q.leaseDel, "DELETE FROM leases WHERE seq=?"},
 		{&q.attemptPut, "INSERT OR REPLACE INTO attempts (seq,number,life,node,started,finished,outcome,error,stack) VALUES (?,?,?,?,?,?,?,?,?)"},
 		{&q.attemptDel, "DELETE FROM attempts WHERE seq=?"},

@@ -56,7 +56,6 @@ func (e *Engine) Export(ctx context.Context, cursor string, limit int) (morninga
 
 type runCopy struct {
 	run     runState
-	node    string
 	session morningai.SessionID
 }
 
@@ -68,7 +67,7 @@ func (e *Engine) snapshotRuns() map[int64]*runCopy {
 	for seq, en := range e.running {
 		c := &runCopy{run: en.run}
 		if en.sess != nil {
-			c.node, c.session = en.sess.node, en.sess.id
+			c.session = en.sess.id
 		}
 		out[seq] = c
 	}
@@ -87,7 +86,7 @@ func (e *Engine) record(r *reader, found *row, c *runCopy) (morningai.Record, er
 	}
 	rec.Task.Fresh = ""
 	if run != nil {
-		rec.Claim, rec.Lease, rec.Node, rec.Session, rec.Settled = run.claim, run.lease, c.node, c.session, ""
+		rec.Claim, rec.Lease, rec.Node, rec.Session, rec.Settled = run.claim, run.lease, run.node, c.session, ""
 	}
 	h, err := e.history(r, found, run)
 	if err != nil {
@@ -228,7 +227,10 @@ func (t *txn) install(it *item, rec *morningai.Record) (*item, error) {
 		return nil, err
 	}
 	if it == nil {
-		it = t.create(r)
+		var err error
+		if it, err = t.place(r); err != nil {
+			return nil, err
+		}
 	} else {
 		r.seq = it.row.seq
 		r.version = max(r.version, t.version(it)+1)
@@ -248,7 +250,7 @@ func (t *txn) install(it *item, rec *morningai.Record) (*item, error) {
 	}
 	if k.State == morningai.StateRunning {
 		it.running, it.mark, it.installed = true, true, true
-		it.run = runState{claim: rec.Claim, lease: rec.Lease, attempt: int64(k.Attempt), version: r.version, started: micros(k.StartedAt), cancel: k.CancelRequested}
+		it.run = runState{claim: rec.Claim, lease: rec.Lease, attempt: int64(k.Attempt), version: r.version, started: micros(k.StartedAt), node: rec.Node, cancel: k.CancelRequested}
 		r.claim, r.lease, r.settled = rec.Claim-1, 0, 0
 		r.attempt = int64(max(k.Attempt-1, 0))
 	}
@@ -310,8 +312,8 @@ func (t *txn) fillState(r *row, rec *morningai.Record) error {
 		if r.failures > 0 {
 			r.status = stRetrying
 		}
-		if r.runAt == 0 {
-			r.runAt = t.nowUS
+		if r.runAt <= t.nowUS && !rec.Deleted {
+			r.status, r.runAt = stQueued, 0
 		}
 	default:
 		r.status, r.runAt = map[morningai.State]status{morningai.StateSucceeded: stSucceeded, morningai.StateFailed: stFailed,

@@ -9,6 +9,7 @@ import (
 // runState is what is known of a running task beyond its row.
 type runState struct {
 	claim, lease, attempt, version, started int64
+	node                                    string
 	cancel                                  bool
 }
 
@@ -134,10 +135,38 @@ func (t *txn) track(it *item) {
 	t.order = append(t.order, it)
 }
 
-// create starts a new row.
+// create starts a new row, which is the newest. Sequence numbers are the
+// microseconds at which tasks were accepted, each once, so that the order
+// survives a move to another file in any order of import.
 func (t *txn) create(r *row) *item {
-	t.e.lastSeq++
-	r.seq = t.e.lastSeq
+	r.seq = max(t.nowUS, t.e.lastSeq+1)
+	t.e.lastSeq = r.seq
+	r.created = t.nowUS
+	if r.seq-t.nowUS < time.Second.Microseconds() {
+		r.created = r.seq
+	}
+	return t.add(r)
+}
+
+// place starts a row accepted elsewhere, at its time or just after it.
+func (t *txn) place(r *row) (*item, error) {
+	for r.seq = max(r.created, 1); ; r.seq++ {
+		if t.bySeq[r.seq] != nil {
+			continue
+		}
+		t.e.sql.hasSeq.int(1, r.seq)
+		_, taken, err := first(t.e.sql.hasSeq)
+		if err != nil {
+			return nil, err
+		}
+		if !taken {
+			t.e.lastSeq = max(t.e.lastSeq, r.seq)
+			return t.add(r), nil
+		}
+	}
+}
+
+func (t *txn) add(r *row) *item {
 	it := &item{row: r, private: true, dirty: true}
 	t.track(it)
 	return it

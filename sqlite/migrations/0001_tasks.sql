@@ -1,4 +1,5 @@
--- One row per task. seq is the order of acceptance. A task that runs has the
+-- One row per task. seq is the order of acceptance: the time of it in
+-- microseconds, or the next free number. A task that runs has the
 -- row of a queued one: who runs it is known in memory, and in leases once it
 -- has run for longer than a commit. 0 and default values are stored as NULL.
 -- Times are microseconds since 1970, durations nanoseconds.
@@ -15,7 +16,7 @@ CREATE TABLE tasks (
   trace        BLOB,             -- NULL: the same as id
   ukey         TEXT,
   metadata     TEXT,
-  created      INTEGER NOT NULL,
+  created      INTEGER,          -- NULL: the same as seq
   run_at       INTEGER,
   version      INTEGER NOT NULL,
   era          INTEGER NOT NULL, -- crashes before this row was written
@@ -46,7 +47,7 @@ CREATE TABLE nodes (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE uniques (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE due (run_at INTEGER, seq INTEGER, PRIMARY KEY (run_at, seq)) WITHOUT ROWID;
 CREATE TABLE leases (
-  seq INTEGER PRIMARY KEY, claim INTEGER, lease INTEGER, session BLOB, node TEXT,
+  seq INTEGER PRIMARY KEY, claim INTEGER, lease INTEGER, node TEXT,
   attempt INTEGER, version INTEGER, started INTEGER
 );
 -- Attempts before the one that the task's row describes.
