@@ -141,6 +141,9 @@ func (t *txn) settle(it *item, rep *morningai.Report, text string) error {
 	r.node, r.started, r.finished, r.stack = t.e.names.nodeFor(rep.Node), micros(started), micros(ended), rep.Stack
 	r.flags = r.flags&^flagCancel | flagLast
 	r.runAt = 0
+	if rep.Outcome == morningai.OutcomeFailed || rep.Outcome == morningai.OutcomeRetry {
+		r.failures++
+	}
 	if cancel {
 		return t.endCanceled(it, rep, text)
 	}
@@ -152,12 +155,10 @@ func (t *txn) settle(it *item, rep *morningai.Report, text string) error {
 	case morningai.OutcomeCanceled:
 		return t.endCanceled(it, rep, text)
 	case morningai.OutcomeFailed:
-		r.failures++
 		r.err = text
 		t.traffic[trafficFailed]++
 		return t.end(it, stFailed)
 	case morningai.OutcomeRetry:
-		r.failures++
 		r.err = text
 		t.traffic[trafficRetried]++
 		if r.failures >= int64(r.maxAttempts) {

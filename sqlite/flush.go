@@ -133,6 +133,9 @@ func (t *txn) flushItem(it *item) error {
 			return err
 		}
 	}
+	if it.moved {
+		return nil
+	}
 	if it.gone {
 		return t.flushGone(it)
 	}

@@ -196,6 +196,12 @@ func (t *txn) merge(rec *morningai.Record) (morningai.ImportResult, error) {
 	return morningai.ImportResult{Status: status, Task: t.task(it)}, nil
 }
 
+// leave deletes a row at once, to make room for another with the same id.
+func (t *txn) leave(it *item) error {
+	it.gone, it.moved, it.running = true, true, false
+	return t.flushGone(it)
+}
+
 // clear removes what belongs to the stored record, which another replaces.
 func (t *txn) clear(it *item) error {
 	if err := t.freeKey(it); err != nil {
@@ -226,12 +232,23 @@ func (t *txn) install(it *item, rec *morningai.Record) (*item, error) {
 	if err := t.fillState(r, rec); err != nil {
 		return nil, err
 	}
-	if it == nil {
+	switch {
+	case it == nil:
 		var err error
 		if it, err = t.place(r); err != nil {
 			return nil, err
 		}
-	} else {
+	case it.row.created != r.created:
+		// Accepted at another time, it has another place in the order.
+		r.version = max(r.version, t.version(it)+1)
+		if err := t.leave(it); err != nil {
+			return nil, err
+		}
+		var err error
+		if it, err = t.place(r); err != nil {
+			return nil, err
+		}
+	default:
 		r.seq = it.row.seq
 		r.version = max(r.version, t.version(it)+1)
 		it.row, it.private, it.dirty, it.running = r, true, true, false

@@ -39,6 +39,8 @@ type item struct {
 	mark    bool     // leases needs a row
 	// replaced: the whole row is new, not only what changes as a task runs.
 	replaced bool
+	// moved: gone, and deleted already.
+	moved bool
 	// installed: it runs according to an import, without a session.
 	installed bool
 }
