@@ -39,7 +39,7 @@ type loggedEntry struct {
 
 const (
 	finishBatch = 128
-	finishLoops = 2 // calls under way at once: one gathers while another syncs
+	finishLoops = 4 // calls under way at once; an engine may join them into one commit
 	linesBatch  = 512
 )
 

@@ -61,7 +61,7 @@ const (
 	saturatedTime = 10 * time.Millisecond
 	// How many outcomes may wait to be recorded before nothing more is
 	// claimed, beyond one for each slot, and how many bytes of results.
-	maxUnrecorded      = 512
+	maxUnrecorded      = 1024
 	maxUnrecordedBytes = 64 << 20
 	// How long handlers have to return after their contexts were cancelled
 	// because the app stops.
