@@ -280,8 +280,11 @@ const (
 	// CommandCancel ends a task that does not run; one that runs has its
 	// handler's context cancelled and ends when the handler returns.
 	CommandCancel CommandKind = "cancel"
-	// CommandRetry starts another life of a failed or canceled task, and makes
-	// one that waits for a retry run now. A succeeded task is ErrWrongState.
+	// CommandRetry starts another life of a failed or canceled task, without
+	// its error, result and progress, and makes one that waits for a retry run
+	// now. On a queued or running one it does nothing; a succeeded one, and one
+	// that is scheduled but has not failed, is ErrWrongState. While another
+	// live task holds the unique key it is ErrConflict.
 	CommandRetry CommandKind = "retry"
 	// CommandRun makes a scheduled task run now. On a queued or running one it
 	// does nothing.

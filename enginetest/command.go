@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -173,10 +174,13 @@ func commandNewLife(r *rig) {
 	r.finish(report(g, morningai.OutcomeFailed))
 	t := r.command(morningai.CommandRetry, g.Task.ID)
 	r.want(t.Life == 2 && t.State == morningai.StateQueued && t.Failures == 0 && t.Attempt == 1 && t.FinishedAt.IsZero(), "the new life is %+v", t)
+	r.want(t.Error == nil && t.Result == nil && t.Progress == nil, "the new life has error %v, result %s, progress %s", t.Error, t.Result, t.Progress)
 	g = r.claim(r.join(), 1)[0]
-	r.finish(report(g, morningai.OutcomeCanceled))
+	gaveUp := report(g, morningai.OutcomeCanceled)
+	gaveUp.Result = json.RawMessage(`"partial"`)
+	r.finish(gaveUp)
 	t = r.command(morningai.CommandRetry, g.Task.ID)
-	r.want(t.Life == 3 && t.Attempt == 2, "the third life is %+v", t)
+	r.want(t.Life == 3 && t.Attempt == 2 && t.Result == nil, "the third life is %+v", t)
 	g = r.claim(r.join(), 1)[0]
 	r.finish(report(g, morningai.OutcomeSucceeded))
 	r.want(r.wantState(g.Task.ID, morningai.StateSucceeded).Life == 3, "the end changed the life")

@@ -11,6 +11,7 @@ package enginetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -29,6 +30,8 @@ type Harness struct {
 	// kept at the latest. 0: the engine has no such number, and the check that
 	// a cursor expires is not part of its contract.
 	EventsKept int
+
+	patience time.Duration // 0: the constant of that name
 }
 
 // check is one promise: a name that says it, and a test that tells whether it

@@ -32,8 +32,12 @@ func (r *rig) together(n int, f func(i int) error) {
 	}
 }
 
-// oddNumbers must come back digit for digit.
-const oddNumbers = `{"a": 1.0, "b":1e400, "c":123456789012345678901234567890,"d":-0,"e":0.1000,"f":1E+2, "g":"\u00e9\/"}`
+// oddNumbers must come back digit for digit. The second has what floating
+// point can read, but not write again.
+const (
+	oddNumbers  = `{"a": 1.0, "b":1e400, "c":123456789012345678901234567890,"d":-0,"e":0.1000,"f":1E+2, "g":"\u00e9\/"}`
+	moreNumbers = `[1.0, 10000000000000001,0.10, 1e2, -0.0]`
+)
 
 func enqueueChecks() []check {
 	return []check{
@@ -91,17 +95,19 @@ func enqueueDefaults(r *rig) {
 }
 
 func enqueueDigits(r *rig) {
-	s := spec(1)
-	s.Payload = json.RawMessage(oddNumbers)
-	session, g := r.start(s)
-	_ = session
-	r.want(string(g.Task.Payload) == oddNumbers, "the grant has %s", g.Task.Payload)
-	done := report(g, morningai.OutcomeSucceeded)
-	done.Result = json.RawMessage(oddNumbers)
-	r.finish(done)
-	t := r.get(g.Task.ID)
-	r.want(string(t.Payload) == oddNumbers && string(t.Result) == oddNumbers, "payload %s, result %s", t.Payload, t.Result)
-	r.want(string(r.listAll(morningai.Filter{})[0].Payload) == oddNumbers, "the list changes digits")
+	for _, numbers := range []string{oddNumbers, moreNumbers} {
+		s := spec(1)
+		s.Payload = json.RawMessage(numbers)
+		_, g := r.start(s)
+		r.want(string(g.Task.Payload) == numbers, "the grant has %s", g.Task.Payload)
+		done := report(g, morningai.OutcomeSucceeded)
+		done.Result = json.RawMessage(numbers)
+		r.finish(done)
+		t := r.get(g.Task.ID)
+		r.want(string(t.Payload) == numbers && string(t.Result) == numbers, "payload %s, result %s", t.Payload, t.Result)
+		listed := r.listAll(morningai.Filter{})[0]
+		r.want(string(listed.Payload) == numbers && string(listed.Result) == numbers, "the list has %s, %s", listed.Payload, listed.Result)
+	}
 }
 
 func enqueueOrder(r *rig) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -122,21 +121,17 @@ func eventsWait(r *rig) {
 	r.noError(err, "events")
 	r.want(len(page.Events) == 0 && page.Cursor == cursor, "a wait for nothing brings %+v", page)
 	for range 5 {
-		var woken sync.WaitGroup
-		woken.Go(func() { page, err = r.eng.Events(r.ctx, morningai.EventsRequest{Cursor: cursor, Wait: time.Hour}) })
-		r.settled()
+		wait := r.waitEvents(r.ctx, cursor)
 		r.enqueue(r.specs(1)...)
-		woken.Wait()
+		page, err := wait()
 		r.noError(err, "a wait for events")
 		r.want(len(page.Events) == 1 && page.Events[0].Kind == morningai.EventQueued, "the wait brought %+v", page)
 		cursor = page.Cursor
 	}
-	var stopped sync.WaitGroup
 	ctx, cancel := context.WithCancel(r.ctx)
-	stopped.Go(func() { _, err = r.eng.Events(ctx, morningai.EventsRequest{Wait: time.Hour}) })
-	r.settled()
+	wait := r.waitEvents(ctx, "")
 	cancel()
-	stopped.Wait()
+	_, err = wait()
 	r.wantError(err, context.Canceled, "a wait for events, cancelled")
 }
 

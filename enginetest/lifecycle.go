@@ -123,9 +123,10 @@ func lifecycleCloseBusy(r *rig) {
 		eng := r.eng
 		var mu sync.Mutex
 		var accepted []morningai.ID
+		enough := make(chan struct{})
 		r.together(5, func(i int) error {
 			if i == 4 {
-				r.settled()
+				<-enough
 				return eng.Close()
 			}
 			for n := 0; ; n++ {
@@ -138,6 +139,9 @@ func lifecycleCloseBusy(r *rig) {
 				}
 				mu.Lock()
 				accepted = append(accepted, got[0].Task.ID)
+				if len(accepted) == 20 {
+					close(enough)
+				}
 				mu.Unlock()
 			}
 		})

@@ -75,6 +75,7 @@ func (t *entry) attempt(number int, started time.Time) *morningai.Attempt {
 		}
 	}
 	t.Attempts = append(t.Attempts, morningai.Attempt{Number: number, Life: t.Task.Life, StartedAt: started})
+	t.Task.StartedAt = started
 	return &t.Attempts[len(t.Attempts)-1]
 }
 
@@ -282,7 +283,8 @@ func (e *reference) command(c morningai.Command) (morningai.Task, error) {
 				return morningai.Task{}, morningai.ErrConflict
 			}
 			t.Task.Life++
-			t.Task.Failures, t.Task.FinishedAt, t.Task.Error, t.Task.Result = 0, time.Time{}, nil, nil
+			t.Task.Failures, t.Task.FinishedAt = 0, time.Time{}
+			t.Task.Error, t.Task.Result, t.Task.Progress = nil, nil, nil
 			e.move(t, morningai.StateQueued, morningai.EventQueued, time.Time{})
 		case state == morningai.StateScheduled && t.Task.Failures > 0:
 			e.move(t, morningai.StateQueued, morningai.EventQueued, time.Time{})

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -28,7 +29,7 @@ type rig struct {
 
 func newRig(tb testing.TB, h Harness) *rig {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(h.patience, patience))
 	tb.Cleanup(cancel)
 	r := &rig{TB: tb, harness: h, ctx: ctx}
 	r.fresh()

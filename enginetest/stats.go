@@ -36,8 +36,8 @@ func (r *rig) countsMatch() {
 		if retrying(&t) {
 			queues[t.Queue][morningai.StateRetrying]++
 		}
-		if t.State == morningai.StateQueued {
-			oldest[t.Queue] = t.CreatedAt // newest first: the last one stays
+		if had, ok := oldest[t.Queue]; t.State == morningai.StateQueued && (!ok || t.CreatedAt.Before(had)) {
+			oldest[t.Queue] = t.CreatedAt
 		}
 	}
 	r.want(fmt.Sprint(stats.States) == fmt.Sprint(states), "states are counted %v, a scan has %v", stats.States, states)

@@ -42,9 +42,13 @@ func (r *rig) exported(id morningai.ID) morningai.Record {
 	return all[i]
 }
 
-// flat is everything a record says, for comparison. A session does not travel.
+// flat is everything a record says, for comparison. A session does not travel,
+// and of what was deleted only the fact has to stay.
 func flat(rec morningai.Record) string {
 	t := rec.Task
+	if rec.Deleted {
+		return fmt.Sprint("deleted ", t.ID, t.Life)
+	}
 	t.Fresh, t.AsOf = "", time.Time{}
 	attempts := slices.Clone(rec.Attempts)
 	for i := range attempts {

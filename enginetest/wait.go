@@ -156,37 +156,66 @@ func reapAll(r *rig, node string) error {
 	return err
 }
 
-// waiting starts a claim that waits for an hour, and returns what it brings.
-func (r *rig) waiting(ctx context.Context, s morningai.SessionID, n int) func() (morningai.ClaimReply, error) {
-	var reply morningai.ClaimReply
+// watched tells when somebody asks for the end of its context, which is the
+// last thing that a call does before it waits.
+type watched struct {
+	context.Context
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (w *watched) Done() <-chan struct{} {
+	w.once.Do(func() { close(w.asked) })
+	return w.Context.Done()
+}
+
+// waiting runs a call that waits, returns once it most likely does, and lets
+// the check collect its answer. No verdict depends on "most likely": it only
+// decides which of two right ways an engine takes.
+func waiting[T any](r *rig, ctx context.Context, call func(context.Context) (T, error)) func() (T, error) {
+	r.Helper()
+	var reply T
 	var err error
-	var done sync.WaitGroup
-	done.Go(func() {
-		reply, err = r.eng.Claim(ctx, morningai.ClaimRequest{Session: s, Types: []string{"work"}, N: n, Wait: time.Hour})
-	})
-	return func() (morningai.ClaimReply, error) {
-		done.Wait()
+	w := &watched{Context: ctx, asked: make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		reply, err = call(w)
+	}()
+	select {
+	case <-w.asked:
+	case <-done:
+	}
+	for range 3 { // whatever stands between the caller and its wait takes turns with these
+		r.noError(r.eng.Probe(r.ctx), "probe")
+	}
+	return func() (T, error) {
+		<-done
 		return reply, err
 	}
 }
 
-// settled does a little of everything, so that a call made before it in
-// another goroutine has most likely got to where it waits. No check depends on
-// that for its verdict: it only decides which of two right ways is taken.
-func (r *rig) settled() {
+// waitClaim is a claim that waits for an hour.
+func (r *rig) waitClaim(ctx context.Context, s morningai.SessionID, n int) func() (morningai.ClaimReply, error) {
 	r.Helper()
-	for range 5 {
-		r.noError(r.eng.Probe(r.ctx), "probe")
-		r.stats()
-	}
+	return waiting(r, ctx, func(ctx context.Context) (morningai.ClaimReply, error) {
+		return r.eng.Claim(ctx, morningai.ClaimRequest{Session: s, Types: []string{"work"}, N: n, Wait: time.Hour})
+	})
+}
+
+// waitEvents waits an hour for events.
+func (r *rig) waitEvents(ctx context.Context, cursor string) func() (morningai.EventsPage, error) {
+	r.Helper()
+	return waiting(r, ctx, func(ctx context.Context) (morningai.EventsPage, error) {
+		return r.eng.Events(ctx, morningai.EventsRequest{Cursor: cursor, Wait: time.Hour})
+	})
 }
 
 func waitWoken(r *rig, w waker) {
 	id := w.before(r)
 	session := newSession()
 	r.beat(morningai.BeatRequest{Session: session, Node: "waiter"})
-	wait := r.waiting(r.ctx, session, 1)
-	r.settled()
+	wait := r.waitClaim(r.ctx, session, 1)
 	wakeErr := w.wake(r, id)
 	reply, err := wait()
 	r.noError(wakeErr, "wake")
@@ -206,8 +235,7 @@ func waitOver(r *rig) {
 func waitCancelled(r *rig) {
 	session := r.join()
 	ctx, cancel := context.WithCancel(r.ctx)
-	wait := r.waiting(ctx, session, 1)
-	r.settled()
+	wait := r.waitClaim(ctx, session, 1)
 	cancel()
 	_, err := wait()
 	r.wantError(err, context.Canceled, "claim with a cancelled context")
@@ -217,16 +245,12 @@ func waitCancelled(r *rig) {
 
 func waitClosed(r *rig) {
 	session := r.join()
-	claim := r.waiting(r.ctx, session, 1)
-	var events error
-	var done sync.WaitGroup
-	done.Go(func() { _, events = r.eng.Events(r.ctx, morningai.EventsRequest{Wait: time.Hour}) })
-	r.settled()
+	claim, events := r.waitClaim(r.ctx, session, 1), r.waitEvents(r.ctx, "")
 	r.noError(r.eng.Close(), "close")
 	_, err := claim()
-	done.Wait()
 	r.wantError(err, morningai.ErrClosed, "a claim that waits while the engine is closed")
-	r.wantError(events, morningai.ErrClosed, "a wait for events while the engine is closed")
+	_, err = events()
+	r.wantError(err, morningai.ErrClosed, "a wait for events while the engine is closed")
 }
 
 func waitCancelCommand(r *rig) {
@@ -234,8 +258,7 @@ func waitCancelCommand(r *rig) {
 	session := r.join()
 	g := r.claim(session, 2)
 	for i, n := range []int{0, 3} {
-		wait := r.waiting(r.ctx, session, n)
-		r.settled()
+		wait := r.waitClaim(r.ctx, session, n)
 		r.command(morningai.CommandCancel, g[i].Task.ID)
 		reply, err := wait()
 		r.noError(err, "the waiting claim")

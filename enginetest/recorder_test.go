@@ -1,0 +1,115 @@
+package enginetest
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// recorder is a test whose failure is a finding, not a failure.
+type recorder struct {
+	testing.TB
+	mu       sync.Mutex
+	failed   bool
+	messages []string
+	cleanups []func()
+}
+
+func (t *recorder) note(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed = true
+	t.messages = append(t.messages, text)
+}
+
+func (t *recorder) Errorf(format string, args ...any) { t.note(fmt.Sprintf(format, args...)) }
+func (t *recorder) Error(args ...any)                 { t.note(fmt.Sprint(args...)) }
+func (t *recorder) Fatalf(format string, args ...any) { t.Errorf(format, args...); runtime.Goexit() }
+func (t *recorder) Fatal(args ...any)                 { t.Error(args...); runtime.Goexit() }
+func (t *recorder) FailNow()                          { t.note("failed"); runtime.Goexit() }
+func (t *recorder) Fail()                             { t.note("failed") }
+func (t *recorder) Logf(string, ...any)               {}
+func (t *recorder) Log(...any)                        {}
+func (t *recorder) Helper()                           {}
+func (t *recorder) Cleanup(f func())                  { t.cleanups = append(t.cleanups, f) }
+
+func (t *recorder) Failed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed
+}
+
+// findings runs one check against an engine and returns why it failed, "" if
+// it did not.
+func findings(t *testing.T, name string, h Harness) string {
+	t.Helper()
+	var run func(*rig)
+	for _, g := range groups() {
+		for _, c := range g.checks {
+			if g.name+"/"+c.name == name {
+				run = c.run
+			}
+		}
+	}
+	if run == nil {
+		t.Fatalf("no check is called %q", name)
+	}
+	rec := &recorder{TB: t}
+	var done sync.WaitGroup
+	done.Go(func() {
+		defer func() {
+			for _, f := range slices.Backward(rec.cleanups) {
+				f()
+			}
+			if p := recover(); p != nil {
+				rec.note(fmt.Sprint("panic: ", p))
+			}
+		}()
+		run(newRig(rec, h))
+	})
+	done.Wait()
+	return strings.Join(rec.messages, "\n")
+}
+
+// mutantHarness opens the reference with a bug planted around it.
+func mutantHarness(plant func(e *reference) morningai.Engine) Harness {
+	return Harness{patience: 2 * time.Second, New: func(testing.TB) Storage {
+		e := newReference()
+		return func(testing.TB) morningai.Engine {
+			e.reopen()
+			return plant(e)
+		}
+	}}
+}
+
+// Each bug must be noticed by the checks that are there to notice it.
+func TestMutantsAreNoticed(t *testing.T) {
+	for name, m := range mutants() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range m.noticedBy {
+				if findings(t, c, mutantHarness(m.plant)) == "" {
+					t.Errorf("%q passes", c)
+				}
+			}
+		})
+	}
+}
+
+// A bug must be told as what it is: the check's own words, no panic, no time-out.
+func TestReferenceHasNoFindings(t *testing.T) {
+	same := mutantHarness(func(e *reference) morningai.Engine { return e })
+	for _, m := range mutants() {
+		for _, c := range m.noticedBy {
+			if found := findings(t, c, same); found != "" {
+				t.Errorf("%q fails without a bug: %s", c, found)
+			}
+		}
+	}
+}
