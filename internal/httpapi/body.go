@@ -32,8 +32,7 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]b
 		return nil, nil
 	}
 	if r.ContentLength > maxRequest {
-		w.Header().Set("Connection", "close")
-		return nil, requestTooLarge()
+		return nil, requestTooLarge(w)
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	var large *http.MaxBytesError
@@ -43,7 +42,7 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]b
 		deadline(w, time.Time{})
 		return data, nil
 	case errors.As(err, &large):
-		return nil, requestTooLarge()
+		return nil, requestTooLarge(w)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, refusal(codeTimeout, fmt.Sprintf("the body did not arrive within %s", a.bodyTime), "")
 	}
@@ -56,7 +55,9 @@ func deadline(w http.ResponseWriter, at time.Time) {
 	_ = http.NewResponseController(w).SetReadDeadline(at)
 }
 
-func requestTooLarge() error {
+// requestTooLarge also closes the connection: the rest is not worth reading.
+func requestTooLarge(w http.ResponseWriter) error {
+	w.Header().Set("Connection", "close")
 	return refusal(morningai.CodeTooLarge, fmt.Sprintf("the request is over %d bytes", maxRequest), "")
 }
 

@@ -96,7 +96,7 @@ func (p *prober) forget() {
 
 func TestHealth(t *testing.T) {
 	engine := &faulty{Engine: open(t)}
-	b := start(t, engine, Options{})
+	b := start(t, engine, Options{Instance: "i", Documents: "d"})
 	var h wire.Health
 	b.want(200, "GET", "/health?probe=1", "").into(t, &h)
 	if h.Status != "ok" || h.Engine != "sqlite" || h.Version != "test" || h.Workers != 1 || h.Redis.Status != "not configured" || h.Storage.Status != "ok" {
@@ -113,7 +113,7 @@ func TestHealth(t *testing.T) {
 	if r := b.want(404, "GET", "/health/redis", ""); strings.TrimSpace(string(r.raw)) != `{"status":"Redis is not configured"}` || r.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("redis %s", r.raw)
 	}
-	if r := b.want(200, "GET", "/livez", ""); strings.TrimSpace(string(r.raw)) != `{"service":"morningai","version":"test"}` {
+	if r := b.want(200, "GET", "/livez", ""); strings.TrimSpace(string(r.raw)) != `{"service":"morningai","version":"test","instance":"i","documents":"d"}` {
 		t.Errorf("livez %s", r.raw)
 	}
 }
@@ -170,7 +170,7 @@ func TestBadBodiesLeaveNoTrace(t *testing.T) {
 	}
 	var bomb bytes.Buffer
 	zip := gzip.NewWriter(&bomb)
-	if _, err := zip.Write(make([]byte, 64<<20)); err != nil {
+	if _, err := zip.Write(make([]byte, 16<<20)); err != nil {
 		t.Fatal(err)
 	}
 	if err := zip.Close(); err != nil {

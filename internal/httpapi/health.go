@@ -15,7 +15,7 @@ import (
 
 const (
 	probeAge  = time.Second     // a probe's answer is given out for this long
-	probeTime = 3 * time.Second // a write that takes longer has failed
+	probeTime = 5 * time.Second // a write that takes longer has failed
 )
 
 // prober asks the engine for a real write, at most once per probeAge however
@@ -23,6 +23,7 @@ const (
 type prober struct {
 	probe func(context.Context) error
 	log   *slog.Logger
+	limit time.Duration // of one probe
 
 	mu    sync.Mutex // held while probing: the others wait for its answer
 	at    time.Time
@@ -38,12 +39,12 @@ func (p *prober) check(ctx context.Context) (time.Time, error) {
 		return p.since, p.err
 	}
 	// The answer is for all who ask, so it does not end with the first of them.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.limit)
 	defer cancel()
 	err := p.probe(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = &morningai.Error{Code: morningai.CodeStorageFailed, Op: "probe",
-			Detail: fmt.Sprintf("a write did not finish within %s", probeTime), Hint: "look at the disk's load and the system log", Err: err}
+			Detail: fmt.Sprintf("a write did not finish within %s", p.limit), Hint: "look at the disk's load and the system log", Err: err}
 	}
 	now := time.Now()
 	switch {

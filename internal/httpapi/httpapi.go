@@ -73,7 +73,7 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 		a.log = slog.Default()
 	}
 	a.live = wire.Live{Service: wire.Service, Version: opts.Version, Instance: opts.Instance, Documents: opts.Documents}
-	a.prober.probe, a.prober.log = client.Engine().Probe, a.log
+	a.prober.probe, a.prober.log, a.prober.limit = client.Engine().Probe, a.log, probeTime
 	table := routes()
 	var err error
 	if a.document, err = openAPI(table, opts.Version); err != nil {

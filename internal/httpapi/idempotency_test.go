@@ -171,6 +171,7 @@ func TestBatch(t *testing.T) {
 	if len(out.Tasks) != 3 || string(out.Tasks[1].Payload) != "2" || !out.Tasks[2].Duplicate || out.Tasks[2].ID != out.Tasks[0].ID {
 		t.Errorf("batch %+v", out)
 	}
+	b.want(200, "PATCH", "/v1/queues/full", `{"paused":true}`)
 	full := `{"tasks":[` + strings.TrimSuffix(strings.Repeat(`{"type":"echo","queue":"full"},`, morningai.MaxBatch), ",") + `]}`
 	b.want(202, "POST", "/v1/tasks/batch", full).into(t, &out)
 	if len(out.Tasks) != morningai.MaxBatch {
