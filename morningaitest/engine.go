@@ -66,6 +66,7 @@ const lookAgain = 5 * time.Millisecond
 func (e *gatedEngine) Claim(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
 	over := time.NewTimer(req.Wait)
 	defer over.Stop()
+	quiet := -1 // moves when last no time had come that the engine had yet to notice
 	for {
 		e.mu.Lock()
 		open, moves, moved := e.idle != nil, e.moves, e.moved
@@ -79,9 +80,16 @@ func (e *gatedEngine) Claim(ctx context.Context, req morningai.ClaimRequest) (mo
 				e.granted(reply.Grants)
 				return reply, err
 			}
-			if req.N > 0 {
-				if err := e.closeIfIdle(ctx, moves); err != nil {
+			if req.N > 0 && quiet == moves {
+				e.closeIfIdle(moves)
+			} else if req.N > 0 {
+				settled, err := e.settled(ctx)
+				if err != nil {
 					return morningai.ClaimReply{}, err
+				}
+				if settled {
+					quiet = moves
+					continue // what became ready meanwhile is seen by another claim
 				}
 			}
 			again = time.After(lookAgain)
@@ -106,25 +114,20 @@ func (e *gatedEngine) granted(grants []morningai.Grant) {
 	e.grants += len(grants)
 }
 
-// closeIfIdle ends the present work if a claim has found nothing, nothing runs,
-// nothing has happened since the claim, and no time has come of which the
-// engine has yet to take notice.
-func (e *gatedEngine) closeIfIdle(ctx context.Context, moves int) error {
-	due, err := e.overdue(ctx)
-	if err != nil || due {
-		return err
-	}
+// closeIfIdle ends the present work if nothing runs and nothing has happened
+// since moves was read; the caller's claim has found nothing since.
+func (e *gatedEngine) closeIfIdle(moves int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.idle != nil && e.moves == moves && len(e.running) == 0 {
 		close(e.idle)
 		e.idle = nil
 	}
-	return nil
 }
 
-// overdue reports whether a scheduled task is due.
-func (e *gatedEngine) overdue(ctx context.Context) (bool, error) {
+// settled reports whether the engine has noticed every time that has come: no
+// scheduled task is due, and those that were can be claimed.
+func (e *gatedEngine) settled(ctx context.Context) (bool, error) {
 	filter := morningai.Filter{State: morningai.StateScheduled, Limit: morningai.MaxBatch}
 	for {
 		page, err := e.List(ctx, filter)
@@ -133,10 +136,12 @@ func (e *gatedEngine) overdue(ctx context.Context) (bool, error) {
 		}
 		now := e.clock.read()
 		if slices.ContainsFunc(page.Tasks, func(t morningai.Task) bool { return !t.RunAt.After(now) }) {
-			return true, nil
+			return false, nil
 		}
 		if page.Next == "" {
-			return false, nil
+			// The list may show a write that claims do not see yet; another
+			// write goes through behind it.
+			return true, e.Probe(ctx)
 		}
 		filter.Cursor = page.Next
 	}

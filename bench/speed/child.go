@@ -39,6 +39,7 @@ func inChild(ctx context.Context, j job) (outcome, error) {
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {
 		return outcome{}, fmt.Errorf("%s, %s: answer of the child: %w", j.System, j.Measure, err)
 	}
+	out.CPU = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	return out, nil
 }
 

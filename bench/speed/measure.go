@@ -42,6 +42,7 @@ type outcome struct {
 	Open    float64 // seconds to open the database
 	RSS     int64   // bytes resident after opening
 	PeakRSS int64
+	CPU     float64 // seconds of processor time of the whole child
 }
 
 func (o outcome) rate() float64 { return float64(o.Tasks) / o.Seconds }

@@ -102,7 +102,7 @@ func describe(measure string, out outcome) string {
 	if measure == latency {
 		return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms (%d tasks)", out.P50, out.P99, out.Tasks)
 	}
-	return fmt.Sprintf("%.0f/s (%d tasks)", out.rate(), out.Tasks)
+	return fmt.Sprintf("%.0f/s (%d tasks, %.0f µs of processor time each)", out.rate(), out.Tasks, out.CPU/float64(out.Tasks)*1e6)
 }
 
 // rows turns samples into one row of the table, or two for latencies.
