@@ -11,7 +11,7 @@ import (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// The mutants are meant to fail, every time: nothing of that is to be kept.
-	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "0s", "rapid.seed": "20"} {
+	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "0s", "rapid.seed": "20", "rapid.checks": "40"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}

@@ -54,7 +54,11 @@ func modelAgrees(r *rig) {
 			"queue":      func(*rapid.T) { p.queue() },
 			"import":     func(*rapid.T) { p.imports() },
 			"reopen":     func(*rapid.T) { p.reopen() },
-			"":           func(*rapid.T) { p.compare() },
+			// Every action is drawn as often: these shall come twice.
+			"claim again":  func(*rapid.T) { p.claim() },
+			"finish again": func(*rapid.T) { p.finish() },
+			"cancel":       func(*rapid.T) { p.cancel() },
+			"":             func(*rapid.T) { p.compare() },
 		})
 		p.real.noError(p.real.eng.Close(), "close")
 	})
@@ -216,11 +220,22 @@ func (p *pair) reap() {
 	p.sessions = slices.Delete(p.sessions, i, i+1)
 }
 
+// cancel is a command for something that most likely runs.
+func (p *pair) cancel() {
+	if len(p.grants) > 0 {
+		p.commandTo(morningai.Command{Kind: morningai.CommandCancel, ID: p.recent().real.Task.ID})
+	}
+}
+
 func (p *pair) command() {
 	cmd := morningai.Command{Kind: commandKinds[p.pick(len(commandKinds), "kind")], ID: p.ids[p.pick(len(p.ids), "id")]}
 	if len(p.grants) > 0 && p.pick(2, "granted") == 0 {
 		cmd.ID = p.recent().real.Task.ID
 	}
+	p.commandTo(cmd)
+}
+
+func (p *pair) commandTo(cmd morningai.Command) {
 	want, wantErr := p.model.tryCommand(cmd)
 	got, err := p.real.tryCommand(cmd)
 	p.sameError(err, wantErr, "%s", cmd.Kind)

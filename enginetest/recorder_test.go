@@ -78,8 +78,8 @@ func findings(t *testing.T, name string, h Harness) string {
 }
 
 // mutantHarness opens the reference with a bug planted around it.
-func mutantHarness(plant func(e *reference) morningai.Engine) Harness {
-	return Harness{patience: 2 * time.Second, New: func(testing.TB) Storage {
+func mutantHarness(plant func(e *reference) morningai.Engine, patience time.Duration) Harness {
+	return Harness{patience: patience, New: func(testing.TB) Storage {
 		e := newReference()
 		return func(testing.TB) morningai.Engine {
 			e.reopen()
@@ -93,8 +93,12 @@ func TestMutantsAreNoticed(t *testing.T) {
 	for name, m := range mutants() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			patience := time.Duration(0)
+			if m.hangs {
+				patience = 2 * time.Second // it ends by that and nothing else
+			}
 			for _, c := range m.noticedBy {
-				if findings(t, c, mutantHarness(m.plant)) == "" {
+				if findings(t, c, mutantHarness(m.plant, patience)) == "" {
 					t.Errorf("%q passes", c)
 				}
 			}
@@ -102,11 +106,16 @@ func TestMutantsAreNoticed(t *testing.T) {
 	}
 }
 
-// A bug must be told as what it is: the check's own words, no panic, no time-out.
+// Without a bug nothing is noticed: it is the bug that these checks tell.
 func TestReferenceHasNoFindings(t *testing.T) {
-	same := mutantHarness(func(e *reference) morningai.Engine { return e })
+	same := mutantHarness(func(e *reference) morningai.Engine { return e }, 0)
+	tried := map[string]bool{}
 	for _, m := range mutants() {
 		for _, c := range m.noticedBy {
+			if tried[c] {
+				continue
+			}
+			tried[c] = true
 			if found := findings(t, c, same); found != "" {
 				t.Errorf("%q fails without a bug: %s", c, found)
 			}
