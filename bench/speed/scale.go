@@ -106,7 +106,12 @@ func idleServer(ctx context.Context, s settings) (row, error) {
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "morningai")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/RC918/morningai/cmd/morningai")
+	// Built in its own module, which alone lists what it needs.
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/RC918/morningai").Output()
+	if err != nil {
+		return row{}, fmt.Errorf("find the server's module; run this in the folder bench: %w", err)
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-C", strings.TrimSpace(string(root)), "-o", program, "./cmd/morningai")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return row{}, fmt.Errorf("build the server: %w: %s", err, out)
