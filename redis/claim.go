@@ -1,0 +1,233 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
+)
+
+// claimArgs is what a claim asks of one partition.
+type claimArgs struct {
+	session morningai.SessionID
+	node    string
+	seq     int64
+	n       int
+	queues  []morningai.QueueShare
+	types   []string
+}
+
+func (c *claimArgs) keys(p *partition) []string {
+	out := make([]string, len(c.types))
+	for i, t := range c.types {
+		out[i] = p.wakeKey(t)
+	}
+	return out
+}
+
+func (c *claimArgs) args() []string {
+	leases := make([]byte, 8*c.n)
+	rand.Read(leases) // never fails
+	for i := 0; i < len(leases); i += 8 {
+		leases[i+7] |= 1 // no lease is 0
+	}
+	node := c.node[:min(len(c.node), maxNode)]
+	args := []string{
+		string(c.session[:]), strconv.FormatInt(c.seq, 10), strconv.Itoa(c.n), string(leases),
+		be(uint64(time.Now().UnixNano())) + node, strconv.Itoa(batchBytes), strconv.Itoa(len(c.queues)), strconv.Itoa(len(c.types)),
+	}
+	for _, q := range c.queues {
+		args = append(args, q.Name)
+	}
+	for _, q := range c.queues {
+		args = append(args, strconv.Itoa(q.Share))
+	}
+	return append(args, c.types...)
+}
+
+// grants is a partition's answer to a claim.
+type grants struct {
+	unknown bool // the session
+	list    []morningai.Grant
+	cancels []morningai.ID
+	next    time.Duration // until more may be ready; 0 if nothing is known
+}
+
+func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
+	if compact == "x" {
+		g.unknown = true
+		return nil
+	}
+	if len(compact) < 5 || compact[0] != 'g' {
+		return errCorrupt
+	}
+	n := int(be16(compact[1:]))
+	rest := compact[3:]
+	if len(rest) < n*24+2 {
+		return errCorrupt
+	}
+	leases, rest := rest[:n*24], rest[n*24:]
+	cancels := int(be16(rest))
+	if rest = rest[2:]; len(rest) != cancels*16+6 {
+		return errCorrupt
+	}
+	for i := range cancels {
+		g.cancels = append(g.cancels, morningai.ID([]byte(rest[i*16:i*16+16])))
+	}
+	g.next = time.Duration(u48(rest[cancels*16:])) * time.Millisecond
+	found, err := readStored(reply[1], reply[2])
+	if err != nil {
+		return err
+	}
+	steps, err := readSteps(reply[3])
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	for _, s := range found {
+		// On a repeat of the reply a grant may have been taken back meanwhile.
+		lease := leaseOf(leases, s.id)
+		if stateNames[s.state] != morningai.StateRunning || s.lease != lease {
+			continue
+		}
+		t, err := s.task(now)
+		if err != nil {
+			return err
+		}
+		g.list = append(g.list, morningai.Grant{
+			Task: t, Lease: morningai.Lease{ID: s.id, Claim: int64(s.claim), Lease: lease}, Steps: steps[s.id],
+		})
+	}
+	return nil
+}
+
+func leaseOf(leases string, id morningai.ID) int64 {
+	for ; leases != ""; leases = leases[24:] {
+		if leases[:16] == string(id[:]) {
+			return be64(leases[16:])
+		}
+	}
+	return 0
+}
+
+func readSteps(m rueidis.RedisMessage) (map[morningai.ID]map[string]json.RawMessage, error) {
+	list, err := m.AsStrSlice()
+	if err != nil {
+		return nil, err
+	}
+	out := map[morningai.ID]map[string]json.RawMessage{}
+	for i := 0; i+2 < len(list); i += 3 {
+		id := morningai.ID([]byte(list[i]))
+		if out[id] == nil {
+			out[id] = map[string]json.RawMessage{}
+		}
+		out[id][list[i+1]] = json.RawMessage(list[i+2])
+	}
+	return out, nil
+}
+
+var errUnknownSession = &morningai.Error{Code: morningai.CodeNotFound, Op: "claim", Detail: "the session is not known", Hint: "beat first"}
+
+// Claim hands out ready tasks; see [morningai.Engine].
+func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
+	if err := e.enter(ctx); err != nil {
+		return morningai.ClaimReply{}, err
+	}
+	defer e.active.Done()
+	s := e.session(req.Session)
+	seq := s.begin()
+	defer s.end(seq)
+	reply := morningai.ClaimReply{Seq: seq}
+	types := uniqueStrings(req.Types)
+	deadline := time.Now().Add(req.Wait)
+	for {
+		next, err := e.claimAll(ctx, s, req, types, &reply)
+		if err != nil {
+			return morningai.ClaimReply{}, err
+		}
+		left := time.Until(deadline)
+		if len(reply.Grants)+len(reply.Cancels) > 0 || left <= 0 {
+			return reply, nil
+		}
+		if req.N == 0 {
+			types = nil // only cancels are waited for
+		}
+		if err := e.waitWork(ctx, req.Session, types, min(left, next)); err != nil {
+			return morningai.ClaimReply{}, err
+		}
+	}
+}
+
+// claimAll asks the partitions in turn until the request is filled. It returns
+// when to look again if nothing was found.
+func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRequest, types []string, reply *morningai.ClaimReply) (time.Duration, error) {
+	next := e.opt.blockFor
+	shares := slices.Clone(req.Queues)
+	first := s.firstPartition(len(e.parts))
+	for i := range e.parts {
+		p := e.parts[(first+i)%len(e.parts)]
+		for {
+			want := min(req.N-len(reply.Grants), batchTasks)
+			if want == 0 && req.N > 0 {
+				break
+			}
+			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types}}
+			call, cancel := e.bounded(ctx)
+			err := p.works.do(call, j)
+			cancel()
+			if err != nil {
+				return 0, e.failed(ctx, "claim", err)
+			}
+			if j.grants.unknown {
+				if len(e.parts) > 1 && s.known() {
+					break // it has not beaten there yet
+				}
+				return 0, errUnknownSession
+			}
+			reply.Grants = append(reply.Grants, j.grants.list...)
+			reply.Cancels = append(reply.Cancels, j.grants.cancels...)
+			if j.grants.next > 0 {
+				next = min(next, j.grants.next)
+			}
+			for _, g := range j.grants.list {
+				for k := range shares {
+					if shares[k].Name == g.Task.Queue {
+						shares[k].Share = max(0, shares[k].Share-1)
+					}
+				}
+			}
+			if n := len(j.grants.list); n == 0 || n < want && !large(j.grants.list) {
+				break
+			}
+		}
+	}
+	return next, nil
+}
+
+// large reports whether a call may have stopped because its answer grew, not
+// because there was nothing more.
+func large(list []morningai.Grant) bool {
+	bytes := 0
+	for i := range list {
+		bytes += len(list[i].Task.Payload) + 1024
+	}
+	return bytes > batchBytes/4
+}
+
+func packLeases(leases []morningai.Lease) []string {
+	out := make([]string, len(leases))
+	for i, l := range leases {
+		out[i] = string(appendLease(nil, l))
+	}
+	return out
+}
+
+func unpackLease(s string) morningai.Lease {
+	return morningai.Lease{ID: morningai.ID([]byte(s[:16])), Lease: be64(s[16:]), Claim: int64(binary.BigEndian.Uint32([]byte(s[26:30])))}
+}

@@ -1,0 +1,304 @@
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
+)
+
+var _ morningai.Engine = (*Engine)(nil)
+
+// Engine is a morningai.Engine on Redis or Valkey. Make one with Open.
+type Engine struct {
+	client rueidis.Client
+	opt    options
+	where  *address
+	parts  []*partition
+
+	ctx    context.Context // ends when Close begins: nothing waits any more
+	stop   context.CancelFunc
+	idle   chan struct{}  // closed when the last method has returned
+	loops  sync.WaitGroup // background loops
+	calls  sync.WaitGroup // commands whose answer nobody may be waiting for
+	active sync.WaitGroup // methods under way
+	gate   sync.RWMutex   // closed changes under it
+	closed bool
+	losses atomic.Int64
+
+	mu       sync.Mutex
+	sessions map[morningai.SessionID]*session
+	waiters  map[string]*waiter
+	created  int64 // acceptance time given last, in us: they grow strictly
+}
+
+// Open connects to the Redis at the address, checks that it can be relied on,
+// and makes its partitions ready. The forms of an address are
+//
+//	redis://[user:password@]host[:port][/db]       rediss:// the same over TLS
+//	unix:///path/to/socket[?db=n]
+//	redis+sentinel://[user:password@]h1[:port],h2/master-name[/db]
+//	redis+cluster://[user:password@]h1[:port],h2
+//
+// with the settings client_name, prefix, partitions, and for TLS ca, cert and
+// key (files), as a query. It returns an [ErrWrongRedis] if the server must not
+// be used, with what to change, and an [ErrUnavailable] if it cannot be
+// reached. The context bounds the opening only.
+func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
+	where, err := parseAddress(url)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{opt: defaults(), where: where, sessions: map[morningai.SessionID]*session{}}
+	for _, o := range opts {
+		o(&e.opt)
+	}
+	where.apply(&e.opt)
+	if e.opt.partitions == 0 {
+		e.opt.partitions = where.partitions()
+	}
+	if e.opt.partitions < 1 || e.opt.partitions > 256 {
+		return nil, morningai.InvalidInput("open redis", morningai.FieldError{Location: "partitions", Message: "must be 1 to 256"})
+	}
+	if err := e.connect(ctx); err != nil {
+		return nil, err
+	}
+	e.ctx, e.stop = context.WithCancel(context.Background())
+	e.idle = make(chan struct{})
+	for n := range e.opt.partitions {
+		e.parts = append(e.parts, newPartition(e, n))
+	}
+	if err := e.start(ctx); err != nil {
+		e.stop()
+		e.client.Close()
+		e.calls.Wait()
+		return nil, err
+	}
+	for _, p := range e.parts {
+		p.run()
+	}
+	return e, nil
+}
+
+func (e *Engine) connect(ctx context.Context) error {
+	option, err := e.where.clientOption(&e.opt)
+	if err != nil {
+		return err
+	}
+	type made struct {
+		client rueidis.Client
+		err    error
+	}
+	done := make(chan made, 1)
+	go func() {
+		c, err := rueidis.NewClient(option)
+		done <- made{c, err}
+	}()
+	select {
+	case m := <-done:
+		if m.err != nil {
+			return unavailable("open redis", m.err)
+		}
+		e.client = m.client
+		return nil
+	case <-ctx.Done():
+		go func() { // the dial timeout bounds it
+			if m := <-done; m.err == nil {
+				m.client.Close()
+			}
+		}()
+		return unavailable("open redis", ctx.Err())
+	}
+}
+
+// start checks the server and the partitions.
+func (e *Engine) start(ctx context.Context) error {
+	if err := e.checkServer(ctx); err != nil {
+		return err
+	}
+	for _, p := range e.parts {
+		if err := p.open(ctx); err != nil {
+			return unavailable("open redis", err)
+		}
+	}
+	return nil
+}
+
+// Capabilities describes the engine.
+func (e *Engine) Capabilities() morningai.Capabilities {
+	return morningai.Capabilities{Name: "redis", Durable: "redis"}
+}
+
+// Losses is how often this engine has noticed that Redis lost writes that it
+// had acknowledged. What was lost is not restored by this engine.
+func (e *Engine) Losses() int64 { return e.losses.Load() }
+
+func (e *Engine) lost(p *partition, next, stored uint64) {
+	e.losses.Add(1)
+	e.opt.logger.Warn("Redis has lost writes that it had acknowledged",
+		"partition", p.n, "expected", next-1, "stored", stored)
+}
+
+// enter admits a call, unless the engine is closed or the context has ended.
+// Every call that was admitted is waited for by Close.
+func (e *Engine) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e.gate.RLock()
+	defer e.gate.RUnlock()
+	if e.closed {
+		return morningai.ErrClosed
+	}
+	e.active.Add(1)
+	return nil
+}
+
+// bounded is a context that ends with the caller's and after the engine's
+// timeout.
+func (e *Engine) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, e.opt.timeout)
+}
+
+// failed turns the error of a call into the engine's own.
+func (e *Engine) failed(ctx context.Context, op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return unavailable(op, err)
+}
+
+// Close finishes the writes under way, ends the sessions that beat through this
+// engine, which returns what they still run to the queues, and disconnects.
+func (e *Engine) Close() error {
+	e.gate.Lock()
+	was := e.closed
+	e.closed = true
+	e.gate.Unlock()
+	if was {
+		return nil
+	}
+	e.stop()
+	e.active.Wait()
+	close(e.idle)
+	e.loops.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
+	defer cancel()
+	e.endSessions(ctx)
+	for _, p := range e.parts {
+		p.forgetLanes(ctx)
+	}
+	e.client.Close()
+	e.calls.Wait()
+	return nil
+}
+
+// clockArgs are the arguments that every script has after those of the lane.
+func (e *Engine) clockArgs() []string {
+	now := time.Now()
+	return []string{
+		strconv.FormatInt(now.UnixMilli(), 10), be(uint64(now.UnixNano())),
+		strconv.FormatFloat(float64(e.opt.succeeded)/1e6, 'f', -1, 64), strconv.FormatFloat(float64(e.opt.ended)/1e6, 'f', -1, 64),
+	}
+}
+
+func be(n uint64) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], n)
+	return string(b[:])
+}
+
+// partition is one slot's worth of tasks.
+type partition struct {
+	eng  *Engine
+	n    int
+	base string // what its keys begin with
+	keys []string
+
+	accepts *enqueuer
+	works   *worker
+	beats   *lane
+	others  *lane
+}
+
+func newPartition(e *Engine, n int) *partition {
+	p := &partition{eng: e, n: n, base: fmt.Sprintf("%s:{%d}:", e.opt.prefix, n)}
+	for _, name := range keyNames {
+		p.keys = append(p.keys, p.base+name)
+	}
+	p.accepts, p.works = newEnqueuer(p), newWorker(p)
+	p.beats, p.others = newLane(p), newLane(p)
+	return p
+}
+
+// with returns the partition's keys and those of one call.
+func (p *partition) with(more []string) []string {
+	return append(p.keys[:len(p.keys):len(p.keys)], more...)
+}
+
+func (p *partition) wakeKey(taskType string) string { return p.base + "w:" + taskType }
+
+func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "c:" + string(s[:]) }
+
+func (p *partition) lanes() []*lane {
+	return append([]*lane{p.accepts.lane, p.beats, p.others}, p.works.lanes...)
+}
+
+// open makes the partition ready, or refuses one made for another number of
+// partitions or by a newer program.
+func (p *partition) open(ctx context.Context) error {
+	const format = "1"
+	reply, err := p.read(ctx, scriptOpen, strconv.Itoa(p.eng.opt.partitions), format)
+	if err != nil {
+		return err
+	}
+	n, _ := reply[0].ToString()
+	if n != strconv.Itoa(p.eng.opt.partitions) {
+		return &morningai.Error{Code: CodeWrongRedis, Op: "open redis", Detail: "this Redis was set up with " + n + " partitions, not " + strconv.Itoa(p.eng.opt.partitions),
+			Hint: "use partitions=" + n + " everywhere, or an empty Redis"}
+	}
+	if f, _ := reply[1].ToString(); f != format {
+		return &morningai.Error{Code: morningai.CodeNewerFormat, Op: "open redis", Detail: "the data in this Redis were written by another version of this program",
+			Hint: "use the version that wrote them, or an empty Redis"}
+	}
+	return nil
+}
+
+// read runs a script that needs no number.
+func (p *partition) read(ctx context.Context, s *script, args ...string) ([]rueidis.RedisMessage, error) {
+	full := append([]string{"", "0", ""}, p.eng.clockArgs()...)
+	return p.eng.eval(ctx, s, p.keys, append(full, args...))
+}
+
+func (p *partition) run() {
+	p.accepts.run()
+	p.works.run()
+	p.eng.loops.Go(p.sweep)
+}
+
+// forgetLanes removes the lanes of this engine: nobody will use them again.
+func (p *partition) forgetLanes(ctx context.Context) {
+	var ids []string
+	for _, l := range p.lanes() {
+		if id, acked := l.mark(); acked > 0 {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	// If it fails they are removed when they are old.
+	_, _ = p.eng.do(ctx, p.eng.client.B().Hdel().Key(p.base+"lanes").Field(ids...).Build())
+}
+
+// of is the partition that a task id belongs to.
+func (e *Engine) of(id morningai.ID) *partition { return e.parts[int(id[15])%len(e.parts)] }

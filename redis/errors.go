@@ -1,0 +1,105 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
+)
+
+// Codes of this engine's own errors.
+const (
+	// CodeUnavailable: Redis did not answer, or cannot write now. What the call
+	// asked for may have been applied.
+	CodeUnavailable morningai.Code = "redis_unavailable"
+	// CodeWrongRedis: this Redis cannot be used as it is set up.
+	CodeWrongRedis morningai.Code = "wrong_redis"
+)
+
+// ErrUnavailable is matched by every error of [CodeUnavailable].
+var ErrUnavailable error = &morningai.Error{Code: CodeUnavailable}
+
+// ErrWrongRedis is matched by every error of [CodeWrongRedis].
+var ErrWrongRedis error = &morningai.Error{Code: CodeWrongRedis}
+
+// causes explains the error replies that mean "not now", by their first token.
+var causes = map[string][2]string{
+	"LOADING":     {"Redis is loading its data", "wait until it has read its files"},
+	"READONLY":    {"Redis is a read-only replica", "point the address at the primary, or promote this server"},
+	"MASTERDOWN":  {"Redis is a replica without a primary", "restore the primary or promote a replica"},
+	"MISCONF":     {"Redis cannot write its files and refuses writes", "free disk space and look at the log of the Redis server"},
+	"OOM":         {"the memory of Redis is full", "raise maxmemory or remove data"},
+	"BUSY":        {"Redis is busy with a script", "wait, or end the script with SCRIPT KILL"},
+	"UNKILLABLE":  {"Redis is stuck in a script that has written", "restart the Redis server"},
+	"NOREPLICAS":  {"Redis lacks the replicas that it is told to write to", "restore the replicas or lower min-replicas-to-write"},
+	"CLUSTERDOWN": {"the Redis Cluster is down", "look at CLUSTER INFO on its nodes"},
+	"TRYAGAIN":    {"a slot of the Redis Cluster is being moved", "try again"},
+	"NOAUTH":      {"Redis wants a password", "give user and password in the address"},
+	"WRONGPASS":   {"Redis refuses user or password", "check user and password in the address"},
+	"NOPERM":      {"the Redis user lacks a right", "grant the user what the setup page lists"},
+	"NOPROTO":     {"the server does not speak this protocol", "use Redis 6.2 or newer, or Valkey"},
+	"MOVED":       {"a slot of the Redis Cluster has moved", "use an address of the form redis+cluster://"},
+	"CROSSSLOT":   {"the server is a Redis Cluster", "use an address of the form redis+cluster://"},
+}
+
+// firstToken is the part of an error reply that does not vary between servers.
+func firstToken(reply string) string {
+	token, _, _ := strings.Cut(reply, " ")
+	return strings.TrimPrefix(token, "-")
+}
+
+func isReply(err error, token string) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	return ok && firstToken(e.Error()) == token
+}
+
+// inDoubt reports whether a call that failed with err may have been applied,
+// so that it has to be sent again under its number.
+func inDoubt(err error) bool {
+	_, replied := rueidis.IsRedisErr(err)
+	return !replied
+}
+
+// unavailable turns what went wrong with a call into an error for people. It
+// carries no value that a caller sent, and no address with a password.
+func unavailable(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return context.Canceled
+	}
+	if e, ok := errors.AsType[*morningai.Error](err); ok {
+		return e
+	}
+	out := &morningai.Error{Code: CodeUnavailable, Op: op}
+	if e, ok := rueidis.IsRedisErr(err); ok {
+		token := firstToken(e.Error())
+		if c, known := causes[token]; known {
+			out.Detail, out.Hint = c[0], c[1]
+			return out
+		}
+		if strings.HasPrefix(e.Error(), "ERR max number of clients") {
+			out.Detail, out.Hint = "Redis has no free connection", "raise maxclients or close other clients"
+			return out
+		}
+		return &morningai.Error{Code: CodeWrongRedis, Op: op, Detail: "Redis refused a command: " + token, Hint: "see the log of the Redis server"}
+	}
+	var netErr net.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+		out.Detail, out.Hint = "Redis does not answer in time", "check the server and the network"
+	case strings.Contains(err.Error(), "connection refused"):
+		out.Detail, out.Hint = "nothing accepts connections at the address of Redis", "start the server or correct the address"
+	case strings.Contains(err.Error(), "no such host"):
+		out.Detail, out.Hint = "the host name of Redis is unknown", "correct the address"
+	case strings.Contains(err.Error(), "x509"), strings.Contains(err.Error(), "tls:"):
+		out.Detail, out.Hint = "the encrypted connection to Redis cannot be set up", "check certificates and the ca setting"
+	default:
+		out.Detail, out.Hint = "the connection to Redis was lost", "check the server and the network"
+	}
+	return out
+}

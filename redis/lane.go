@@ -1,0 +1,139 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// lane is a sequence of numbered calls to one partition with one outstanding
+// call. Redis applies the number after the stored one and repeats the stored
+// reply for the stored number; anything else means that one side has lost
+// something.
+type lane struct {
+	eng  *Engine
+	part *partition
+	turn chan struct{} // holds one token; whoever has it owns the fields below
+
+	id     string
+	next   uint64          // number of the next call
+	hashes map[string]bool // of calls under this number that were given up unanswered
+
+	mu    sync.Mutex
+	acked uint64 // number of the last call that was answered
+}
+
+func newLane(p *partition) *lane {
+	l := &lane{eng: p.eng, part: p, turn: make(chan struct{}, 1)}
+	l.renew()
+	l.turn <- struct{}{}
+	return l
+}
+
+// renew starts a new sequence under a name never used before.
+func (l *lane) renew() {
+	var id [12]byte
+	rand.Read(id[:]) // never fails
+	l.mu.Lock()
+	l.id, l.acked = string(id[:]), 0
+	l.mu.Unlock()
+	l.next, l.hashes = 1, map[string]bool{}
+}
+
+// mark is what Redis must have stored of this lane at least.
+func (l *lane) mark() (id string, acked uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.id, l.acked
+}
+
+// call runs a numbered script and returns its reply. It sends the same bytes
+// again until an answer comes or the context ends; then the call is in doubt,
+// and the next one finds out what became of it.
+func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([]rueidis.RedisMessage, error) {
+	select {
+	case <-l.turn:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { l.turn <- struct{}{} }()
+
+	keys := l.part.with(extraKeys)
+	tail := append(l.eng.clockArgs(), args...)
+	hash := hashOf(s, tail)
+	full := make([]string, 3, 3+len(tail))
+	full = append(full, tail...)
+	pause := 5 * time.Millisecond
+	for {
+		full[0], full[1], full[2] = l.id, strconv.FormatUint(l.next, 10), hash
+		reply, err := l.eng.eval(ctx, s, keys, full)
+		if err == nil {
+			first, _ := reply[0].ToString()
+			if first != "!gap" {
+				l.accept()
+				return reply, nil
+			}
+			if err = l.gap(ctx, reply); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if !inDoubt(err) {
+			return nil, err // refused before it was applied
+		}
+		l.hashes[hash] = true
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+			pause = min(2*pause, 100*time.Millisecond)
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
+}
+
+func (l *lane) accept() {
+	l.mu.Lock()
+	l.acked = l.next
+	l.mu.Unlock()
+	l.next++
+	clear(l.hashes)
+}
+
+// gap handles a number that does not follow. If Redis has applied a call that
+// was given up here, the sequence goes on after it. Otherwise Redis has lost
+// writes that it had acknowledged: the lane starts anew.
+func (l *lane) gap(ctx context.Context, reply []rueidis.RedisMessage) error {
+	text, _ := reply[1].ToString()
+	hash, _ := reply[2].ToString()
+	stored, _ := strconv.ParseUint(text, 10, 64)
+	if stored == l.next && l.hashes[hash] {
+		l.accept()
+		return nil
+	}
+	l.eng.lost(l.part, l.next, stored)
+	l.renew()
+	return l.part.open(ctx)
+}
+
+func hashOf(s *script, args []string) string {
+	h := sha256.New()
+	h.Write([]byte(s.sha))
+	var size [4]byte
+	for _, a := range args {
+		binary.BigEndian.PutUint32(size[:], uint32(len(a)))
+		h.Write(size[:])
+		h.Write([]byte(a))
+	}
+	return string(h.Sum(nil)[:8])
+}

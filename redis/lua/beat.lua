@@ -1,0 +1,77 @@
+-- Keeps a session alive, or ends it, and tells it what it has to know. Not
+-- numbered: a second beat does no harm. It compares lane marks instead.
+--
+-- KEYS 24 control list of the session.
+-- ARGV 8 session, 9 details (packed by the caller), 10 through, 11 leaving (0,
+-- 1), 12 number of lanes, 13 of held leases; then lane and acknowledged number
+-- in turn, then held leases: id 16, lease 8, claim 6.
+-- Returns compact (counter), ids whose cancel was requested, held leases that
+-- are not, all sessions (id and counter 6 + details in turn), unfinished
+-- grants (session + seq and number in turn), types to wake, lanes that lost.
+local function run()
+  local session, through, leaving = ARGV[8], tonumber(ARGV[10]), ARGV[11] == '1'
+  local nl, nh = tonumber(ARGV[12]), tonumber(ARGV[13])
+  local cancels, lost, behind = {}, {}, {}
+  if nl > 0 then
+    local ids = {}
+    for i = 1, nl do ids[i] = ARGV[12 + 2 * i] end
+    for i, v in ipairs(call('HMGET', LANES, unpack(ids))) do
+      if (v and unstruct('>I6', v) or 0) < tonumber(ARGV[13 + 2 * i]) then behind[#behind + 1] = ids[i] end
+    end
+  end
+  local had = call('HGET', SESSIONS, session)
+  local counter = (had and unstruct('>I6', had) or 0) + 1
+  local holds, ids = {}, {}
+  for i = 14 + 2 * nl, 13 + 2 * nl + nh do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
+  local adopted = {}
+  for i, r in ipairs(load(ids)) do
+    local a = ARGV[13 + 2 * nl + i]
+    if r and r.st == RUNNING and r.claim == unstruct('>I6', a, 25) and sub(r.run, 1, 8) == sub(a, 17, 24) then
+      holds[r.id] = true
+      if sub(r.run, 9, 24) ~= session then
+        -- Imported, or left behind by a session that is gone: it has an owner again.
+        tally(r, -1)
+        r.run = sub(r.run, 1, 8) .. session .. pack('>I6', 0) .. sub(r.run, 31)
+        tally(r, 1)
+        touch(r)
+        adopted[#adopted + 1] = r.id
+      end
+      if has(r, F_CANCEL) then
+        cancels[#cancels + 1] = r.id
+        call('HSET', CANCELS, r.id, session .. '+')
+      end
+    else
+      lost[#lost + 1] = a
+    end
+  end
+  if #adopted > 0 then call('ZADD', GRANTS, 0, session .. pack('>I6', 0) .. concat(adopted)) end
+  for _, member in ipairs(call('ZRANGEBYLEX', GRANTS, '[' .. session, '[' .. session .. '\255')) do
+    local seq, list = unstruct('>I6', member, 17), {}
+    if leaving or seq <= through then
+      for at = 23, #member, 16 do
+        local id = sub(member, at, at + 15)
+        if not holds[id] then list[#list + 1] = id end
+      end
+      for _, r in ipairs(load(list)) do
+        if r and r.st == RUNNING and sub(r.run, 9, 30) == sub(member, 1, 22) then giveback(r, 6) end
+      end
+    end
+  end
+  if leaving then
+    for id in pairs(holds) do -- nobody will beat for it: it waits for another session
+      local r = loaded[id]
+      tally(r, -1)
+      r.run = sub(r.run, 1, 8) .. NOBODY .. sub(r.run, 31)
+      tally(r, 1)
+      touch(r)
+      call('ZADD', ORPHANS, now + 15000, id)
+    end
+    call('HDEL', SESSIONS, session)
+    call('DEL', KEYS[24])
+  else
+    call('HSET', SESSIONS, session, pack('>I6', counter) .. ARGV[9])
+  end
+  flush()
+  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), call('HGETALL', OPEN), typenames(woken), behind}
+end
+return run()

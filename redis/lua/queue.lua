@@ -1,0 +1,32 @@
+-- Creates a queue or changes its settings.
+--
+-- ARGV 8 name, 9 paused (0, 1), 10 concurrency, 11 starts, 12 period (1 second,
+-- 2 minute, 3 hour; 0 none); '' leaves a setting as it is.
+-- Returns compact (paused 1, concurrency 4, starts 4, period 1, version 6),
+-- types to wake.
+local function run()
+  local q = numbers('q', 8, 8, true)[1]
+  local paused, conc, count, per, version = 0, 0, 0, 0, 0
+  local old = call('HGET', QUEUES, q)
+  if old then paused, conc, count, per, version = unstruct('>BI4I4BI6', old) end
+  if ARGV[9] ~= '' then paused = tonumber(ARGV[9]) end
+  if ARGV[10] ~= '' then conc = tonumber(ARGV[10]) end
+  if ARGV[11] ~= '' then
+    local n, p = tonumber(ARGV[11]), tonumber(ARGV[12])
+    if n ~= count or p ~= per then
+      count, per = n, p
+      local t = call('TIME')
+      call('HSET', QUEUES, q .. 'b', string.format('%d %d', count, t[1] * 1000 + floor(t[2] / 1000)))
+    end
+  end
+  local cfg = pack('>BI4I4BI6', paused, conc, count, per, version + 1)
+  call('HSET', QUEUES, q, cfg)
+  local waiting = call('HGETALL', WAITING)
+  for i = 1, #waiting, 2 do
+    local wq, t = unstruct('>I3I3', waiting[i])
+    if wq == q then woken[t] = true end
+  end
+  return cfg
+end
+local function expand(compact) return {compact, typenames(woken)} end
+return numbered(run, expand)

@@ -1,0 +1,73 @@
+package redis
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Option changes how Open sets up the engine.
+type Option func(*options)
+
+type options struct {
+	timeout        time.Duration
+	succeeded      time.Duration
+	ended          time.Duration
+	partitions     int
+	anyEviction    bool
+	logger         *slog.Logger
+	sweep          time.Duration
+	orphanGrace    time.Duration
+	eventEntries   int
+	eventAge       time.Duration
+	clientName     string
+	prefix         string
+	laneAge        time.Duration
+	blockFor       time.Duration
+	pauseOnFailure time.Duration
+}
+
+func defaults() options {
+	return options{
+		timeout: 2 * time.Second, succeeded: 24 * time.Hour, ended: 7 * 24 * time.Hour,
+		logger: slog.New(slog.DiscardHandler), sweep: 10 * time.Second, orphanGrace: 15 * time.Second,
+		eventEntries: 10_000, eventAge: 10 * time.Minute, clientName: "morningai", prefix: "mai",
+		laneAge: 7 * 24 * time.Hour, blockFor: 5 * time.Second, pauseOnFailure: 200 * time.Millisecond,
+	}
+}
+
+// WithTimeout bounds how long a call waits for Redis; 2 s by default. A claim
+// may take longer by the time it is asked to wait.
+func WithTimeout(d time.Duration) Option { return func(o *options) { o.timeout = d } }
+
+// WithRetention says how long ended tasks stay readable unless they say
+// otherwise: those that succeeded (24 h by default), and those that failed or
+// were canceled (168 h).
+func WithRetention(succeeded, others time.Duration) Option {
+	return func(o *options) { o.succeeded, o.ended = succeeded, others }
+}
+
+// WithPartitions sets the number of partitions, 1 to 256. The first engine that
+// opens an empty Redis decides it; an engine that asks for another number is
+// refused. 0, the default, takes 1, or 16 on a Cluster.
+func WithPartitions(n int) Option { return func(o *options) { o.partitions = n } }
+
+// WithAnyEviction accepts a Redis that evicts keys when its memory is full. It
+// will then lose tasks without an error.
+func WithAnyEviction() Option { return func(o *options) { o.anyEviction = true } }
+
+// WithLogger sets where warnings about the Redis server go. By default nowhere.
+func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
+
+// WithSweep sets how often an idle engine looks for ended tasks whose time is
+// over; 10 s by default.
+func WithSweep(d time.Duration) Option { return func(o *options) { o.sweep = d } }
+
+// WithOrphanGrace sets how long an imported running task waits for its session
+// to beat before it goes back to its queue; 15 s by default.
+func WithOrphanGrace(d time.Duration) Option { return func(o *options) { o.orphanGrace = d } }
+
+// WithEventsKept bounds the event stream: batches of events (10,000 by default)
+// and their age (10 minutes).
+func WithEventsKept(entries int, age time.Duration) Option {
+	return func(o *options) { o.eventEntries, o.eventAge = entries, age }
+}

@@ -1,0 +1,125 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/redis/rueidis"
+)
+
+//go:embed lua/common.lua
+var commonLua string
+
+var (
+	//go:embed lua/open.lua
+	openLua string
+	//go:embed lua/probe.lua
+	probeLua string
+	//go:embed lua/enqueue.lua
+	enqueueLua string
+	//go:embed lua/work.lua
+	workLua string
+	//go:embed lua/beat.lua
+	beatLua string
+	//go:embed lua/reap.lua
+	reapLua string
+	//go:embed lua/command.lua
+	commandLua string
+	//go:embed lua/queue.lua
+	queueLua string
+	//go:embed lua/import.lua
+	importLua string
+	//go:embed lua/export.lua
+	exportLua string
+	//go:embed lua/sweep.lua
+	sweepLua string
+	//go:embed lua/get.lua
+	getLua string
+	//go:embed lua/list.lua
+	listLua string
+	//go:embed lua/stats.lua
+	statsLua string
+	//go:embed lua/events.lua
+	eventsLua string
+)
+
+// script is a Lua script with the part that all share in front.
+type script struct {
+	text string
+	sha  string
+}
+
+func newScript(own string) *script {
+	text := commonLua + own
+	sum := sha1.Sum([]byte(text)) // Redis names scripts by their SHA-1
+	return &script{text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+var (
+	scriptOpen    = newScript(openLua)
+	scriptProbe   = newScript(probeLua)
+	scriptEnqueue = newScript(enqueueLua)
+	scriptWork    = newScript(workLua)
+	scriptBeat    = newScript(beatLua)
+	scriptReap    = newScript(reapLua)
+	scriptCommand = newScript(commandLua)
+	scriptQueue   = newScript(queueLua)
+	scriptImport  = newScript(importLua)
+	scriptExport  = newScript(exportLua)
+	scriptSweep   = newScript(sweepLua)
+	scriptGet     = newScript(getLua)
+	scriptList    = newScript(listLua)
+	scriptStats   = newScript(statsLua)
+	scriptEvents  = newScript(eventsLua)
+)
+
+// keyNames are the keys of a partition in the order that lua/common.lua has
+// them.
+var keyNames = []string{
+	"meta", "lanes", "names", "tasks", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",
+	"unique", "purge", "events", "sessions", "grants", "open", "cancels", "queues", "orphans", "flow",
+}
+
+// eval runs a script, sending its text if the server does not know it. The
+// budget holds even if the client's own queue is stuck.
+func (e *Engine) eval(ctx context.Context, s *script, keys, args []string) ([]rueidis.RedisMessage, error) {
+	reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
+	if isReply(err, "NOSCRIPT") {
+		reply, err = e.evalOnce(ctx, s.text, true, keys, args)
+	}
+	return reply, err
+}
+
+func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, args []string) ([]rueidis.RedisMessage, error) {
+	var cmd rueidis.Completed
+	if text {
+		cmd = e.client.B().Eval().Script(body).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+	} else {
+		cmd = e.client.B().Evalsha().Sha1(body).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+	}
+	result, err := e.do(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	list, err := result.ToArray()
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("a script answered nothing")
+	}
+	return list, err
+}
+
+// do sends one command. It returns when the context ends even if the client
+// does not: its queue may be full because the server is frozen.
+func (e *Engine) do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisResult, error) {
+	done := make(chan rueidis.RedisResult, 1)
+	e.calls.Go(func() { done <- e.client.Do(ctx, cmd) })
+	select {
+	case result := <-done:
+		return result, result.NonRedisError()
+	case <-ctx.Done():
+		return rueidis.RedisResult{}, ctx.Err()
+	}
+}

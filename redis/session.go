@@ -1,0 +1,337 @@
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
+)
+
+// session is what the engine knows of a worker that claims through it.
+type session struct {
+	mu       sync.Mutex
+	node     string
+	beaten   bool
+	left     bool
+	seq      int64
+	inflight map[int64]chan struct{}
+	turn     int
+}
+
+func (e *Engine) session(id morningai.SessionID) *session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.sessions[id]
+	if s == nil {
+		s = &session{inflight: map[int64]chan struct{}{}}
+		e.sessions[id] = s
+	}
+	return s
+}
+
+// begin numbers a claim.
+func (s *session) begin() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	s.inflight[s.seq] = make(chan struct{})
+	return s.seq
+}
+
+func (s *session) end(seq int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.inflight[seq])
+	delete(s.inflight, seq)
+}
+
+func (s *session) nodeName() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.node
+}
+
+func (s *session) known() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.beaten
+}
+
+// firstPartition takes turns, so that no partition is always served last.
+func (s *session) firstPartition(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turn++
+	return s.turn % n
+}
+
+// settled waits for the claims up to a number whose callers may have left while
+// the call was under way, and returns the number up to which there are none.
+func (s *session) settled(ctx context.Context, through int64) int64 {
+	for {
+		s.mu.Lock()
+		least, wait := int64(0), (chan struct{})(nil)
+		for seq, done := range s.inflight {
+			if seq <= through && (wait == nil || seq < least) {
+				least, wait = seq, done
+			}
+		}
+		s.mu.Unlock()
+		if wait == nil {
+			return through
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return least - 1
+		}
+	}
+}
+
+// packDetails is what the others are told of a session.
+func packDetails(req *morningai.BeatRequest) string {
+	b := binary.AppendUvarint(nil, uint64(req.LeaseTime))
+	b = binary.AppendUvarint(b, uint64(max(0, req.Concurrency)))
+	b = appendText(b, req.Node)
+	for _, list := range [][]string{req.Types, req.Queues} {
+		b = binary.AppendUvarint(b, uint64(len(list)))
+		for _, name := range list {
+			b = appendText(b, name)
+		}
+	}
+	return string(b)
+}
+
+func readSession(id, text string) (morningai.Session, bool) {
+	if len(id) != 16 || len(text) < 6 {
+		return morningai.Session{}, false
+	}
+	r := &reader{rest: text[6:], ok: true}
+	s := morningai.Session{ID: morningai.SessionID([]byte(id)), Counter: int64(u48(text)),
+		LeaseTime: time.Duration(r.uvarint()), Concurrency: int(r.uvarint()), Node: r.text()}
+	for _, list := range []*[]string{&s.Types, &s.Queues} {
+		for range r.uvarint() {
+			if !r.ok {
+				return s, false
+			}
+			*list = append(*list, r.text())
+		}
+	}
+	return s, r.ok
+}
+
+// readSessions reads the members and how much each runs.
+func readSessions(members, open rueidis.RedisMessage) ([]morningai.Session, error) {
+	list, err := members.AsStrSlice()
+	if err != nil {
+		return nil, err
+	}
+	running, err := open.AsStrSlice()
+	if err != nil {
+		return nil, err
+	}
+	count := map[morningai.SessionID]int{}
+	for i := 0; i+1 < len(running); i += 2 {
+		n, _ := strconv.Atoi(running[i+1])
+		count[morningai.SessionID([]byte(running[i][:16]))] += n
+	}
+	out := make([]morningai.Session, 0, len(list)/2)
+	for i := 0; i+1 < len(list); i += 2 {
+		s, ok := readSession(list[i], list[i+1])
+		if !ok {
+			return nil, errCorrupt
+		}
+		s.Running = count[s.ID]
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Beat registers a session or keeps it alive; see [morningai.Engine].
+func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
+	if err := e.enter(ctx); err != nil {
+		return morningai.BeatReply{}, err
+	}
+	defer e.active.Done()
+	s := e.session(req.Session)
+	bounded, cancel := e.bounded(ctx)
+	defer cancel()
+	// A claim under way could otherwise be granted after this beat has looked.
+	through := s.settled(bounded, req.Through)
+	held := make(map[*partition][]morningai.Lease)
+	for _, l := range req.Holding {
+		held[e.of(l.ID)] = append(held[e.of(l.ID)], l)
+	}
+	var reply morningai.BeatReply
+	members := map[morningai.SessionID]morningai.Session{}
+	for _, p := range e.parts {
+		counter, err := p.beat(bounded, &req, through, held[p], &reply, members)
+		if err != nil {
+			return morningai.BeatReply{}, e.failed(ctx, "beat", err)
+		}
+		if reply.Counter == 0 || counter < reply.Counter {
+			reply.Counter = counter
+		}
+	}
+	reply.Sessions = slices.Collect(maps.Values(members))
+	s.mu.Lock()
+	s.node, s.beaten, s.left = req.Node, true, req.Leaving
+	s.mu.Unlock()
+	if req.Leaving {
+		e.mu.Lock()
+		delete(e.sessions, req.Session)
+		e.mu.Unlock()
+	}
+	return reply, nil
+}
+
+func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, through int64, held []morningai.Lease,
+	reply *morningai.BeatReply, members map[morningai.SessionID]morningai.Session) (int64, error) {
+	leaving := "0"
+	if req.Leaving {
+		leaving = "1"
+	}
+	var marks []string
+	byID := map[string]*lane{}
+	for _, l := range p.lanes() {
+		if id, acked := l.mark(); acked > 0 {
+			marks = append(marks, id, strconv.FormatUint(acked, 10))
+			byID[id] = l
+		}
+	}
+	args := append([]string{"", "0", ""}, p.eng.clockArgs()...)
+	args = append(args, string(req.Session[:]), packDetails(req), strconv.FormatInt(through, 10), leaving,
+		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
+	args = append(args, marks...)
+	args = append(args, packLeases(held)...)
+	got, err := p.eng.eval(ctx, scriptBeat, p.with([]string{p.controlKey(req.Session)}), args)
+	if err != nil {
+		return 0, err
+	}
+	if len(got) < 7 {
+		return 0, errCorrupt
+	}
+	counter, err := got[0].AsInt64()
+	if err != nil {
+		return 0, err
+	}
+	cancels, err := got[1].AsStrSlice()
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range cancels {
+		reply.Cancels = append(reply.Cancels, morningai.ID([]byte(id)))
+	}
+	lost, err := got[2].AsStrSlice()
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range lost {
+		reply.Lost = append(reply.Lost, unpackLease(l))
+	}
+	sessions, err := readSessions(got[3], got[4])
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range sessions {
+		if had, ok := members[s.ID]; ok { // of several partitions: the sum, and what all have seen
+			s.Running += had.Running
+			s.Counter = min(s.Counter, had.Counter)
+		}
+		members[s.ID] = s
+	}
+	p.wakeTypes(got[5])
+	if behind, err := got[6].AsStrSlice(); err == nil && len(behind) > 0 {
+		p.behind(ctx, behind, byID)
+	}
+	return counter, nil
+}
+
+// behind renews the lanes of which Redis has stored less than it acknowledged.
+// One that is in a call notices by itself.
+func (p *partition) behind(ctx context.Context, ids []string, lanes map[string]*lane) {
+	for _, id := range ids {
+		l := lanes[id]
+		if l == nil {
+			continue
+		}
+		select {
+		case <-l.turn:
+			if now, acked := l.mark(); now == id {
+				p.eng.lost(p, acked+1, 0)
+				l.renew()
+			}
+			l.turn <- struct{}{}
+		default:
+		}
+	}
+	if err := p.open(ctx); err != nil {
+		p.eng.opt.logger.Warn("a partition that lost its data cannot be made ready", "partition", p.n, "error", err)
+	}
+}
+
+const reapAtOnce = 1024 // tasks of one call
+
+// Reap declares sessions dead; see [morningai.Engine].
+func (e *Engine) Reap(ctx context.Context, observed []morningai.Observation) ([]morningai.SessionID, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.active.Done()
+	var out []morningai.SessionID
+	for _, o := range observed {
+		reaped := false
+		for _, p := range e.parts {
+			done, err := p.reap(ctx, o)
+			if err != nil {
+				return nil, e.failed(ctx, "reap", err)
+			}
+			reaped = reaped || done
+		}
+		if reaped {
+			out = append(out, o.Session)
+		}
+	}
+	return out, nil
+}
+
+func (p *partition) reap(ctx context.Context, o morningai.Observation) (bool, error) {
+	for {
+		call, cancel := p.eng.bounded(ctx)
+		reply, err := p.others.call(call, scriptReap, []string{p.controlKey(o.Session)},
+			[]string{string(o.Session[:]), strconv.FormatInt(o.Counter, 10), strconv.Itoa(reapAtOnce)})
+		cancel()
+		if err != nil {
+			return false, err
+		}
+		p.wakeTypes(reply[1])
+		if letter, _ := reply[0].ToString(); letter != "m" {
+			return letter == "r", nil
+		}
+	}
+}
+
+// endSessions returns what the sessions of this engine run to the queues: the
+// process that ran it is about to end. What cannot be told now is noticed by
+// the other members.
+func (e *Engine) endSessions(ctx context.Context) {
+	e.mu.Lock()
+	sessions := maps.Clone(e.sessions)
+	e.mu.Unlock()
+	for id, s := range sessions {
+		if !s.known() {
+			continue
+		}
+		for _, p := range e.parts {
+			if _, err := p.reap(ctx, morningai.Observation{Session: id, Counter: -1}); err != nil {
+				return
+			}
+		}
+	}
+}

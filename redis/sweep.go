@@ -1,0 +1,63 @@
+package redis
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// sweep lets ended tasks go when their time is over. Every engine does it; what
+// one has removed the others do not find any more.
+func (p *partition) sweep() {
+	e := p.eng
+	wait := e.opt.sweep
+	for {
+		timer := time.NewTimer(wait + rand.N(wait/4+1))
+		select {
+		case <-timer.C:
+		case <-e.ctx.Done():
+			timer.Stop()
+			return
+		}
+		wait = e.opt.sweep
+		looked, err := p.sweepOnce()
+		if err == nil && looked > 0 {
+			wait = min(wait, 50*time.Millisecond) // there may be more
+		}
+	}
+}
+
+const sweepBatches = 4 // of one call
+
+func (p *partition) sweepOnce() (int, error) {
+	e := p.eng
+	ctx, cancel := context.WithTimeout(e.ctx, e.opt.timeout)
+	defer cancel()
+	reply, err := p.others.call(ctx, scriptSweep, nil, []string{strconv.Itoa(sweepBatches), strconv.Itoa(e.opt.eventEntries),
+		strconv.FormatInt(e.opt.eventAge.Milliseconds(), 10), strconv.FormatInt(e.opt.laneAge.Milliseconds(), 10)})
+	if err != nil {
+		return 0, err
+	}
+	text, err := reply[0].ToString()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(text)
+}
+
+// Probe writes through the path that Enqueue takes, in every partition.
+func (e *Engine) Probe(ctx context.Context) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.active.Done()
+	bounded, cancel := e.bounded(ctx)
+	defer cancel()
+	for _, p := range e.parts {
+		if _, err := p.others.call(bounded, scriptProbe, nil, nil); err != nil {
+			return e.failed(ctx, "probe", err)
+		}
+	}
+	return nil
+}

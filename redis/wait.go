@@ -1,0 +1,131 @@
+package redis
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// waiter blocks on the lists that wake a session, once for all of its claims,
+// and lets the claims know.
+type waiter struct {
+	mu    sync.Mutex
+	subs  int
+	alive bool
+	woken chan struct{} // closed and replaced by every token
+}
+
+// waitWork returns when a token says that there may be work, or after d.
+func (e *Engine) waitWork(ctx context.Context, id morningai.SessionID, types []string, d time.Duration) error {
+	w := e.waiter(id, types)
+	w.mu.Lock()
+	w.subs++
+	woken := w.woken
+	if !w.alive {
+		w.alive = true
+		e.loops.Go(func() { e.block(w, id, types) })
+	}
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.subs--
+		w.mu.Unlock()
+	}()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-woken:
+		return nil
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.ctx.Done():
+		return morningai.ErrClosed
+	}
+}
+
+func (e *Engine) waiter(id morningai.SessionID, types []string) *waiter {
+	key := string(id[:]) + strings.Join(types, " ")
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiters == nil {
+		e.waiters = make(map[string]*waiter)
+	}
+	w := e.waiters[key]
+	if w == nil {
+		w = &waiter{woken: make(chan struct{})}
+		e.waiters[key] = w
+	}
+	return w
+}
+
+// block pops tokens as long as claims wait. Several partitions are watched one
+// by one: their lists are in different slots.
+func (e *Engine) block(w *waiter, id morningai.SessionID, types []string) {
+	var all sync.WaitGroup
+	for _, p := range e.parts {
+		keys := []string{p.controlKey(id)}
+		for _, t := range types {
+			keys = append(keys, p.wakeKey(t))
+		}
+		all.Go(func() {
+			for e.ctx.Err() == nil && w.wanted() {
+				e.pop(w, p, keys)
+			}
+		})
+	}
+	all.Wait()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.alive = false
+	if w.subs == 0 {
+		delete(e.waiters, string(id[:])+strings.Join(types, " "))
+		return
+	}
+	// A claim came between: it looks again and starts the next round.
+	close(w.woken)
+	w.woken = make(chan struct{})
+}
+
+func (w *waiter) wanted() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.subs > 0
+}
+
+// pop waits for one token. A token that comes when no claim waits any more goes
+// back, for another node.
+func (e *Engine) pop(w *waiter, p *partition, keys []string) {
+	ctx, cancel := context.WithTimeout(e.ctx, e.opt.blockFor+e.opt.timeout)
+	defer cancel()
+	result, err := e.do(ctx, e.client.B().Blpop().Key(keys...).Timeout(e.opt.blockFor.Seconds()).Build())
+	if err != nil {
+		timer := time.NewTimer(e.opt.pauseOnFailure)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-e.ctx.Done():
+		}
+		return
+	}
+	got, err := result.AsStrSlice()
+	if err != nil || len(got) == 0 {
+		return // nothing came
+	}
+	w.mu.Lock()
+	wanted := w.subs > 0
+	if wanted {
+		close(w.woken)
+		w.woken = make(chan struct{})
+	}
+	w.mu.Unlock()
+	if !wanted {
+		p.leaveTokens(got[:1])
+	}
+}

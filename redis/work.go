@@ -1,0 +1,215 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"sync"
+
+	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
+)
+
+const workLanes = 4
+
+// worker sends outcomes, checkpoints and claims, several calls at a time. A
+// call takes whatever is waiting: the outcomes of the last batch and the claim
+// of the next travel together.
+type worker struct {
+	part  *partition
+	lanes []*lane
+
+	mu     sync.Mutex
+	reads  []*workJob // reports and checkpoints
+	claims []*workJob
+	wake   chan struct{}
+}
+
+// workJob is one caller's part of a call. Its fields change hands with done.
+type workJob struct {
+	reports, points []string // packed
+	bytes           int
+	claim           *claimArgs
+	ctx             context.Context // of the caller; a job not sent yet is dropped with it
+	done            chan struct{}
+
+	verdicts string // two letters a report, one a checkpoint
+	grants   grants
+	err      error
+}
+
+func newWorker(p *partition) *worker {
+	w := &worker{part: p, wake: make(chan struct{}, workLanes)}
+	for range workLanes {
+		w.lanes = append(w.lanes, newLane(p))
+	}
+	return w
+}
+
+func (w *worker) run() {
+	for _, l := range w.lanes {
+		w.part.eng.loops.Go(func() { w.loop(l) })
+	}
+}
+
+func (w *worker) add(j *workJob) {
+	w.mu.Lock()
+	if j.claim != nil {
+		w.claims = append(w.claims, j)
+	} else {
+		w.reads = append(w.reads, j)
+	}
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// do sends a job and waits for its answer as long as the context lasts.
+func (w *worker) do(ctx context.Context, j *workJob) error {
+	j.ctx, j.done = ctx, make(chan struct{})
+	w.add(j)
+	select {
+	case <-j.done:
+		return j.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// take returns the jobs of the next call: as many outcomes and checkpoints as
+// fit, and one claim.
+func (w *worker) take() []*workJob {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*workJob
+	items, bytes, n := 0, 0, 0
+	for n < len(w.reads) {
+		j := w.reads[n]
+		items, bytes = items+len(j.reports)+len(j.points), bytes+j.bytes
+		if n > 0 && (items > batchTasks || bytes > batchBytes) {
+			break
+		}
+		out = append(out, j)
+		n++
+	}
+	w.reads = w.reads[n:]
+	if len(w.claims) > 0 {
+		out = append(out, w.claims[0])
+		w.claims = w.claims[1:]
+	}
+	return out
+}
+
+func (w *worker) loop(l *lane) {
+	for {
+		for jobs := w.take(); len(jobs) > 0; jobs = w.take() {
+			w.send(l, jobs)
+		}
+		select {
+		case <-w.wake:
+		case <-w.part.eng.idle:
+			return
+		}
+	}
+}
+
+func (w *worker) send(l *lane, jobs []*workJob) {
+	var reports, points []string
+	var claim *workJob
+	kept := jobs[:0]
+	for _, j := range jobs {
+		if err := j.ctx.Err(); err != nil {
+			j.err = err
+			close(j.done)
+			continue
+		}
+		kept = append(kept, j)
+		reports, points = append(reports, j.reports...), append(points, j.points...)
+		if j.claim != nil {
+			claim = j
+		}
+	}
+	if jobs = kept; len(jobs) == 0 {
+		return
+	}
+	args := append([]string{strconv.Itoa(len(reports)), strconv.Itoa(len(points)), "0"}, reports...)
+	args = append(args, points...)
+	var keys []string
+	if claim != nil {
+		args[2] = "1"
+		args = append(args, claim.claim.args()...)
+		keys = claim.claim.keys(w.part)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), w.part.eng.opt.timeout)
+	defer cancel()
+	reply, err := l.call(ctx, scriptWork, keys, args)
+	if err == nil {
+		err = w.answer(jobs, len(reports), len(points), reply)
+	}
+	for _, j := range jobs {
+		if err != nil {
+			j.err = err
+		}
+		close(j.done)
+	}
+	if err == nil {
+		w.part.wakeTypes(reply[4])
+	}
+}
+
+// answer gives each job its part of the reply.
+func (w *worker) answer(jobs []*workJob, reports, points int, reply []rueidis.RedisMessage) error {
+	compact, err := reply[0].ToString()
+	if err != nil {
+		return err
+	}
+	if len(compact) < 2*reports+points || len(reply) < 5 {
+		return errCorrupt
+	}
+	first, second := compact[:2*reports], compact[2*reports:2*reports+points]
+	for _, j := range jobs {
+		j.verdicts = first[:2*len(j.reports)] + second[:len(j.points)]
+		first, second = first[2*len(j.reports):], second[len(j.points):]
+		if j.claim != nil {
+			if err := j.grants.read(compact[2*reports+points:], reply); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// wakeTypes leaves a token for the types whose tasks a script has made ready
+// without having their lists at hand. Idle nodes look every few seconds anyway.
+func (p *partition) wakeTypes(m rueidis.RedisMessage) {
+	names, err := m.AsStrSlice()
+	if err != nil || len(names) == 0 {
+		return
+	}
+	var keys []string
+	for _, n := range names {
+		keys = append(keys, p.wakeKey(n))
+	}
+	p.leaveTokens(keys)
+}
+
+// leaveTokens puts one token into each list.
+func (p *partition) leaveTokens(keys []string) {
+	e := p.eng
+	ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
+	defer cancel()
+	for _, k := range keys {
+		if _, err := e.do(ctx, e.client.B().Rpush().Key(k).Element("1").Build()); err != nil {
+			return
+		}
+		if _, err := e.do(ctx, e.client.B().Ltrim().Key(k).Start(-1).Stop(-1).Build()); err != nil {
+			return
+		}
+	}
+}
+
+var verdictErrors = map[byte]error{
+	's': &morningai.Error{Code: morningai.CodeStale, Detail: "the claim was superseded", Hint: "the task runs, or ran, elsewhere"},
+	'n': &morningai.Error{Code: morningai.CodeNotFound, Detail: "there is no such task"},
+}
