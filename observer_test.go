@@ -11,8 +11,11 @@ const beatEvery = 800 * time.Millisecond
 
 // watch makes one observation of a session at the given offset.
 func watch(o *observer, base time.Time, at time.Duration, counter int64) bool {
-	sent := base.Add(at)
-	dead := o.observe(sent, sent.Add(10*time.Millisecond), []Session{
+	return watchSlowly(o, base, at, at+10*time.Millisecond, counter)
+}
+
+func watchSlowly(o *observer, base time.Time, sent, answered time.Duration, counter int64) bool {
+	dead := o.observe(base.Add(sent), base.Add(answered), []Session{
 		{ID: SessionID{1}, Counter: 99, LeaseTime: 1},
 		{ID: SessionID{2}, Counter: counter, LeaseTime: 4 * time.Second},
 	})
@@ -81,22 +84,40 @@ func TestObserverPausesInAShortHole(t *testing.T) {
 	}
 }
 
-// Whatever the gaps between observations, nobody is declared dead before its
-// lease time has passed since its counter last moved.
+// Whatever the gaps between observations and however slow the answers, nobody
+// is declared dead before its lease time has passed since its counter last
+// moved, which may have been just before the answer that showed it.
 func TestObserverNeverJudgesEarly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o, base := newObserver(SessionID{1}, beatEvery), time.Now()
-		var at, moved time.Duration
+		var sent, answered, moved time.Duration
 		counter := int64(0)
+		draw := func(most time.Duration, name string) time.Duration {
+			return time.Duration(rapid.Int64Range(1, int64(most)).Draw(t, name))
+		}
 		for range 60 {
-			at += time.Duration(rapid.Int64Range(1, int64(3*beatEvery)).Draw(t, "gap"))
+			sent = answered + draw(2*beatEvery, "gap")
+			answered = sent + draw(beatEvery, "slowness")
 			if rapid.IntRange(0, 9).Draw(t, "moves") == 0 {
 				counter++
-				moved = at
+				moved = answered
 			}
-			if watch(o, base, at, counter) && at-moved < 4*time.Second {
-				t.Fatalf("declared dead %v after it moved", at-moved)
+			if watchSlowly(o, base, sent, answered, counter) && sent-moved < 4*time.Second {
+				t.Fatalf("declared dead %v after it moved", sent-moved)
 			}
 		}
 	})
+}
+
+func TestObserverCountsFromTheAnswerOn(t *testing.T) {
+	o, base := newObserver(SessionID{1}, beatEvery), time.Now()
+	const slow = 700 * time.Millisecond
+	for at := time.Duration(0); ; at += beatEvery {
+		if watchSlowly(o, base, at, at+slow, 7) {
+			if at-slow < 4*time.Second {
+				t.Errorf("declared dead %v after it was first seen, the lease is 4s", at-slow)
+			}
+			return
+		}
+	}
 }
