@@ -96,8 +96,9 @@ type Engine interface {
 	Stats(ctx context.Context) (Stats, error)
 
 	// Events returns what happened after the cursor, in order for each task,
-	// waiting up to req.Wait for the first. An empty cursor stands for now. A
-	// cursor whose events are no longer kept is [ErrCursorExpired].
+	// waiting up to req.Wait for the first. An empty cursor means from this
+	// moment on. A cursor whose events are no longer kept is
+	// [ErrCursorExpired], a malformed one [ErrInvalidInput].
 	Events(ctx context.Context, req EventsRequest) (EventsPage, error)
 
 	// SetQueue creates a queue or changes its settings; what the change leaves

@@ -12,7 +12,7 @@ import (
 
 func eventChecks() []check {
 	return []check{
-		{"an empty cursor stands for now", eventsNow},
+		{"an empty cursor means from this moment on", eventsNow},
 		{"what happens to a task is told in order", eventsOrder},
 		{"any event's cursor resumes after it", eventsResume},
 		{"a wait ends with the first event", eventsWait},

@@ -260,7 +260,8 @@ func (p *pair) queue() {
 
 // imports brings ends of tasks, from a node that both engines do not know.
 func (p *pair) imports() {
-	rec := queuedRecord(p.ids[p.pick(len(p.ids), "id")])
+	which := p.pick(len(p.ids), "id")
+	rec := queuedRecord(p.ids[which])
 	rec.Task.Queue = []string{"a", "b"}[p.pick(2, "queue")]
 	rec.Task.Life = int64(1 + p.pick(3, "life"))
 	if p.pick(2, "ended") == 0 {
@@ -268,8 +269,8 @@ func (p *pair) imports() {
 	}
 	rec.Claim += int64(p.pick(6, "claim"))
 	rec.Deleted = p.pick(8, "deleted") == 0
-	// Within one millisecond acceptance has no order: keep them apart.
-	rec.Task.CreatedAt = time.UnixMilli(int64(1_700_000_000_000 + len(p.ids)*1000)).UTC().Add(time.Duration(rec.Task.ID[15]) * time.Second)
+	// What was accepted at the same moment has no order: keep them apart.
+	rec.Task.CreatedAt = time.Unix(int64(1_700_000_000+which), 0).UTC()
 	want, got := p.model.importAll(rec)[0], p.real.importAll(rec)[0]
 	p.sameError(got.Err, want.Err, "import")
 	p.real.want(got.Status == want.Status, "import is %s, want %s", got.Status, want.Status)
