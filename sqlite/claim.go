@@ -284,7 +284,11 @@ func (e *Engine) readAhead(k *run, seq int64) (*row, error) {
 		if err != nil || !ok {
 			return out, err
 		}
-		r := e.scanRow(s)
+		r, err := e.scanRow(s)
+		if err != nil {
+			s.reset()
+			return nil, err
+		}
 		if r.seq == seq {
 			out = r
 			continue

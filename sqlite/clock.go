@@ -269,10 +269,8 @@ func (w trimWork) apply(t *txn) error {
 	var seqs []int64
 	for _, key := range keys {
 		s := t.e.sql.oldest
-		s.int(1, key.line.id)
-		s.int(2, int64(key.status))
-		s.int(3, int64(key.prio))
-		s.int(4, n)
+		s.int(1, slotOf(key.line.id, key.status, key.prio))
+		s.int(2, n)
 		found, err := numbers(s)
 		if err != nil {
 			return err

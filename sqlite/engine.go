@@ -43,9 +43,11 @@ type Engine struct {
 	closeErr  error
 	failed    atomic.Pointer[morningai.Error]
 
-	era      int64 // crashes so far
-	lastSeq  int64 // the writer's
-	expiryN  int64 // the writer's
+	era      int64  // crashes so far
+	lastSeq  int64  // the writer's
+	expiryN  int64  // the writer's
+	buf      []byte // the writer's, to encode rows in
+	recent   recentIDs
 	maxPages int64
 
 	events *eventLog

@@ -90,13 +90,13 @@ func (t *txn) flushNew() error {
 		if len(group) == insertRows {
 			s = t.e.sql.insertN
 			for i, r := range group {
-				bindNew(s, i*newColumns, r)
+				t.e.buf = bindInsert(s, i*insertColumns, r, t.e.buf)
 			}
 			group = group[:0]
 			return s.exec()
 		}
 		for _, r := range group {
-			bindNew(s, 0, r)
+			t.e.buf = bindInsert(s, 0, r, t.e.buf)
 			if err := s.exec(); err != nil {
 				return err
 			}
@@ -106,13 +106,6 @@ func (t *txn) flushNew() error {
 	}
 	for _, it := range t.order {
 		if it.orig != nil || it.gone {
-			continue
-		}
-		if !it.row.fresh() {
-			bindRow(t.e.sql.insertFull, it.row)
-			if err := t.e.sql.insertFull.exec(); err != nil {
-				return err
-			}
 			continue
 		}
 		if group = append(group, it.row); len(group) == insertRows {
@@ -148,12 +141,12 @@ func (t *txn) flushItem(it *item) error {
 		if err := q.remove.exec(); err != nil {
 			return err
 		}
-		bindRow(q.insertFull, r)
-		if err := q.insertFull.exec(); err != nil {
+		t.e.buf = bindInsert(q.insert1, 0, r, t.e.buf)
+		if err := q.insert1.exec(); err != nil {
 			return err
 		}
 	case old != nil:
-		bindUpdate(q.update, r)
+		t.e.buf = bindUpdate(q.update, r, t.e.buf)
 		if err := q.update.exec(); err != nil {
 			return err
 		}

@@ -22,12 +22,18 @@ func newNames() *names {
 func (n *names) line(id int64) *line {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	if id < 1 || id > int64(len(n.lines)) {
+		return nil
+	}
 	return n.lines[id-1]
 }
 
 func (n *names) node(id int64) *node {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	if id < 1 || id > int64(len(n.nodes)) {
+		return nil
+	}
 	return n.nodes[id-1]
 }
 

@@ -223,7 +223,12 @@ func (l *lister) scan() error {
 			s.reset()
 			return nil
 		}
-		l.add(l.e.scanRow(s))
+		r, err := l.e.scanRow(s)
+		if err != nil {
+			s.reset()
+			return err
+		}
+		l.add(r)
 	}
 }
 
@@ -296,11 +301,9 @@ func (l *lister) indexed() ([]int64, error) {
 	var seqs []int64
 	for _, key := range keys {
 		s := l.r.runDesc
-		s.int(1, key.line.id)
-		s.int(2, int64(key.status))
-		s.int(3, int64(key.prio))
-		s.int(4, l.before)
-		s.int(5, int64(l.limit+1))
+		s.int(1, slotOf(key.line.id, key.status, key.prio))
+		s.int(2, l.before)
+		s.int(3, int64(l.limit+1))
 		found, err := numbers(s)
 		if err != nil {
 			return nil, err

@@ -38,7 +38,7 @@ func openReader(path string) (*reader, error) {
 		{&r.bySeq, "SELECT " + rowColumns + " FROM tasks WHERE seq=?"},
 		{&r.span, "SELECT " + rowColumns + " FROM tasks WHERE seq>=? AND seq<=? ORDER BY seq LIMIT ?"},
 		{&r.export, "SELECT " + rowColumns + " FROM tasks WHERE seq>? ORDER BY seq LIMIT ?"},
-		{&r.runDesc, "SELECT seq FROM tasks WHERE line=? AND state=? AND priority=? AND seq<? ORDER BY seq DESC LIMIT ?"},
+		{&r.runDesc, "SELECT seq FROM tasks WHERE slot=? AND seq<? ORDER BY seq DESC LIMIT ?"},
 		{&r.allDesc, "SELECT " + rowColumns + " FROM tasks WHERE seq<? ORDER BY seq DESC LIMIT ?"},
 		{&r.attempts, "SELECT number,life,node,started,finished,outcome,error,stack FROM attempts WHERE seq=? ORDER BY number"},
 		{&r.steps, "SELECT name,data FROM steps WHERE seq=?"},

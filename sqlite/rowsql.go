@@ -1,166 +1,254 @@
 package sqlite
 
 import (
+	"encoding/binary"
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
 )
 
-const rowColumns = `seq,id,line,state,priority,payload,max_attempts,timeout,retention,trace,ukey,metadata,created,run_at,
-version,era,life,attempt,failures,claim,lease,flags,settled,node,started,finished,expires,result,error,stack,progress`
+// A row has five columns: its number, its id, its slot (line, state and
+// priority in one integer, which the index orders by), and two blobs: what was
+// asked for, which never changes, and what has become of it. Few columns are
+// what makes SQLite fast: it decodes and encodes all of them at every update.
+const rowColumns = "seq,id,slot,spec,life"
 
-const rowWidth = 31
+const (
+	insertColumns = 5
+	blobFormat    = 1
+)
 
-// scanRow reads the columns of rowColumns.
-func (e *Engine) scanRow(s *stmt) *row {
-	r := &row{
-		seq: s.colInt(0), status: status(s.colInt(3)), priority: int(s.colInt(4)), payload: s.colBlob(5),
-		maxAttempts: int(s.colInt(6)), timeout: time.Duration(s.colInt(7)), created: s.colInt(12), runAt: s.colInt(13),
-		version: s.colInt(14), era: s.colInt(15), life: s.colInt(16), attempt: s.colInt(17), failures: s.colInt(18),
-		claim: s.colInt(19), lease: s.colInt(20), flags: uint8(s.colInt(21)), settled: uint8(s.colInt(22)),
-		started: s.colInt(24), finished: s.colInt(25), expires: s.colInt(26), result: s.colBlob(27), progress: s.colBlob(30),
-	}
-	copy(r.id[:], s.colRaw(1))
-	r.line = e.names.line(s.colInt(2))
-	if r.maxAttempts == 0 {
-		r.maxAttempts = morningai.DefaultMaxAttempts
-	}
-	if r.timeout == 0 {
-		r.timeout = morningai.DefaultTimeout
-	}
-	if r.life == 0 {
-		r.life = 1
-	}
-	if r.created == 0 {
-		r.created = r.seq
-	}
-	if !s.colNull(8) {
-		d := time.Duration(s.colInt(8))
-		r.retention = &d
-	}
-	if t := s.colRaw(9); t == nil {
-		r.trace = r.id
-	} else {
-		copy(r.trace[:], t)
-	}
-	r.ukey, r.metadata = s.colText(10), s.colText(11)
-	if n := s.colInt(23); n != 0 {
-		r.node = e.names.node(n)
-	}
-	r.err, r.stack = s.colText(28), s.colText(29)
-	return r
-}
+// slotOf packs line, state and priority so that one line's tasks of one state
+// and priority lie together, by number.
+func slotOf(line int64, st status, prio int) int64 { return line<<8 | int64(st)<<4 | int64(prio) }
 
-// bindRow binds a whole row.
-func bindRow(s *stmt, r *row) {
-	bindNew(s, 0, r)
-	bindLife(s, 17, r)
-	bindState(s, 18, r)
-}
+func (r *row) slot() int64 { return slotOf(r.line.id, r.status, r.priority) }
 
-// bindSpec binds what a task is, 14 columns from parameter at+1 on.
-func bindSpec(s *stmt, at int, r *row) {
+func bindInsert(s *stmt, at int, r *row, buf []byte) []byte {
 	s.int(at+1, r.seq)
 	s.blob(at+2, r.id[:])
-	s.int(at+3, r.line.id)
-	s.int(at+4, int64(r.status))
-	s.int(at+5, int64(r.priority))
-	s.blob(at+6, r.payload)
-	if r.maxAttempts == morningai.DefaultMaxAttempts {
-		s.null(at + 7)
-	} else {
-		s.int(at+7, int64(r.maxAttempts))
-	}
-	if r.timeout == morningai.DefaultTimeout {
-		s.null(at + 8)
-	} else {
-		s.int(at+8, int64(r.timeout))
-	}
-	if r.retention == nil {
-		s.null(at + 9)
-	} else {
-		s.int(at+9, int64(*r.retention))
-	}
-	if r.trace == r.id {
-		s.null(at + 10)
-	} else {
-		s.blob(at+10, r.trace[:])
-	}
-	s.text(at+11, r.ukey)
-	s.text(at+12, r.metadata)
-	if r.created == r.seq {
-		s.null(at + 13)
-	} else {
-		s.int(at+13, r.created)
-	}
-	s.intOrNull(at+14, r.runAt)
+	s.int(at+3, r.slot())
+	buf = r.appendSpec(buf[:0])
+	s.blob(at+4, buf)
+	buf = r.appendLife(buf[:0])
+	s.blob(at+5, buf)
+	return buf
 }
 
-func bindLife(s *stmt, i int, r *row) {
-	if r.life == 1 {
-		s.null(i)
-		return
+func insertSQL(n int) string {
+	return "INSERT INTO tasks (" + rowColumns + ") VALUES " + strings.Repeat("(?,?,?,?,?),", n-1) + "(?,?,?,?,?)"
+}
+
+const updateSQL = "UPDATE tasks SET slot=?1,life=?2 WHERE seq=?3"
+
+func bindUpdate(s *stmt, r *row, buf []byte) []byte {
+	s.int(1, r.slot())
+	buf = r.appendLife(buf[:0])
+	s.blob(2, buf)
+	s.int(3, r.seq)
+	return buf
+}
+
+func appendText[T string | []byte](b []byte, v T) []byte {
+	b = binary.AppendUvarint(b, uint64(len(v)))
+	return append(b, v...)
+}
+
+// Marks of fields that a spec's blob carries only if they are not the default.
+const (
+	hasCreated = 1 << iota
+	hasAttempts
+	hasTimeout
+	hasRetention
+	hasTrace
+	hasKey
+	hasMetadata
+)
+
+func (r *row) appendSpec(b []byte) []byte {
+	var has byte
+	mark := func(ok bool, bit byte) {
+		if ok {
+			has |= bit
+		}
 	}
-	s.int(i, r.life)
-}
-
-// bindState binds what changes when a task runs, 14 columns from i on.
-func bindState(s *stmt, i int, r *row) {
-	s.intOrNull(i, r.attempt)
-	s.intOrNull(i+1, r.failures)
-	s.intOrNull(i+2, r.claim)
-	s.intOrNull(i+3, r.lease)
-	s.intOrNull(i+4, int64(r.flags))
-	s.intOrNull(i+5, int64(r.settled))
-	if r.node == nil {
-		s.null(i + 6)
-	} else {
-		s.int(i+6, r.node.id)
+	mark(r.created != r.seq, hasCreated)
+	mark(r.maxAttempts != morningai.DefaultMaxAttempts, hasAttempts)
+	mark(r.timeout != morningai.DefaultTimeout, hasTimeout)
+	mark(r.retention != nil, hasRetention)
+	mark(r.trace != r.id, hasTrace)
+	mark(r.ukey != "", hasKey)
+	mark(r.metadata != "", hasMetadata)
+	b = append(b, blobFormat, has)
+	if has&hasCreated != 0 {
+		b = binary.AppendVarint(b, r.created)
 	}
-	s.intOrNull(i+7, r.started)
-	s.intOrNull(i+8, r.finished)
-	s.intOrNull(i+9, r.expires)
-	s.blob(i+10, r.result)
-	s.text(i+11, r.err)
-	s.text(i+12, r.stack)
-	s.blob(i+13, r.progress)
+	if has&hasAttempts != 0 {
+		b = binary.AppendVarint(b, int64(r.maxAttempts))
+	}
+	if has&hasTimeout != 0 {
+		b = binary.AppendVarint(b, int64(r.timeout))
+	}
+	if has&hasRetention != 0 {
+		b = binary.AppendVarint(b, int64(*r.retention))
+	}
+	if has&hasTrace != 0 {
+		b = append(b, r.trace[:]...)
+	}
+	if has&hasKey != 0 {
+		b = appendText(b, r.ukey)
+	}
+	if has&hasMetadata != 0 {
+		b = appendText(b, r.metadata)
+	}
+	return append(b, r.payload...)
 }
 
-const updateSQL = `UPDATE tasks SET state=?1,run_at=?2,version=?3,era=?4,life=?5,attempt=?6,failures=?7,claim=?8,lease=?9,
-flags=?10,settled=?11,node=?12,started=?13,finished=?14,expires=?15,result=?16,error=?17,stack=?18,progress=?19 WHERE seq=?20`
-
-func bindUpdate(s *stmt, r *row) {
-	s.int(1, int64(r.status))
-	s.intOrNull(2, r.runAt)
-	s.int(3, r.version)
-	s.int(4, r.era)
-	bindLife(s, 5, r)
-	bindState(s, 6, r)
-	s.int(20, r.seq)
-}
-
-// newColumns is how many columns a fresh task fills; the rest stay NULL.
-const newColumns = 16
-
-func newRowsSQL(n int) string {
-	one := "(" + strings.Repeat("?,", newColumns-1) + "?)"
-	return `INSERT INTO tasks (seq,id,line,state,priority,payload,max_attempts,timeout,retention,trace,ukey,metadata,created,
-run_at,version,era) VALUES ` + strings.Repeat(one+",", n-1) + one
-}
-
-func fullRowSQL() string {
-	return "INSERT INTO tasks (" + rowColumns + ") VALUES (" + strings.Repeat("?,", rowWidth-1) + "?)"
+// appendLife writes what has become of the task. A fresh one is short: the
+// fields after the due time are left out together.
+func (r *row) appendLife(b []byte) []byte {
+	b = append(b, blobFormat)
+	for _, v := range [...]int64{r.version, r.era, r.runAt} {
+		b = binary.AppendVarint(b, v)
+	}
+	if r.fresh() {
+		return b
+	}
+	nodeID := int64(0)
+	if r.node != nil {
+		nodeID = r.node.id
+	}
+	for _, v := range [...]int64{r.life, r.attempt, r.failures, r.claim, int64(r.flags), int64(r.settled), nodeID, r.started, r.finished - r.started, r.expires} {
+		b = binary.AppendVarint(b, v)
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(r.lease))
+	b = appendText(b, r.result)
+	b = appendText(b, r.err)
+	b = appendText(b, r.stack)
+	return appendText(b, r.progress)
 }
 
 func (r *row) fresh() bool {
-	return r.life == 1 && r.attempt == 0 && r.claim == 0 && r.flags == 0 && r.expires == 0 && r.version == 1 && r.err == "" && r.started == 0 &&
-		r.progress == nil && r.result == nil && r.failures == 0 && r.finished == 0 && r.settled == 0 && r.node == nil && r.stack == ""
+	return r.life == 1 && r.attempt == 0 && r.failures == 0 && r.claim == 0 && r.lease == 0 && r.flags == 0 && r.settled == 0 && r.node == nil &&
+		r.started == 0 && r.finished == 0 && r.expires == 0 && r.result == nil && r.err == "" && r.stack == "" && r.progress == nil
 }
 
-// bindNew binds a fresh row from parameter at+1 on.
-func bindNew(s *stmt, at int, r *row) {
-	bindSpec(s, at, r)
-	s.int(at+15, r.version)
-	s.int(at+16, r.era)
+// decoder reads the blobs; bad stays set after the first field that does not
+// fit.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) int() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if uint64(len(d.b)) < n {
+		d.bad = true
+		return nil
+	}
+	v := d.b[:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) text() []byte {
+	n, k := binary.Uvarint(d.b)
+	if k <= 0 {
+		d.bad = true
+		return nil
+	}
+	d.b = d.b[k:]
+	if n == 0 {
+		return nil
+	}
+	return d.take(n)
+}
+
+func (d *decoder) format() {
+	if f := d.take(1); len(f) != 1 || f[0] != blobFormat {
+		d.bad = true
+	}
+}
+
+var errBadRow = errors.New("a stored task cannot be read; the file is damaged")
+
+// scanRow reads the columns of rowColumns.
+func (e *Engine) scanRow(s *stmt) (*row, error) {
+	r := &row{seq: s.colInt(0)}
+	copy(r.id[:], s.colRaw(1))
+	slot := s.colInt(2)
+	r.line = e.names.line(slot >> 8)
+	r.status, r.priority = status(slot>>4&15), int(slot&15)
+	if r.line == nil || r.status.base() == 0 || !r.readSpec(decoder{b: s.colRaw(3)}) || !e.readLife(r, decoder{b: s.colRaw(4)}) {
+		return nil, errBadRow
+	}
+	return r, nil
+}
+
+func (r *row) readSpec(d decoder) bool {
+	d.format()
+	mark := d.take(1)
+	if d.bad {
+		return false
+	}
+	has := mark[0]
+	r.created, r.maxAttempts, r.timeout, r.trace = r.seq, morningai.DefaultMaxAttempts, morningai.DefaultTimeout, r.id
+	if has&hasCreated != 0 {
+		r.created = d.int()
+	}
+	if has&hasAttempts != 0 {
+		r.maxAttempts = int(d.int())
+	}
+	if has&hasTimeout != 0 {
+		r.timeout = time.Duration(d.int())
+	}
+	if has&hasRetention != 0 {
+		keep := time.Duration(d.int())
+		r.retention = &keep
+	}
+	if has&hasTrace != 0 {
+		copy(r.trace[:], d.take(16))
+	}
+	if has&hasKey != 0 {
+		r.ukey = string(d.text())
+	}
+	if has&hasMetadata != 0 {
+		r.metadata = string(d.text())
+	}
+	r.payload = clone(d.b)
+	return !d.bad
+}
+
+func (e *Engine) readLife(r *row, d decoder) bool {
+	d.format()
+	r.version, r.era, r.runAt, r.life = d.int(), d.int(), d.int(), 1
+	if d.bad || len(d.b) == 0 {
+		return !d.bad
+	}
+	r.life, r.attempt, r.failures, r.claim = d.int(), d.int(), d.int(), d.int()
+	r.flags, r.settled = uint8(d.int()), uint8(d.int())
+	if id := d.int(); id != 0 {
+		r.node = e.names.node(id)
+	}
+	r.started = d.int()
+	r.finished = r.started + d.int()
+	r.expires = d.int()
+	if raw := d.take(8); raw != nil {
+		r.lease = int64(binary.LittleEndian.Uint64(raw))
+	}
+	r.result = clone(d.text())
+	r.err, r.stack = string(d.text()), string(d.text())
+	r.progress = clone(d.text())
+	return !d.bad && int(r.settled) < len(outcomes)
 }

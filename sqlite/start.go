@@ -154,6 +154,21 @@ func (e *Engine) load() error {
 	if e.lastSeq, err = e.w.number("SELECT max(seq) FROM tasks"); err != nil {
 		return err
 	}
+	floor := e.now().UnixMilli()
+	ids, err := e.w.prepare("SELECT id FROM tasks ORDER BY id DESC LIMIT 1")
+	if err != nil {
+		return err
+	}
+	defer ids.finalize()
+	if ok, err := ids.step(); err != nil {
+		return err
+	} else if ok {
+		var last morningai.ID
+		copy(last[:], ids.colRaw(0))
+		floor = max(floor, prefix(last))
+		ids.reset()
+	}
+	e.recent = newRecentIDs(floor)
 	if err := e.loadQueues(); err != nil {
 		return err
 	}

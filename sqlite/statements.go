@@ -20,7 +20,7 @@ const (
 type writerSQL struct {
 	begin, commit, rollback          *stmt
 	byID, bySeq                      *stmt
-	insert1, insertN, insertFull     *stmt
+	insert1, insertN                 *stmt
 	update, remove                   *stmt
 	line, node                       *stmt
 	keyGet, keyPut, keyDel           *stmt
@@ -44,7 +44,7 @@ func (q *writerSQL) prepare(c *conn) error {
 		{&q.byID, "SELECT " + rowColumns + " FROM tasks WHERE id=?"},
 		{&q.hasSeq, "SELECT seq FROM tasks WHERE seq=?"},
 		{&q.bySeq, "SELECT " + rowColumns + " FROM tasks WHERE seq=?"},
-		{&q.insert1, newRowsSQL(1)}, {&q.insertN, newRowsSQL(insertRows)}, {&q.insertFull, fullRowSQL()},
+		{&q.insert1, insertSQL(1)}, {&q.insertN, insertSQL(insertRows)},
 		{&q.update, updateSQL}, {&q.remove, "DELETE FROM tasks WHERE seq=?"},
 		{&q.line, "INSERT INTO lines (id,queue,type) VALUES (?,?,?)"},
 		{&q.node, "INSERT INTO nodes (id,name) VALUES (?,?)"},
@@ -72,8 +72,8 @@ func (q *writerSQL) prepare(c *conn) error {
 		{&q.expNext, "SELECT bucket,n,seqs FROM expiries WHERE bucket<=? ORDER BY bucket,n LIMIT 1"},
 		{&q.expDel, "DELETE FROM expiries WHERE bucket=? AND n=?"},
 		{&q.expMin, "SELECT bucket FROM expiries ORDER BY bucket LIMIT 1"},
-		{&q.queued, "SELECT seq FROM tasks WHERE line=? AND state=1 AND priority=? AND seq>? ORDER BY seq LIMIT ?"},
-		{&q.oldest, "SELECT seq FROM tasks WHERE line=? AND state=? AND priority=? ORDER BY seq LIMIT ?"},
+		{&q.queued, "SELECT seq FROM tasks WHERE slot=? AND seq>? ORDER BY seq LIMIT ?"},
+		{&q.oldest, "SELECT seq FROM tasks WHERE slot=? ORDER BY seq LIMIT ?"},
 		{&q.metaPut, "INSERT OR REPLACE INTO meta (key,value) VALUES (?,?)"},
 		{&q.pages, "PRAGMA page_count"}, {&q.free, "PRAGMA freelist_count"},
 	} {
@@ -113,10 +113,9 @@ func numbers(s *stmt) ([]int64, error) {
 }
 
 func (q *writerSQL) nextQueued(line int64, prio int, after int64, n int) ([]int64, error) {
-	q.queued.int(1, line)
-	q.queued.int(2, int64(prio))
-	q.queued.int(3, after)
-	q.queued.int(4, int64(n))
+	q.queued.int(1, slotOf(line, stQueued, prio))
+	q.queued.int(2, after)
+	q.queued.int(3, int64(n))
 	return numbers(q.queued)
 }
 
@@ -146,9 +145,9 @@ func (e *Engine) oneRow(s *stmt) (*row, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	r := e.scanRow(s)
+	r, err := e.scanRow(s)
 	s.reset()
-	return r, nil
+	return r, err
 }
 
 // packSeqs and unpackSeqs store numbers as varints of their differences.

@@ -36,7 +36,12 @@ func (e *Engine) Export(ctx context.Context, cursor string, limit int) (morninga
 			if !ok {
 				break
 			}
-			rows = append(rows, e.scanRow(r.export))
+			found, err := e.scanRow(r.export)
+			if err != nil {
+				r.export.reset()
+				return err
+			}
+			rows = append(rows, found)
 		}
 		if len(rows) > limit {
 			rows = rows[:limit]

@@ -132,6 +132,9 @@ func (t *txn) adopt(r *row) *item {
 }
 
 func (t *txn) track(it *item) {
+	if it.orig == nil {
+		t.e.recent.add(it.row.id)
+	}
 	t.bySeq[it.row.seq] = it
 	t.byID[it.row.id] = it
 	t.order = append(t.order, it)
@@ -176,6 +179,9 @@ func (t *txn) add(r *row) *item {
 
 // peek returns the task without holding it.
 func (t *txn) peek(id morningai.ID) (r *row, run *runState, err error) {
+	if t.e.recent.isNew(id) {
+		return nil, nil, nil
+	}
 	if it := t.byID[id]; it != nil {
 		return it.row, it.live(), nil
 	}

@@ -1,45 +1,19 @@
 -- One row per task. seq is the order of acceptance: the time of it in
--- microseconds, or the next free number. A task that runs has the
--- row of a queued one: who runs it is known in memory, and in leases once it
--- has run for longer than a commit. 0 and default values are stored as NULL.
--- Times are microseconds since 1970, durations nanoseconds.
+-- microseconds, or the next free number. A task that runs has the row of a
+-- queued one: who runs it is known in memory, and in leases once it has run for
+-- longer than a commit. Times are microseconds since 1970. The blobs are
+-- written and read by rowsql.go.
 CREATE TABLE tasks (
-  seq          INTEGER PRIMARY KEY,
-  id           BLOB NOT NULL,
-  line         INTEGER NOT NULL,
-  state        INTEGER NOT NULL, -- 8 is added when the task is no longer shown
-  priority     INTEGER NOT NULL,
-  payload      BLOB,
-  max_attempts INTEGER,
-  timeout      INTEGER,
-  retention    INTEGER,
-  trace        BLOB,             -- NULL: the same as id
-  ukey         TEXT,
-  metadata     TEXT,
-  created      INTEGER,          -- NULL: the same as seq
-  run_at       INTEGER,
-  version      INTEGER NOT NULL,
-  era          INTEGER NOT NULL, -- crashes before this row was written
-  life         INTEGER,          -- NULL: 1
-  attempt      INTEGER,
-  failures     INTEGER,
-  claim        INTEGER,
-  lease        INTEGER,
-  flags        INTEGER,
-  settled      INTEGER,
-  node         INTEGER,
-  started      INTEGER,
-  finished     INTEGER,
-  expires      INTEGER,          -- when it stops being shown
-  result       BLOB,
-  error        TEXT,
-  stack        TEXT,
-  progress     BLOB
+  seq  INTEGER PRIMARY KEY,
+  id   BLOB NOT NULL,
+  slot INTEGER NOT NULL, -- line << 8 | state << 4 | priority
+  spec BLOB NOT NULL,    -- what was asked for
+  life BLOB NOT NULL     -- what has become of it
 );
 CREATE UNIQUE INDEX tasks_id ON tasks (id);
--- seq is the last column of every index, so this one pages through a state in
--- order of acceptance.
-CREATE INDEX tasks_line ON tasks (line, state, priority);
+-- seq is the last column of every index, so this one pages through the tasks of
+-- one line, state and priority in order of acceptance.
+CREATE INDEX tasks_slot ON tasks (slot);
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE lines (id INTEGER PRIMARY KEY, queue TEXT NOT NULL, type TEXT NOT NULL);

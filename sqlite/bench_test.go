@@ -1,0 +1,162 @@
+package sqlite_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/sqlite"
+)
+
+var benchPayload = json.RawMessage(`{"n":1,"text":"` + string(make200()) + `"}`)
+
+func make200() []byte {
+	b := make([]byte, 180)
+	for i := range b {
+		b[i] = 'x'
+	}
+	return b
+}
+
+func openBench(b *testing.B) *sqlite.Engine {
+	e, err := sqlite.Open(context.Background(), filepath.Join(b.TempDir(), "tasks.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
+	})
+	return e
+}
+
+func benchSpec() morningai.TaskSpec { return morningai.NewTaskSpec("work", benchPayload) }
+
+// BenchmarkEnqueue measures single tasks from a number of producers; every
+// acknowledgement is on disk.
+func BenchmarkEnqueue(b *testing.B) {
+	for _, producers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprint(producers), func(b *testing.B) {
+			e := openBench(b)
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for range producers {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						if _, err := e.Enqueue(context.Background(), []morningai.TaskSpec{benchSpec()}); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+		})
+	}
+}
+
+func fill(b *testing.B, e *sqlite.Engine, n int) {
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(n))
+	for range 4 {
+		wg.Go(func() {
+			for {
+				m := min(500, left.Add(-500)+500)
+				if m <= 0 {
+					return
+				}
+				specs := make([]morningai.TaskSpec, m)
+				for i := range specs {
+					specs[i] = benchSpec()
+				}
+				if _, err := e.Enqueue(context.Background(), specs); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkEnqueueBulk(b *testing.B) {
+	e := openBench(b)
+	b.ResetTimer()
+	fill(b, e, b.N)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
+// BenchmarkEndToEnd enqueues, claims and finishes b.N tasks, producers and
+// workers at the same time.
+func BenchmarkEndToEnd(b *testing.B) {
+	e := openBench(b)
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	wg.Go(func() { fill(b, e, b.N) })
+	drain(b, e, b.N)
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
+// BenchmarkDrain claims and finishes out of a backlog.
+func BenchmarkDrain(b *testing.B) {
+	for _, backlog := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprint(backlog), func(b *testing.B) {
+			e := openBench(b)
+			fill(b, e, max(backlog, b.N))
+			b.ResetTimer()
+			drain(b, e, b.N)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+		})
+	}
+}
+
+func drain(b *testing.B, e *sqlite.Engine, n int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var done atomic.Int64
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			session := morningai.SessionID{1, byte(w)}
+			if _, err := e.Beat(ctx, morningai.BeatRequest{Session: session, Node: "n", Types: []string{"work"}, LeaseTime: time.Minute}); err != nil {
+				b.Error(err)
+				return
+			}
+			for {
+				reply, err := e.Claim(ctx, morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 128, Wait: time.Second})
+				if err != nil {
+					return
+				}
+				reports := make([]morningai.Report, 0, len(reply.Grants))
+				for _, g := range reply.Grants {
+					now := time.Now()
+					reports = append(reports, morningai.Report{Lease: g.Lease, Node: "n", Outcome: morningai.OutcomeSucceeded, Result: json.RawMessage(`1`),
+						Attempt: g.Task.Attempt, StartedAt: now, FinishedAt: now})
+				}
+				if len(reports) > 0 {
+					if _, err := e.Finish(context.Background(), reports); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+				if done.Add(int64(len(reports))) >= int64(n) {
+					cancel()
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
