@@ -136,7 +136,6 @@ func wordByte(c byte) bool {
 var (
 	nestedHeading = regexp.MustCompile(`^(\s*(?:(?:>|[-*+]|\d{1,9}[.)])\s*)+)(#{1,6})(\s|$)`)
 	htmlHeading   = regexp.MustCompile(`(?i)<(/?)h[1-6]\b[^>]*>`)
-	detailsTag    = regexp.MustCompile(`(?i)</?(?:details|div|p|center|table|summary|section|article)\b[^>]*>`)
 )
 
 // render prepares the text of a passage for an answer: links rewritten, no
@@ -144,6 +143,7 @@ var (
 func (c *composer) render(p *passage) string {
 	l := &linker{folder: c.folder, file: p.file.path, refs: p.file.refs}
 	var out []string
+	tags := unbalancedTags(p.body)
 	for _, b := range blocks(p.body) {
 		text := b.text
 		if key := strings.Join(strings.Fields(text), " "); len(key) >= 60 {
@@ -154,7 +154,7 @@ func (c *composer) render(p *passage) string {
 		}
 		if !b.code {
 			text = l.rewrite(text)
-			text = c.calm(text)
+			text = calm(text, tags)
 		}
 		out = append(out, text)
 	}
@@ -164,26 +164,58 @@ func (c *composer) render(p *passage) string {
 
 // calm takes away what would reach beyond the passage: headings hidden in
 // quotes and lists, HTML headings, tags that are not closed.
-func (c *composer) calm(text string) string {
+func calm(text string, tags *regexp.Regexp) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
 		lines[i] = nestedHeading.ReplaceAllStringFunc(line, func(m string) string {
 			return strings.ReplaceAll(m, "#", "") + "###### "
 		})
-		if setextLevel(line) > 0 && i > 0 && strings.TrimSpace(lines[i-1]) != "" {
+		switch level := setextLevel(line); {
+		case level == 0 || i == 0 || strings.TrimSpace(lines[i-1]) == "":
+		case level == 1:
+			lines[i] = ""
+		default:
 			lines[i] = "\n" + line // a rule, not an underline
-			if strings.Contains(line, "=") {
-				lines[i] = ""
-			}
 		}
 	}
-	text = strings.Join(lines, "\n")
-	text = htmlHeading.ReplaceAllString(text, "<${1}h6>")
-	opened := strings.Count(strings.ToLower(text), "<details")
-	if opened != strings.Count(strings.ToLower(text), "</details") {
-		text = detailsTag.ReplaceAllString(text, "")
+	text = htmlHeading.ReplaceAllString(strings.Join(lines, "\n"), "<${1}h6>")
+	if tags != nil {
+		text = tags.ReplaceAllString(text, "")
 	}
 	return text
+}
+
+var containerTag = regexp.MustCompile(`(?i)<(/?)(details|summary|div|p|center|table|section|article|pre|script|style|textarea)\b[^>]*>?|<[?]|<!\[CDATA\[`)
+
+// unbalancedTags matches the tags that a passage opens and does not close, or
+// the other way round; nil if there are none. An open one would take in what
+// follows the passage.
+func unbalancedTags(body string) *regexp.Regexp {
+	prose, _ := separate(body)
+	open := map[string]int{}
+	var names []string
+	for _, m := range containerTag.FindAllStringSubmatch(maskCode(prose), -1) {
+		name := strings.ToLower(m[2])
+		switch {
+		case name == "":
+			name = "[?]|!\\[CDATA\\["
+			open[name] = 1
+		case m[1] == "/":
+			open[name]--
+		default:
+			open[name]++
+		}
+	}
+	for name, n := range open {
+		if n != 0 {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return regexp.MustCompile(`(?i)</?(?:` + strings.Join(names, "|") + `)(?:\b[^>]*>?)?`)
 }
 
 // block is a paragraph, list, table or fenced block.

@@ -51,6 +51,7 @@ type Generator struct {
 	index    *index
 	refresh  sync.Mutex
 	began    time.Time // of the last refresh that succeeded
+	build    int       // counts the replacements of the index
 	skipped  []Skipped
 	reported map[string]bool // skipped files that were logged
 }
@@ -203,7 +204,7 @@ func (g *Generator) Search(ctx context.Context, question string, limit int) (hit
 func (g *Generator) consult(ctx context.Context, question string, progress func(done, total int), use func(*query, []passage) error) error {
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
-		err := g.update(ctx, began, progress)
+		build, err := g.update(ctx, began, progress)
 		if err == nil {
 			err = g.lookUp(ctx, question, use)
 		}
@@ -218,7 +219,7 @@ func (g *Generator) consult(ctx context.Context, question string, progress func(
 			return storageError("read the index", err)
 		}
 		g.log.Warn("the index of the documents is damaged and is built anew", "path", g.index.path, "error", err)
-		if err := g.rebuild(ctx); err != nil {
+		if err := g.rebuild(ctx, build); err != nil {
 			return storageError("rebuild the index", err)
 		}
 	}
@@ -242,27 +243,36 @@ func (g *Generator) lookUp(ctx context.Context, question string, use func(*query
 	return use(q, found)
 }
 
-// rebuild replaces the index; it waits until nobody uses it.
-func (g *Generator) rebuild(ctx context.Context) error {
+// rebuild replaces the index, unless that was done since the given build. It
+// waits until nobody uses it.
+func (g *Generator) rebuild(ctx context.Context, build int) error {
+	g.refresh.Lock()
+	defer g.refresh.Unlock()
+	if g.build != build {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.build++
+	g.began = time.Time{}
 	return g.index.replace(ctx)
 }
 
 // update refreshes the index unless that has been done since the caller began:
-// callers that come at the same time share one refresh.
-func (g *Generator) update(ctx context.Context, since time.Time, progress func(done, total int)) error {
+// callers that come at the same time share one refresh. It returns the number
+// of the index's build.
+func (g *Generator) update(ctx context.Context, since time.Time, progress func(done, total int)) (int, error) {
 	g.refresh.Lock()
 	defer g.refresh.Unlock()
 	if g.began.After(since) {
-		return nil
+		return g.build, nil
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	now := time.Now()
 	skipped, err := g.index.refresh(ctx, g.folder, progress)
 	if err != nil {
-		return err
+		return g.build, err
 	}
 	g.began, g.skipped = now, skipped
 	for _, s := range skipped {
@@ -271,5 +281,5 @@ func (g *Generator) update(ctx context.Context, since time.Time, progress func(d
 			g.log.Warn("a file is not used as a document", "path", s.Path, "reason", s.Reason)
 		}
 	}
-	return nil
+	return g.build, nil
 }

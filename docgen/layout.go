@@ -120,7 +120,9 @@ func ownerAndName(url string) string {
 	if strings.HasPrefix(url, "file:") {
 		return ""
 	}
-	if !strings.Contains(url, "://") {
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		url = rest
+	} else {
 		if host, rest, ok := strings.Cut(url, ":"); ok && !strings.Contains(host, "/") {
 			url = host + "/" + rest
 		} else {

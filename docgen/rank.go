@@ -3,10 +3,12 @@ package docgen
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"math"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -66,15 +68,13 @@ func (x *index) find(ctx context.Context, q *query) ([]passage, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make([]passage, 0, len(ids))
+	found, err := x.passages(ctx, "s.id IN ("+joinIDs(ids)+")")
+	if err != nil {
+		return nil, err
+	}
 	a := newAnalyser()
-	for _, id := range ids {
-		p, err := x.passage(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		p.measure(a, q)
-		found = append(found, p)
+	for i := range found {
+		found[i].measure(a, q)
 	}
 	rank(found, q)
 	return withoutDuplicates(found), nil
@@ -82,9 +82,7 @@ func (x *index) find(ctx context.Context, q *query) ([]passage, error) {
 
 const passageColumns = `s.id, s.position, s.level, s.part, s.heading, s.parents, s.anchor, s.body, f.id, f.path, f.title, f.lang, f.refs`
 
-type scanner interface{ Scan(dest ...any) error }
-
-func scanPassage(row scanner) (passage, error) {
+func scanPassage(row *sql.Rows) (passage, error) {
 	var p passage
 	var parents, refs string
 	err := row.Scan(&p.row, &p.position, &p.level, &p.part, &p.heading, &parents, &p.anchor, &p.body,
@@ -98,13 +96,25 @@ func scanPassage(row scanner) (passage, error) {
 	return p, json.Unmarshal([]byte(refs), &p.file.refs)
 }
 
-func (x *index) passage(ctx context.Context, id int64) (passage, error) {
-	return scanPassage(x.db.QueryRowContext(ctx, "SELECT "+passageColumns+" FROM sections s JOIN files f ON f.id = s.file WHERE s.id = ?", id))
+func joinIDs(ids []int64) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.FormatInt(id, 10))
+	}
+	return b.String()
 }
 
 // fileSections returns all sections of a file in their order.
 func (x *index) fileSections(ctx context.Context, file int64) ([]passage, error) {
-	rows, err := x.db.QueryContext(ctx, "SELECT "+passageColumns+" FROM sections s JOIN files f ON f.id = s.file WHERE f.id = ? ORDER BY s.position", file)
+	return x.passages(ctx, "f.id = "+strconv.FormatInt(file, 10))
+}
+
+// passages returns the sections that a condition holds for, by file and order.
+func (x *index) passages(ctx context.Context, where string) ([]passage, error) {
+	rows, err := x.db.QueryContext(ctx, "SELECT "+passageColumns+" FROM sections s JOIN files f ON f.id = s.file WHERE "+where+" ORDER BY f.id, s.position")
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,8 @@ func (c *composer) choose(ctx context.Context, found []passage) ([]passage, erro
 		if len(chosen) >= maxPassages || p.score < worthShowing*found[0].score || p.coverage < 0.4*found[0].coverage {
 			break
 		}
-		if c.taken[p.row] {
+		// What is about troubles comes at the end, unless it is the best there is.
+		if c.taken[p.row] || i > 0 && troubleshooting(&p.section) && len(p.body) <= maxTip {
 			continue
 		}
 		whole, err := c.complete(ctx, p)

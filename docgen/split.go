@@ -229,8 +229,14 @@ func titleFromName(name string) string {
 	return title
 }
 
-// proseAndCode separates the text of a section from its fenced code.
+// proseAndCode returns the words of a section, and its fenced code.
 func proseAndCode(body string) (prose, code string) {
+	prose, code = separate(body)
+	return plainText(prose), code
+}
+
+// separate separates the text of a section from its fenced code.
+func separate(body string) (prose, code string) {
 	var p, c strings.Builder
 	var f fence
 	for line := range strings.SplitAfterSeq(body, "\n") {
@@ -243,7 +249,7 @@ func proseAndCode(body string) (prose, code string) {
 		}
 		p.WriteString(line)
 	}
-	return plainText(p.String()), c.String()
+	return p.String(), c.String()
 }
 
 // plainText drops the targets of links, and tags, whose words are not what a
