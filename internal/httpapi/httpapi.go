@@ -206,12 +206,12 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, rt route) (ans answe
 
 // checkAccept refuses requests that rule out what the route answers.
 func checkAccept(h http.Header, kind string) error {
-	accepts := h.Values("Accept")
-	if len(accepts) == 0 {
+	accepts := strings.Join(h.Values("Accept"), ",")
+	if strings.TrimSpace(accepts) == "" {
 		return nil
 	}
 	family, _, _ := strings.Cut(kind, "/")
-	for choice := range strings.SplitSeq(strings.Join(accepts, ","), ",") {
+	for choice := range strings.SplitSeq(accepts, ",") {
 		media, params, _ := strings.Cut(choice, ";")
 		switch media = strings.ToLower(strings.TrimSpace(media)); media {
 		case "*/*", family + "/*", kind:

@@ -108,6 +108,17 @@ func TestDocsNeedNothingFromElsewhere(t *testing.T) {
 	}
 }
 
+func TestAccept(t *testing.T) {
+	for accept, ok := range map[string]bool{
+		"": true, "*/*": true, "application/json": true, "text/html, application/*;q=0.1": true, "APPLICATION/JSON; q=0.5": true,
+		"text/html": false, "application/json;q=0": false, "application/xml,*/*; q=0": false, "json": false,
+	} {
+		if err := checkAccept(http.Header{"Accept": {accept}}, "application/json"); (err == nil) != ok {
+			t.Errorf("Accept: %s: %v", accept, err)
+		}
+	}
+}
+
 // TestTaskInTheDocument holds the stand-in for morningai.Task against what that
 // type writes.
 func TestTaskInTheDocument(t *testing.T) {
