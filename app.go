@@ -129,10 +129,11 @@ func hostName() string {
 func (a *App) HandleFunc(taskType string, fn HandlerFunc, mw ...Middleware) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.declared = append(a.declared, declaration{taskType, fn, slices.Clone(mw)})
 	if a.phase != phaseNew {
 		a.logger.Error("a handler was declared after the app was started and is not served", "type", taskType)
+		return
 	}
+	a.declared = append(a.declared, declaration{taskType, fn, slices.Clone(mw)})
 }
 
 // Use adds middleware around every handler, declared before or after; the one

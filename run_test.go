@@ -294,3 +294,27 @@ func TestManyTasksRunOnceEach(t *testing.T) {
 		}
 	}
 }
+
+func TestQueueWeights(t *testing.T) {
+	app := newApp(t, morningai.WithConcurrency(1), morningai.WithQueues(map[string]int{"critical": 3, "default": 1}))
+	order := make(chan string, 12)
+	job := morningai.Handle(app, "job", func(ctx context.Context, _ int) (int, error) {
+		task, _ := morningai.CurrentTask(ctx)
+		order <- task.Queue[:1]
+		return 0, nil
+	})
+	for _, queue := range []string{"default", "critical", "unserved"} {
+		must(job.EnqueueBatch(t.Context(), make([]int, 6), morningai.Queue(queue)))(t)
+	}
+	start(t, app)
+	var got string
+	for range 12 {
+		got += <-order
+	}
+	if want := "ccdcccdcdddd"; got != want {
+		t.Errorf("queues were served as %s, want %s", got, want)
+	}
+	if q := must(app.Queue(t.Context(), "unserved"))(t); q.Counts[morningai.StateQueued] != 6 {
+		t.Errorf("the unserved queue holds %v", q.Counts)
+	}
+}

@@ -8,8 +8,6 @@ import (
 	"time"
 )
 
-const levelLate = slog.LevelWarn
-
 // beatLoop keeps the session alive, and looks for handlers that ignore their
 // timeouts, until the worker has stopped.
 func (w *worker) beatLoop() {
@@ -35,7 +33,7 @@ func (w *worker) beatLoop() {
 			return
 		case !failing:
 			failing = true
-			w.app.logger.Warn("the worker's session cannot be kept alive, trying again", "error", err)
+			w.app.logger.Warn("the worker's beat failed, trying again", "error", err)
 		}
 	}
 }
@@ -121,9 +119,15 @@ func (w *worker) dropLost(leases []Lease) {
 		lost[l] = struct{}{}
 	}
 	for _, e := range w.openExecutions() {
-		if _, ok := lost[e.lease]; !ok || !e.settled.CompareAndSwap(false, true) {
+		if _, ok := lost[e.lease]; !ok {
 			continue
 		}
+		w.abandoned.Add(1) // before the handler's return can be counted
+		if !e.settled.CompareAndSwap(false, true) {
+			w.abandoned.Add(-1)
+			continue
+		}
+		w.countDecided()
 		e.interrupt(interruptLost)
 		w.forget([]*execution{e})
 		w.app.logger.LogAttrs(context.Background(), slog.LevelWarn,
@@ -139,7 +143,7 @@ func (w *worker) failOverdue(now time.Time) {
 		if now.Sub(e.started) < limit {
 			continue
 		}
-		gaveUp := w.giveUp(e, &attemptEnd{timedOut: true, cut: interruption(e.cut.Load()), err: &TaskError{
+		gaveUp := w.abandon(e, &attemptEnd{timedOut: true, cut: interruption(e.cut.Load()), err: &TaskError{
 			Code: ErrorCodeTimeout, Message: fmt.Sprintf("the handler ignored its timeout of %v and is still running", e.task.Timeout)}})
 		if gaveUp {
 			w.app.logger.LogAttrs(context.Background(), slog.LevelError,
@@ -148,21 +152,32 @@ func (w *worker) failOverdue(now time.Time) {
 	}
 }
 
+// abandon gives up on an execution whose handler still runs.
+func (w *worker) abandon(e *execution, end *attemptEnd) bool {
+	w.abandoned.Add(1) // before the handler's return can be counted
+	end.at = time.Now()
+	if !w.conclude(e, end) {
+		w.abandoned.Add(-1)
+		return false
+	}
+	return true
+}
+
 // stop drains the worker; see [App.Stop].
 func (w *worker) stop(ctx context.Context) error {
 	w.stopClaims()
 	w.claims.Wait()
 
 	// Grace for running handlers, then cancelled contexts, then no waiting.
-	w.awaitIdle(ctx, w.app.grace)
+	w.awaitDecided(ctx, w.app.grace)
 	for _, e := range w.openExecutions() {
 		e.interrupt(interruptDrain)
 	}
-	w.awaitIdle(context.Background(), windDown)
+	w.awaitDecided(context.Background(), windDown)
 	var errs []error
 	ignored := 0
 	for _, e := range w.openExecutions() {
-		if w.giveUp(e, &attemptEnd{err: context.Canceled, cut: interruptDrain}) {
+		if w.abandon(e, &attemptEnd{err: context.Canceled, cut: interruptDrain}) {
 			ignored++
 		}
 	}
@@ -170,7 +185,7 @@ func (w *worker) stop(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("stop: handlers that ignored their cancelled contexts and still run, their tasks back in their queues: %d", ignored))
 	}
 	close(w.work)
-	if w.busy.Load() == 0 {
+	if w.abandoned.Load() == 0 {
 		w.slots.Wait()
 	}
 
@@ -187,13 +202,13 @@ func (w *worker) stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// awaitIdle returns when no slot is taken, after d, or when ctx ends.
-func (w *worker) awaitIdle(ctx context.Context, d time.Duration) {
+// awaitDecided returns when every outcome is decided, after d, or when ctx ends.
+func (w *worker) awaitDecided(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	for w.busy.Load() > 0 {
+	for w.undecided.Load() > 0 {
 		select {
-		case <-w.allIdle:
+		case <-w.decided:
 		case <-timer.C:
 			return
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,8 +37,12 @@ type worker struct {
 	slots sync.WaitGroup
 	idle  atomic.Int32 // slot goroutines without work
 	busy  atomic.Int32 // slots taken
-	// allIdle holds a token when busy has become 0.
-	allIdle chan struct{}
+	// undecided counts executions whose outcome is open, and decided holds a
+	// token when it has become 0; abandoned counts handlers that run on though
+	// their outcome was decided without them.
+	undecided atomic.Int32
+	decided   chan struct{}
+	abandoned atomic.Int32
 	// A goroutine that waits for capacity says how much here, and is told
 	// through wake and, if a claim is to be interrupted, through interrupt.
 	hungry    atomic.Int32
@@ -76,7 +81,7 @@ func startWorker(ctx context.Context, app *App, handlers map[string]HandlerFunc)
 		interval: min(800*time.Millisecond, app.lease/4),
 		work:     make(chan *execution, app.concurrency),
 		wake:     make(chan struct{}, 1),
-		allIdle:  make(chan struct{}, 1),
+		decided:  make(chan struct{}, 1),
 	}
 	for _, d := range app.declared {
 		w.types = append(w.types, d.taskType)
@@ -213,6 +218,7 @@ func (w *worker) accept(reply *ClaimReply) {
 		e.begin(context.Background())
 		starting[i] = e
 	}
+	w.undecided.Add(int32(len(starting)))
 	w.mu.Lock()
 	for _, e := range starting {
 		e.index = len(w.held)
@@ -223,9 +229,9 @@ func (w *worker) accept(reply *ClaimReply) {
 	for _, e := range starting {
 		switch {
 		case w.claimCtx.Err() != nil: // stopping: it never started
-			w.giveUp(e, &attemptEnd{err: context.Canceled, cut: interruptDrain})
+			w.conclude(e, &attemptEnd{err: context.Canceled, cut: interruptDrain, at: time.Now()})
 		case e.handler == nil:
-			w.giveUp(e, &attemptEnd{err: errors.New("the engine handed out a type that this worker did not ask for"), cut: interruptDrain})
+			w.conclude(e, &attemptEnd{err: errors.New("the engine handed out a type that this worker did not ask for"), cut: interruptDrain, at: time.Now()})
 			w.app.logger.Error("the engine handed out a task of a type that this worker has no handler for", "type", e.task.Type)
 		default:
 			w.dispatch(e)
@@ -266,33 +272,37 @@ func (w *worker) slot(e *execution) {
 
 // ended is called when a handler has returned.
 func (w *worker) ended(e *execution, end *attemptEnd) {
-	if e.settled.CompareAndSwap(false, true) {
-		e.final = e.report(end)
-		w.reporter.add(e)
-	} else {
-		w.app.logger.LogAttrs(context.Background(), levelLate, "a handler returned after its attempt was given up, what it returned is dropped", e.attrs()...)
+	if !w.conclude(e, end) {
+		w.abandoned.Add(-1)
+		w.app.logger.LogAttrs(context.Background(), slog.LevelWarn,
+			"a handler returned after its attempt was given up, what it returned is dropped", e.attrs()...)
 	}
 	w.idle.Add(1)
-	if w.busy.Add(-1) == 0 {
-		select {
-		case w.allIdle <- struct{}{}:
-		default:
-		}
-	}
+	w.busy.Add(-1)
 	w.notify()
 }
 
-// giveUp decides an attempt without its handler's return. It does nothing if
-// the handler has returned.
-func (w *worker) giveUp(e *execution, end *attemptEnd) bool {
+// conclude decides an attempt with this end, and hands it to the reporter. It
+// returns false, and does nothing, if the outcome is decided.
+func (w *worker) conclude(e *execution, end *attemptEnd) bool {
 	if !e.settled.CompareAndSwap(false, true) {
 		return false
 	}
 	e.cancel()
-	end.at = time.Now()
 	e.final = e.report(end)
 	w.reporter.add(e)
+	w.countDecided() // after add: whoever waits for it goes on to stop the reporter
 	return true
+}
+
+func (w *worker) countDecided() {
+	if w.undecided.Add(-1) > 0 {
+		return
+	}
+	select {
+	case w.decided <- struct{}{}:
+	default:
+	}
 }
 
 // forget drops recorded executions from what the session holds.
