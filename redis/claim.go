@@ -81,7 +81,7 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 		g.cancels = append(g.cancels, morningai.ID([]byte(rest[i*16:i*16+16])))
 	}
 	g.next = time.Duration(u48(rest[cancels*16:])) * time.Millisecond
-	found, err := readStored(reply[1], reply[2])
+	found, err := readStored(reply[1], reply[2], reply[5])
 	if err != nil {
 		return err
 	}

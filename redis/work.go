@@ -164,7 +164,7 @@ func (w *worker) answer(jobs []*workJob, reports, points int, reply []rueidis.Re
 	if err != nil {
 		return err
 	}
-	if len(compact) < 2*reports+points || len(reply) < 5 {
+	if len(compact) < 2*reports+points || len(reply) < 6 {
 		return errCorrupt
 	}
 	first, second := compact[:2*reports], compact[2*reports:2*reports+points]

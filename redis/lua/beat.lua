@@ -35,11 +35,9 @@ local function run()
         tally(r, 1)
         touch(r)
         adopted[#adopted + 1] = r.id
+        if has(r, F_CANCEL) then call('HSET', CANCELS, r.id, session) end
       end
-      if has(r, F_CANCEL) then
-        cancels[#cancels + 1] = r.id
-        call('HSET', CANCELS, r.id, session .. '+')
-      end
+      if has(r, F_CANCEL) then cancels[#cancels + 1] = r.id end
     else
       lost[#lost + 1] = a
     end

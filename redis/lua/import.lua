@@ -47,8 +47,8 @@ local function rebuild(chunk, fresh)
   local ids, list, last = {}, call('HGET', CHUNKS, chunk) or '', nil
   for at = 1, #list, 16 do ids[#ids + 1] = sub(list, at, at + 15) end
   local all = {}
-  for _, r in ipairs(load(ids)) do
-    if r then all[#all + 1] = r; last = r end
+  for i, r in ipairs(load(ids)) do
+    if r and r.seq == chunk * 256 + i - 1 then all[#all + 1] = r; last = r end
   end
   if #all + #fresh <= 256 and #all == #ids and (not last or created(last) <= created(fresh[1])) then
     for i, r in ipairs(fresh) do -- behind all that is there
@@ -134,8 +134,11 @@ local function run()
           if call('HGET', UNIQUE, k) == id then call('HDEL', UNIQUE, k) end
         end
         r.seq = o.seq
-      else
+      end
+      if not o or created(o) ~= created(r) then
+        if o then exists(o, -1) end -- its seat is elsewhere
         r.new = true
+        r.seq = -1
         fresh[#fresh + 1] = r
       end
       loaded[id] = r

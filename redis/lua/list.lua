@@ -36,16 +36,16 @@ while before > 0 and status == 'e' do
   chunk = best
   local ids, from = call('HGET', CHUNKS, chunk) or '', min(before - 1, chunk * 256 + 255)
   for top = from, chunk * 256, -32 do
-    local want = {}
+    local want, seat = {}, {}
     for s = top, max(top - 31, chunk * 256), -1 do
       local id = sub(ids, s % 256 * 16 + 1, s % 256 * 16 + 16)
-      if #id == 16 then want[#want + 1] = id end
+      if #id == 16 then want[#want + 1] = id; seat[#want] = s end
     end
     local got = #want > 0 and call('HMGET', TASKS, unpack(want)) or {}
     for i, v in ipairs(got) do
       if v then
         local r = decode(want[i], v)
-        local ok = not has(r, F_DELETED) and not has(r, F_HIDDEN) and not over(r)
+        local ok = r.seq == seat[i] and not has(r, F_DELETED) and not has(r, F_HIDDEN) and not over(r)
           and (st == 0 or r.st == st or st == RETRYING and r.st == SCHEDULED and r.fail > 0)
           and (q == 0 or r.q == q) and (t == 0 or r.t == t)
         if ok and trace ~= '' then
@@ -62,7 +62,7 @@ while before > 0 and status == 'e' do
           out[#out + 1] = v
           bytes = bytes + #v
         end
-        before = r.seq
+        before = seat[i]
       end
     end
     if status ~= 'e' then break end

@@ -9,7 +9,7 @@
 --   a checkpoint: id 16, lease 8, claim 6, kind 1, name length 2, name, data;
 --   a claim: session, seq, n, n leases of 8 bytes, started 8 + node, bytes at
 --     most, number of queues, of types, queue names, shares, type names.
--- Returns compact, names, records, steps, types to wake. compact: a report's
+-- Returns compact, names, records, steps, types to wake, extras. compact: a report's
 -- letter (o recorded, r repeat, s stale, n unknown) and state digit, a
 -- checkpoint's letter, then x for an unknown session or g, number of grants 2,
 -- each id and lease, number of cancels 2, ids, ms until more may be ready 6.
@@ -325,7 +325,7 @@ end
 local function expand(compact)
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
   local o, steps = nr * 2 + np + 1, {}
-  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, steps, typenames(woken)} end
+  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, steps, typenames(woken), {}} end
   local n, ids, leases = unstruct('>H', compact, o + 1), {}, {}
   for i = 1, n do
     local at = o + 3 + (i - 1) * 24
@@ -347,6 +347,6 @@ local function expand(compact)
       end
     end
   end
-  return {compact, names, vals, steps, typenames(woken)}
+  return {compact, names, vals, steps, typenames(woken), extras(vals, false)}
 end
 return numbered(run, expand)
