@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -245,10 +246,12 @@ func invalidBytes(data []byte) (n int) {
 	return n
 }
 
+// generatedEnd is how the documents of this package end.
+var generatedEnd = regexp.MustCompile("\n---\n" + footerLine + "[^\n]+\n\n---\n\n\\*\\*Metadata\\*\\*:\n(?:- [^\n]*\n)*- Trace ID: `[^\n]*\n(?:- [^\n]*\n?)*\\s*$")
+
 // generated reports whether a document ends the way those of this package do:
 // an answer is no source for the next one, wherever it was saved.
 func generated(data []byte) bool {
-	tail := data[max(0, len(data)-8<<10):]
-	i := bytes.LastIndex(tail, []byte("\n---\n"+footerLine))
-	return i >= 0 && bytes.Contains(tail[i:], []byte("\n**Metadata**:\n- Task: ")) && bytes.Contains(tail[i:], []byte("\n- Trace ID: `"))
+	tail := bytes.ReplaceAll(data[max(0, len(data)-8<<10):], []byte("\r\n"), []byte("\n"))
+	return generatedEnd.Match(tail)
 }
