@@ -54,14 +54,19 @@ func TestCrash(t *testing.T) {
 	l := newLedger()
 	for round := range rounds {
 		l.round = round
-		killOne(t, l, rnd, path)
+		after := 1 + rnd.IntN(2500)
+		if rnd.IntN(8) == 0 {
+			after = 1 // as soon as it is up
+		}
+		killOne(t, l, rnd, path, after)
 		last := round == rounds-1
-		inspect(t, l, path, last || round%20 == 19)
+		for _, broken := range append(inspect(t, l, path, last || round%20 == 19), l.broken...) {
+			t.Errorf("after kill %d: %s", round+1, broken)
+		}
 		if t.Failed() {
 			t.Fatalf("stopped after kill %d of %d, seed %d", round+1, rounds, seed)
 		}
 	}
-	settle(t, l, path)
 	ran, acked, ended := 0, 0, 0
 	for _, a := range l.tasks {
 		ran += a.ran
@@ -72,14 +77,43 @@ func TestCrash(t *testing.T) {
 			ended++
 		}
 	}
-	t.Logf("%d tasks acknowledged, %d runs, %d ends acknowledged, 0 lost", acked, ran, ended)
 	if acked == 0 || ended == 0 {
 		t.Error("the children did nothing: nothing was tested")
 	}
+	settle(t, l, path)
+	if !t.Failed() {
+		t.Logf("%d tasks acknowledged, %d runs, %d ends acknowledged, 0 lost", acked, ran, ended)
+	}
 }
 
-// killOne starts a child, lets it work for a random while, and kills it.
-func killOne(t *testing.T, l *ledger, rnd *rand.Rand, path string) {
+// A file that is older than what was acknowledged is a loss, and is told as one.
+func TestCrashNoticesALoss(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	dir := t.TempDir()
+	path, older := filepath.Join(dir, "tasks.db"), filepath.Join(dir, "older.db")
+	l := newLedger()
+	for l.round = range 2 {
+		killOne(t, l, rnd, path, 400)
+		if found := append(inspect(t, l, path, true), l.broken...); len(found) > 0 {
+			t.Fatalf("before the loss: %v", found)
+		}
+		if l.round == 0 { // the engine was closed: this file is whole
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(older, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if found := inspect(t, l, older, true); len(found) == 0 {
+		t.Error("what the second process had acknowledged is not missed")
+	}
+}
+
+// killOne starts a child and kills it some moment after it has said so many lines.
+func killOne(t *testing.T, l *ledger, rnd *rand.Rand, path string, after int) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -93,10 +127,7 @@ func killOne(t *testing.T, l *ledger, rnd *rand.Rand, path string) {
 	}
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
-	after, jitter := 1+rnd.IntN(2500), time.Duration(rnd.IntN(3000))*time.Microsecond
-	if rnd.IntN(8) == 0 {
-		after = 1 // as soon as it is up
-	}
+	jitter := time.Duration(rnd.IntN(3000)) * time.Microsecond
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -131,16 +162,13 @@ func killOne(t *testing.T, l *ledger, rnd *rand.Rand, path string) {
 	if !killed || complaint.Len() > 0 {
 		t.Fatalf("the child ended by itself (%v): %s", err, complaint.String())
 	}
-	for _, b := range l.broken {
-		t.Error(b)
-	}
 }
 
-// inspect opens what the child left behind and looks at it.
-func inspect(t *testing.T, l *ledger, path string, whole bool) {
+// inspect opens what the child left behind, and returns what is wrong with it.
+func inspect(t *testing.T, l *ledger, path string, whole bool) []string {
 	t.Helper()
 	ctx := t.Context()
-	integrity(t, path)
+	found := integrity(t, path)
 	engine, err := sqlite.Open(ctx, path)
 	if err != nil {
 		t.Fatalf("open after kill %d: %v", l.round+1, err)
@@ -159,20 +187,16 @@ func inspect(t *testing.T, l *ledger, path string, whole bool) {
 		if err != nil {
 			t.Fatalf("get: %v", err)
 		}
-		for _, broken := range l.compare(ids, stored) {
-			t.Errorf("after kill %d: %s", l.round+1, broken)
-		}
+		found = append(found, l.compare(ids, stored)...)
 	}
 	if !whole {
-		return
+		return found
 	}
 	stats, err := engine.Stats(ctx)
 	if err != nil {
 		t.Fatalf("stats: %v", err)
 	}
-	for _, broken := range l.strangers(listAll(t, engine), stats) {
-		t.Errorf("after kill %d: %s", l.round+1, broken)
-	}
+	return append(found, l.strangers(listAll(t, engine), stats)...)
 }
 
 func listAll(t *testing.T, engine morningai.Engine) []morningai.Task {
@@ -192,7 +216,7 @@ func listAll(t *testing.T, engine morningai.Engine) []morningai.Task {
 }
 
 // integrity asks SQLite itself, before the engine has touched the file.
-func integrity(t *testing.T, path string) {
+func integrity(t *testing.T, path string) []string {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
@@ -204,8 +228,9 @@ func integrity(t *testing.T, path string) {
 		t.Fatalf("integrity check: %v", err)
 	}
 	if verdict != "ok" {
-		t.Errorf("the file is corrupt: %s", verdict)
+		return []string{"the file is corrupt: " + verdict}
 	}
+	return nil
 }
 
 // settle lets a last process, which nobody kills, run what is left.
