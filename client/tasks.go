@@ -33,7 +33,9 @@ func (c *Client) enqueue(ctx context.Context, spec morningai.TaskSpec, header ht
 }
 
 // EnqueueBatch accepts up to morningai.MaxBatch tasks, all of them or, if one
-// is invalid, none. The tasks come back in the order of the specs.
+// is invalid, none. The tasks come back in the order of the specs. One that
+// could not be taken beside the others, because its id is known with other
+// content, has a zero ID in its place.
 func (c *Client) EnqueueBatch(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Task, error) {
 	batch := wire.BatchRequest{Tasks: make([]wire.TaskRequest, len(specs))}
 	for i, spec := range specs {
@@ -41,7 +43,7 @@ func (c *Client) EnqueueBatch(ctx context.Context, specs []morningai.TaskSpec) (
 	}
 	var out wire.Tasks
 	err := c.do(ctx, call{op: "enqueue", method: http.MethodPost, path: []string{"v1", "tasks", "batch"}, body: batch}, &out)
-	return out.Tasks, err
+	return out.Aligned(len(specs)), err
 }
 
 // Get returns a task as it is now, or a morningai.ErrNotFound.

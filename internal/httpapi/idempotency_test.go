@@ -154,7 +154,15 @@ func TestRepeatedIDs(t *testing.T) {
 	b.want(202, "POST", "/v1/tasks", `{"type":"echo","delay":"1h","id":"`+id+`"}`)
 	b.refused(morningai.CodeConflict, "POST", "/v1/tasks", `{"type":"fail","delay":"1h","id":"`+id+`"}`)
 	b.refused(morningai.CodeConflict, "POST", "/v1/tasks/batch", `{"tasks":[{"type":"fail","id":"`+id+`"}]}`)
-	if n := counted(b); n != 1 {
+	var out wire.Tasks
+	b.want(202, "POST", "/v1/tasks/batch", `{"tasks":[{"type":"echo","payload":1},{"type":"fail","id":"`+id+`"},{"type":"echo","payload":3}]}`).into(t, &out)
+	if len(out.Tasks) != 2 || len(out.Refused) != 1 || out.Refused[0].Index != 1 || out.Refused[0].Code != morningai.CodeConflict {
+		t.Errorf("a batch with one conflict: %+v", out)
+	}
+	if in := out.Aligned(3); len(in) != 3 || string(in[0].Payload) != "1" || !in[1].ID.IsZero() || string(in[2].Payload) != "3" {
+		t.Errorf("in the places of the requests: %+v", in)
+	}
+	if n := counted(b); n != 3 {
 		t.Errorf("%d tasks", n)
 	}
 }

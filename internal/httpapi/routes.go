@@ -99,7 +99,7 @@ func routes() []route {
 			serve: (*api).enqueue},
 		{method: "POST", path: "/v1/tasks/batch", scope: ScopeSubmit, id: "enqueue-batch", summary: "Enqueue up to 1,000 tasks",
 			body:    wire.BatchRequest{},
-			answers: one(http.StatusAccepted, wire.Tasks{}, "all accepted, in the order given; those whose unique key is held are the holders"),
+			answers: one(http.StatusAccepted, wire.Tasks{}, "accepted, in the order given; those whose unique key is held are the holders"),
 			fails:   append(full, morningai.CodeConflict),
 			serve:   (*api).enqueueBatch},
 		{method: "GET", path: "/v1/tasks", scope: ScopeRead, id: "list-tasks", summary: "List tasks, newest first",

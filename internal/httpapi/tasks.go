@@ -128,28 +128,22 @@ func batchSpecs(tasks []wire.TaskRequest, now time.Time) ([]morningai.TaskSpec, 
 	return specs, nil
 }
 
-// batchAnswer gives the tasks in their order. Once one is accepted the answer
-// is not an error: a task that could not be taken, because its id is known with
-// other content, has its problem in its place.
+// batchAnswer tells what became of a batch. If nothing was accepted, the first
+// reason is the answer.
 func batchAnswer(receipts []morningai.Receipt) (answer, error) {
-	items := make([]any, len(receipts))
-	accepted := 0
-	var first error
+	out := wire.Tasks{Tasks: []morningai.Task{}}
 	for i, r := range receipts {
 		if r.Err == nil {
-			accepted++
-			items[i] = r.Task
+			out.Tasks = append(out.Tasks, r.Task)
 			continue
 		}
-		if first == nil {
-			first = r.Err
-		}
-		items[i] = failureOf(r.Err).problem()
+		f := failureOf(r.Err)
+		out.Refused = append(out.Refused, wire.Refused{Index: i, Code: f.kind.code, Detail: f.detail})
 	}
-	if accepted == 0 && first != nil {
-		return answer{}, first
+	if len(out.Tasks) == 0 {
+		return answer{}, receipts[0].Err
 	}
-	return answer{http.StatusAccepted, map[string]any{"tasks": items}}, nil
+	return answer{http.StatusAccepted, out}, nil
 }
 
 func (a *api) listTasks(c *call) (answer, error) {

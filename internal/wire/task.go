@@ -108,9 +108,38 @@ type BatchRequest struct {
 	Tasks []TaskRequest `json:"tasks" minItems:"1" maxItems:"1000" doc:"accepted or refused as a whole"`
 }
 
-// Tasks answers a batch.
+// Tasks answers a batch. Once one task is accepted the answer is not an error;
+// those that could not be taken are named beside the others.
 type Tasks struct {
-	Tasks []morningai.Task `json:"tasks"`
+	Tasks   []morningai.Task `json:"tasks" doc:"the accepted ones, in the order of the batch"`
+	Refused []Refused        `json:"refused,omitempty" doc:"those whose id is known with other content"`
+}
+
+// Refused is a task of a batch that was not taken.
+type Refused struct {
+	Index  int            `json:"index" doc:"of the task in the batch, from 0"`
+	Code   morningai.Code `json:"code"`
+	Detail string         `json:"detail"`
+}
+
+// Aligned returns the tasks in the places of the n requests. A refused one has
+// a zero ID there.
+func (t Tasks) Aligned(n int) []morningai.Task {
+	if len(t.Refused) == 0 {
+		return t.Tasks
+	}
+	out := make([]morningai.Task, n)
+	refused := map[int]bool{}
+	for _, r := range t.Refused {
+		refused[r.Index] = true
+	}
+	rest := t.Tasks
+	for i := range out {
+		if !refused[i] && len(rest) > 0 {
+			out[i], rest = rest[0], rest[1:]
+		}
+	}
+	return out
 }
 
 // TaskPage answers a list of tasks.
