@@ -15,6 +15,7 @@ func drawRecord(t *rapid.T, name string) *Record {
 			Version: rapid.Int64Range(1, 4).Draw(t, name+" version"),
 		},
 		Claim:   rapid.Int64Range(0, 3).Draw(t, name+" claim"),
+		Settled: rapid.SampledFrom([]Outcome{"", OutcomeRetry, OutcomeReleased}).Draw(t, name+" settled"),
 		Deleted: rapid.Bool().Draw(t, name+" deleted"),
 	}
 }
@@ -72,6 +73,7 @@ func TestCompareRules(t *testing.T) {
 	failed := Record{Task: Task{State: StateFailed, Life: 1, Version: 5}, Claim: 3}
 	next := Record{Task: Task{State: StateBlocked, Life: 2, Version: 1}}
 	deleted := Record{Task: Task{State: StateSucceeded, Life: 1}, Deleted: true}
+	released := Record{Task: Task{State: StateQueued, Life: 1, Version: 3}, Claim: 7, Settled: OutcomeReleased}
 	for _, c := range []struct {
 		name string
 		a, b Record
@@ -82,6 +84,7 @@ func TestCompareRules(t *testing.T) {
 		{"a later life goes over an end", next, ended, 1},
 		{"a delete goes over an end", deleted, failed, 1},
 		{"and not over a later life", deleted, next, -1},
+		{"a recorded outcome goes over its running claim", released, running, 1},
 	} {
 		if got := c.a.Compare(&c.b); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
