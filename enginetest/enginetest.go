@@ -26,6 +26,10 @@ type Harness struct {
 	// New makes a storage that is fresh and empty and shares nothing with
 	// others: checks run in parallel. What it needs is released by tb.Cleanup.
 	New func(tb testing.TB) Storage
+	// NewWithClock is New for an engine that takes its wall clock from the
+	// suite; it may look at it as rarely as every few milliseconds. nil: the
+	// engine has no such seam, and what takes an hour is not checked on it.
+	NewWithClock func(tb testing.TB, now func() time.Time) Storage
 	// EventsKept is a number of events after which the oldest are no longer
 	// kept at the latest. 0: the engine has no such number, and the check that
 	// a cursor expires is not part of its contract.
@@ -68,6 +72,7 @@ func groups() []group {
 		{"Transfer", transferChecks()},
 		{"Merge", mergeChecks()},
 		{"Lifecycle", lifecycleChecks()},
+		{"Time", timeChecks()},
 		{"Model", modelChecks()},
 		{"Stress", stressChecks()},
 	}

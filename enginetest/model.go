@@ -361,11 +361,12 @@ func (b rapidTB) Helper()                           {}
 
 // referenceHarness opens the reference as if it were an engine under test.
 func referenceHarness() Harness {
-	return Harness{New: func(testing.TB) Storage {
-		e := newReference()
+	clocked := func(_ testing.TB, now func() time.Time) Storage {
+		e := newReference(now)
 		return func(testing.TB) morningai.Engine {
 			e.reopen()
 			return e
 		}
-	}}
+	}
+	return Harness{New: func(tb testing.TB) Storage { return clocked(tb, time.Now) }, NewWithClock: clocked}
 }

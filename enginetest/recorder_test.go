@@ -80,7 +80,7 @@ func findings(t *testing.T, name string, h Harness) string {
 // mutantHarness opens the reference with a bug planted around it.
 func mutantHarness(plant func(e *reference) morningai.Engine, patience time.Duration) Harness {
 	return Harness{patience: patience, New: func(testing.TB) Storage {
-		e := newReference()
+		e := newReference(time.Now)
 		return func(testing.TB) morningai.Engine {
 			e.reopen()
 			return plant(e)

@@ -23,6 +23,7 @@ type reference struct {
 	thru     []counted
 	last     time.Time     // of the newest task: acceptance times grow strictly
 	changed  chan struct{} // closed and replaced by every change
+	now      func() time.Time
 	closed   bool
 }
 
@@ -52,8 +53,9 @@ type counted struct {
 	outcome morningai.Outcome // "" for an enqueue
 }
 
-func newReference() *reference {
+func newReference(now func() time.Time) *reference {
 	return &reference{
+		now:      now,
 		tasks:    map[morningai.ID]*entry{},
 		sessions: map[morningai.SessionID]*member{},
 		lines:    map[string]*line{},
@@ -116,12 +118,12 @@ func (e *reference) touch(t *entry, kind morningai.EventKind) {
 	t.Task.Version++
 	e.events = append(e.events, morningai.Event{
 		Cursor: cursorOf(len(e.events) + 1), Kind: kind, ID: t.Task.ID, Type: t.Task.Type, Queue: t.Task.Queue,
-		State: t.Task.State, Attempt: t.Task.Attempt, Version: t.Task.Version, At: time.Now().UTC(),
+		State: t.Task.State, Attempt: t.Task.Attempt, Version: t.Task.Version, At: e.now().UTC(),
 	})
 	e.notify()
 }
 
-func (e *reference) count(o morningai.Outcome) { e.thru = append(e.thru, counted{time.Now(), o}) }
+func (e *reference) count(o morningai.Outcome) { e.thru = append(e.thru, counted{e.now(), o}) }
 
 func (e *reference) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Receipt, error) {
 	if err := e.enter(ctx); err != nil {
@@ -139,6 +141,9 @@ func (e *reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 	if err := spec.Normalize(); err != nil {
 		return morningai.Receipt{Err: err}
 	}
+	if t := e.tasks[spec.ID]; t != nil && e.forgotten(t) {
+		delete(e.tasks, spec.ID)
+	}
 	if t := e.tasks[spec.ID]; t != nil {
 		if had := specOf(&t.Record); t.Deleted || !had.SameRequest(&spec) {
 			return morningai.Receipt{Err: morningai.ErrConflict}
@@ -150,7 +155,7 @@ func (e *reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 		task.Duplicate = true
 		return morningai.Receipt{Task: task, Existing: true}
 	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
+	now := e.now().UTC().Truncate(time.Microsecond)
 	if !now.After(e.last) {
 		now = e.last.Add(time.Microsecond)
 	}
@@ -272,11 +277,11 @@ func (e *reference) sorted() []*entry {
 // ready returns what may be handed out, due tasks promoted, in the order of
 // priority and acceptance.
 func (e *reference) ready(queue string, types []string) []*entry {
-	now := time.Now()
+	now := e.now()
 	var out []*entry
 	for _, t := range e.sorted() {
 		if !t.orphaned.IsZero() && now.Sub(t.orphaned) > orphanGrace {
-			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt), morningai.OutcomeLost, time.Time{})
+			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt, now), morningai.OutcomeLost, time.Time{})
 		}
 		if t.Task.State == morningai.StateScheduled && !t.Deleted && !t.Task.RunAt.After(now) {
 			t.Task.State, t.Task.RunAt = morningai.StateQueued, time.Time{}
@@ -305,7 +310,7 @@ func (e *reference) mayStart(queue string) bool {
 	if l.config.Rate.IsZero() {
 		return true
 	}
-	now := time.Now()
+	now := e.now()
 	per := float64(l.config.Rate.Count) / float64(l.config.Rate.Per)
 	l.tokens = min(float64(l.config.Rate.Count), l.tokens+per*float64(now.Sub(l.filled)))
 	l.filled = now
@@ -317,7 +322,7 @@ func (e *reference) mayStart(queue string) bool {
 }
 
 func (e *reference) grant(t *entry, m *member) morningai.Grant {
-	now := time.Now().UTC()
+	now := e.now().UTC()
 	t.Claim, t.Lease, t.Settled = t.Claim+1, rand.Int64()|1, ""
 	t.Node, t.Session, t.grantSeq, t.cancelTold, t.orphaned = m.Node, m.ID, m.seq, false, time.Time{}
 	t.Task.State, t.Task.RunAt, t.Task.StartedAt = morningai.StateRunning, time.Time{}, now

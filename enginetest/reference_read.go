@@ -40,7 +40,7 @@ func specOf(r *morningai.Record) morningai.TaskSpec {
 
 func (e *reference) snapshot(t *entry) morningai.Task {
 	task := cloneTask(t.Task)
-	task.Fresh, task.AsOf = morningai.FreshLive, time.Now().UTC()
+	task.Fresh, task.AsOf = morningai.FreshLive, e.now().UTC()
 	return task
 }
 
@@ -61,7 +61,7 @@ func cloneRecord(r morningai.Record) morningai.Record {
 }
 
 // visible says whether readers see the task at this moment.
-func (t *entry) visible(lingering bool) bool {
+func (e *reference) visible(t *entry, lingering bool) bool {
 	if t == nil || t.Deleted {
 		return false
 	}
@@ -75,7 +75,18 @@ func (t *entry) visible(lingering bool) bool {
 	if lingering {
 		keep = max(keep, linger)
 	}
-	return time.Since(t.Task.FinishedAt) < keep
+	return e.now().Sub(t.Task.FinishedAt) < keep
+}
+
+// forgotten says whether the id of an ended task is free again.
+func (e *reference) forgotten(t *entry) bool {
+	keep := time.Hour
+	if t.Retention != nil {
+		keep = max(keep, *t.Retention)
+	} else {
+		keep = max(keep, keepEnded)
+	}
+	return t.Task.State.Terminal() && e.now().Sub(t.Task.FinishedAt) > keep
 }
 
 func (e *reference) Get(ctx context.Context, req morningai.GetRequest) ([]morningai.Task, error) {
@@ -85,7 +96,7 @@ func (e *reference) Get(ctx context.Context, req morningai.GetRequest) ([]mornin
 	defer e.mu.Unlock()
 	out := make([]morningai.Task, len(req.IDs))
 	for i, id := range req.IDs {
-		if t := e.tasks[id]; t.visible(req.Lingering) {
+		if t := e.tasks[id]; e.visible(t, req.Lingering) {
 			out[i] = e.snapshot(t)
 		}
 	}
@@ -98,7 +109,7 @@ func (e *reference) History(ctx context.Context, id morningai.ID) (morningai.His
 	}
 	defer e.mu.Unlock()
 	t := e.tasks[id]
-	if !t.visible(true) {
+	if !e.visible(t, true) {
 		return morningai.History{}, morningai.ErrNotFound
 	}
 	return morningai.History{Attempts: slices.Clone(t.Attempts), Logs: slices.Clone(t.Logs)}, nil
@@ -120,12 +131,12 @@ func (e *reference) List(ctx context.Context, f morningai.Filter) (morningai.Pag
 	if limit < 1 || limit > 1000 || f.State != "" && f.State != morningai.StateRetrying && !f.State.Valid() {
 		return morningai.Page{}, morningai.ErrInvalidInput
 	}
-	page := morningai.Page{Fresh: morningai.FreshLive, AsOf: time.Now().UTC()}
+	page := morningai.Page{Fresh: morningai.FreshLive, AsOf: e.now().UTC()}
 	all := e.sorted()
 	slices.Reverse(all)
 	for _, t := range all {
 		at := int(t.Task.CreatedAt.UnixMicro())
-		if after != 0 && at >= after || !t.visible(false) || !matches(&t.Task, f) {
+		if after != 0 && at >= after || !e.visible(t, false) || !matches(&t.Task, f) {
 			continue
 		}
 		if len(page.Tasks) == limit {
@@ -165,7 +176,7 @@ func (e *reference) Stats(ctx context.Context) (morningai.Stats, error) {
 	}
 	defer e.mu.Unlock()
 	s := morningai.Stats{
-		States: noCounts(), Sessions: e.members(), Fresh: morningai.FreshLive, AsOf: time.Now().UTC(),
+		States: noCounts(), Sessions: e.members(), Fresh: morningai.FreshLive, AsOf: e.now().UTC(),
 		Throughput: morningai.Throughput{Window: time.Minute},
 	}
 	infos := map[string]*morningai.QueueInfo{}
@@ -175,7 +186,7 @@ func (e *reference) Stats(ctx context.Context) (morningai.Stats, error) {
 		infos[name] = info
 	}
 	for _, t := range e.sorted() {
-		if !t.visible(false) {
+		if !e.visible(t, false) {
 			continue
 		}
 		info := infos[t.Task.Queue]
@@ -192,7 +203,7 @@ func (e *reference) Stats(ctx context.Context) (morningai.Stats, error) {
 		s.Queues = append(s.Queues, *infos[name])
 	}
 	for _, c := range e.thru {
-		if time.Since(c.at) > time.Minute {
+		if e.now().Sub(c.at) > time.Minute {
 			continue
 		}
 		switch c.outcome {
@@ -270,7 +281,7 @@ func (e *reference) SetQueue(ctx context.Context, name string, c morningai.Queue
 		l.config.Concurrency = *c.Concurrency
 	}
 	if c.Rate != nil && *c.Rate != l.config.Rate {
-		l.config.Rate, l.tokens, l.filled = *c.Rate, float64(c.Rate.Count), time.Now()
+		l.config.Rate, l.tokens, l.filled = *c.Rate, float64(c.Rate.Count), e.now()
 	}
 	l.config.Version++
 	e.notify()
@@ -334,7 +345,7 @@ func (e *reference) install(r *morningai.Record) morningai.ImportResult {
 	t.Record = cloneRecord(*r)
 	t.Session, t.grantSeq, t.orphaned = morningai.SessionID{}, 0, time.Time{}
 	if t.Task.State == morningai.StateRunning {
-		t.orphaned = time.Now()
+		t.orphaned = e.now()
 	}
 	e.line(t.Task.Queue)
 	e.notify()

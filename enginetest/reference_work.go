@@ -55,7 +55,7 @@ func (e *reference) finish(r *morningai.Report) (morningai.State, error) {
 	if r.Result != nil {
 		t.Task.Result = slices.Clone(r.Result)
 	}
-	a := t.attempt(r.Attempt, r.StartedAt)
+	a := t.attempt(r.Attempt, r.StartedAt, e.now())
 	a.Node, a.Error, a.Stack = r.Node, t.Task.Error, r.Stack
 	e.settle(t, a, r.Outcome, r.RunAt)
 	return t.Task.State, nil
@@ -63,7 +63,7 @@ func (e *reference) finish(r *morningai.Report) (morningai.State, error) {
 
 // attempt finds the record of an execution, or adds it: the storage may have
 // lost the hand-out.
-func (t *entry) attempt(number int, started time.Time) *morningai.Attempt {
+func (t *entry) attempt(number int, started, now time.Time) *morningai.Attempt {
 	for i := range t.Attempts {
 		if t.Attempts[i].Number == number && t.Attempts[i].Outcome == "" {
 			return &t.Attempts[i]
@@ -71,7 +71,7 @@ func (t *entry) attempt(number int, started time.Time) *morningai.Attempt {
 	}
 	for i := range t.Attempts {
 		if t.Attempts[i].Outcome == "" {
-			t.Attempts[i].Outcome, t.Attempts[i].FinishedAt = morningai.OutcomeLost, time.Now().UTC()
+			t.Attempts[i].Outcome, t.Attempts[i].FinishedAt = morningai.OutcomeLost, now.UTC()
 		}
 	}
 	t.Attempts = append(t.Attempts, morningai.Attempt{Number: number, Life: t.Task.Life, StartedAt: started})
@@ -81,7 +81,7 @@ func (t *entry) attempt(number int, started time.Time) *morningai.Attempt {
 
 // settle ends the running claim and moves the task on.
 func (e *reference) settle(t *entry, a *morningai.Attempt, o morningai.Outcome, runAt time.Time) {
-	now := time.Now().UTC()
+	now := e.now().UTC()
 	t.Settled, t.Session, t.orphaned = o, morningai.SessionID{}, time.Time{}
 	a.Outcome, a.FinishedAt = o, now
 	state, kind := morningai.StateQueued, morningai.EventQueued
@@ -119,7 +119,7 @@ func (e *reference) move(t *entry, to morningai.State, kind morningai.EventKind,
 		t.Task.RunAt = runAt.UTC()
 	}
 	if to.Terminal() {
-		t.Task.FinishedAt, t.Task.CancelRequested = time.Now().UTC(), false
+		t.Task.FinishedAt, t.Task.CancelRequested = e.now().UTC(), false
 	}
 	switch {
 	case to == morningai.StateSucceeded:
@@ -203,7 +203,7 @@ func (e *reference) Beat(ctx context.Context, req morningai.BeatRequest) (mornin
 	for _, t := range e.sorted() {
 		l := morningai.Lease{ID: t.Task.ID, Claim: t.Claim, Lease: t.Lease}
 		if t.Task.State == morningai.StateRunning && t.Session == req.Session && !holds[l] && (t.grantSeq <= req.Through || req.Leaving) {
-			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt), morningai.OutcomeReleased, time.Time{})
+			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt, e.now()), morningai.OutcomeReleased, time.Time{})
 		}
 	}
 	if req.Leaving {
@@ -218,7 +218,7 @@ func (e *reference) bury(id morningai.SessionID) {
 	delete(e.sessions, id)
 	for _, t := range e.sorted() {
 		if t.Task.State == morningai.StateRunning && t.Session == id {
-			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt), morningai.OutcomeLost, time.Time{})
+			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt, e.now()), morningai.OutcomeLost, time.Time{})
 		}
 	}
 }
