@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/enginetest"
@@ -10,17 +11,21 @@ import (
 )
 
 func TestContract(t *testing.T) {
+	storage := func(tb testing.TB, options ...sqlite.Option) enginetest.Storage {
+		path := filepath.Join(tb.TempDir(), "tasks.db")
+		return func(tb testing.TB) morningai.Engine {
+			engine, err := sqlite.Open(tb.Context(), path, options...)
+			if err != nil {
+				tb.Fatalf("open: %v", err)
+			}
+			return engine
+		}
+	}
 	enginetest.Run(t, enginetest.Harness{
 		EventsKept: 1 << 16,
-		New: func(tb testing.TB) enginetest.Storage {
-			path := filepath.Join(tb.TempDir(), "tasks.db")
-			return func(tb testing.TB) morningai.Engine {
-				engine, err := sqlite.Open(tb.Context(), path)
-				if err != nil {
-					tb.Fatalf("open: %v", err)
-				}
-				return engine
-			}
+		New:        func(tb testing.TB) enginetest.Storage { return storage(tb) },
+		NewWithClock: func(tb testing.TB, now func() time.Time) enginetest.Storage {
+			return storage(tb, sqlite.WithClock(now))
 		},
 	})
 }
