@@ -89,7 +89,7 @@ func (c *askCmd) find(ctx context.Context) (l *link, where string) {
 	if found == "" {
 		var tried []string
 		var err error
-		found, tried, err = c.discover(ctx)
+		found, tried, err = c.discover(ctx, guess)
 		if err != nil || found == "" {
 			return nil, "no running server found"
 		}

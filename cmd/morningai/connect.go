@@ -37,12 +37,16 @@ type link struct {
 }
 
 // dial finds the server.
-func (c *connection) dial(ctx context.Context) (*link, error) {
+func (c *connection) dial(ctx context.Context) (*link, error) { return c.dialOr(ctx, guess) }
+
+// dialOr connects to the server that is named or found, or else to the one at
+// the guessed address, without the token.
+func (c *connection) dialOr(ctx context.Context, guess string) (*link, error) {
 	l := &link{tokened: c.Token != ""}
 	if c.Server != "" {
 		return l, l.connect(c.Server, c.Token)
 	}
-	found, tried, err := c.discover(ctx)
+	found, tried, err := c.discover(ctx, guess)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +54,7 @@ func (c *connection) dial(ctx context.Context) (*link, error) {
 		return nil, &morningai.Error{Code: client.CodeUnreachable, Detail: "no server found; tried " + strings.Join(tried, "; "),
 			Hint: "start one with: morningai serve, or say where it is with --server or --data"}
 	}
-	if l.guessed = found == guess && len(tried) > 0; l.guessed {
+	if l.guessed = len(tried) > 0; l.guessed {
 		return l, l.connect(found, "")
 	}
 	return l, l.connect(found, c.Token)
@@ -62,9 +66,9 @@ func (l *link) connect(server, token string) error {
 	return err
 }
 
-// discover returns the address of the server on the data folder, or the usual
+// discover returns the address of the server on the data folder, or the guessed
 // one if a server answers there, and what was tried in vain before that.
-func (c *connection) discover(ctx context.Context) (found string, tried []string, err error) {
+func (c *connection) discover(ctx context.Context, guess string) (found string, tried []string, err error) {
 	folder := c.Data
 	if folder == "" {
 		if folder, err = address.DataFolder(os.Getenv); err != nil {
@@ -126,8 +130,8 @@ func reason(err error) string {
 // hint adds to a refusal that the token was held back.
 func (l *link) hint(err error) error {
 	if l.guessed && l.tokened && errors.Is(err, client.ErrUnauthenticated) {
-		return &morningai.Error{Code: client.CodeUnauthenticated, Detail: "the server at " + guess + " asks for a token",
-			Hint: "its address was guessed, so the token was not sent; repeat with --server " + guess, Err: err}
+		return &morningai.Error{Code: client.CodeUnauthenticated, Detail: "the server at " + l.Address() + " asks for a token",
+			Hint: "its address was guessed, so the token was not sent; repeat with --server " + l.Address(), Err: err}
 	}
 	return err
 }

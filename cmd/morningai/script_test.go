@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MORNINGAI_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("MORNINGAI_DOCS", filepath.Join(env.WorkDir, "docs"))
+			env.Setenv("GORACE", "atexit_sleep_ms=10") // a second at the end of each process otherwise
 			env.Values[daemonsKey{}] = &daemons{byName: map[string]*daemon{}}
 			return os.Mkdir(filepath.Join(env.WorkDir, "docs"), 0o755)
 		},
@@ -100,7 +101,7 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 // environment is what the program gets to know.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "MORNINGAI_DATA", "MORNINGAI_DOCS", "SystemRoot", "LocalAppData"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "MORNINGAI_DATA", "MORNINGAI_DOCS", "GORACE", "SystemRoot", "LocalAppData"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,17 +41,18 @@ func (c *taskWatchCmd) Run(ctx context.Context, s streams) error {
 func follow(ctx context.Context, s streams, l *link, id morningai.ID, done func(*morningai.Task) error) error {
 	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()
-	said := ""
+	var last *morningai.Task
 	end, err := l.Watch(ctx, id, func(t *morningai.Task) {
+		if last != nil && sameStep(last, t) {
+			return
+		}
+		last = t
 		step := standing(t)
 		if t.Progress != nil && t.State == morningai.StateRunning {
 			step += ": " + short(t.Progress)
 		}
-		if step != said {
-			said = step
-			if err := show(s.err, step+"\n"); err != nil {
-				stop() // nobody reads any more
-			}
+		if err := show(s.err, step+"\n"); err != nil {
+			stop() // nobody reads any more
 		}
 	})
 	switch {
@@ -67,4 +69,10 @@ func follow(ctx context.Context, s streams, l *link, id morningai.ID, done func(
 		return ended(exitFailed)
 	}
 	return nil
+}
+
+// sameStep reports whether a reader would see nothing new.
+func sameStep(a, b *morningai.Task) bool {
+	return a.State == b.State && a.Attempt == b.Attempt && a.CancelRequested == b.CancelRequested &&
+		a.RunAt.Equal(b.RunAt) && bytes.Equal(a.Progress, b.Progress)
 }
