@@ -1,6 +1,7 @@
 package docgen
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -51,23 +52,39 @@ type query struct {
 	nameless bool    // a name in the question is not in the documents
 }
 
-// terms returns what to search the index for: everything the documents have
-// and that tells enough.
+// enoughRows bounds how many sections the index has to score for a question.
+const enoughRows = 8000
+
+// terms returns what to search the index for: what the documents have and that
+// tells enough, the rarest first. Words that are almost everywhere are left out
+// once most of the question's weight is in; ranking counts them all.
 func (q *query) terms() []string {
-	var heavy, all []string
+	var heavy, light []concept
+	weight := 0.0
 	for _, c := range q.concepts {
-		if c.found == 0 {
-			continue
-		}
-		all = append(all, c.terms...)
-		if kindWeights[c.kind] > 0.2 {
-			heavy = append(heavy, c.terms...)
+		switch {
+		case c.found == 0:
+		case kindWeights[c.kind] > 0.2:
+			heavy = append(heavy, c)
+			weight += c.weight
+		default:
+			light = append(light, c)
 		}
 	}
 	if len(heavy) == 0 {
-		return all
+		heavy = light
 	}
-	return heavy
+	slices.SortStableFunc(heavy, func(a, b concept) int { return cmp.Compare(a.found, b.found) })
+	var terms []string
+	rows, covered := 0, 0.0
+	for _, c := range heavy {
+		if rows += c.found; rows > enoughRows && covered > 0.6*weight {
+			break
+		}
+		covered += c.weight
+		terms = append(terms, c.terms...)
+	}
+	return terms
 }
 
 // ask analyses a question against an index.

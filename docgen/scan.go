@@ -122,7 +122,7 @@ func (f *folder) scan(ctx context.Context) (found []candidate, skipped []Skipped
 				links = append(links, p)
 			case !isDocument(p):
 			default:
-				f.add(p, e.Type(), &found, skip)
+				f.add(p, e, &found, skip)
 				seen[p] = true
 			}
 		}
@@ -151,12 +151,12 @@ func (f *folder) excluded(p string) bool {
 	return strings.HasPrefix(name, ".") || slices.Contains(skippedDirs, name) || strings.EqualFold(f.layout.repoPath(p), faqDir)
 }
 
-func (f *folder) add(p string, mode fs.FileMode, found *[]candidate, skip func(p, reason string)) {
-	if !mode.IsRegular() {
+func (f *folder) add(p string, e fs.DirEntry, found *[]candidate, skip func(p, reason string)) {
+	if !e.Type().IsRegular() {
 		skip(p, "not a regular file")
 		return
 	}
-	info, err := f.root.Lstat(filepath.FromSlash(p))
+	info, err := e.Info()
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // went away meanwhile
 	case err != nil:
