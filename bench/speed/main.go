@@ -100,10 +100,23 @@ func mainErr(ctx context.Context) error {
 	}
 	if *doGate {
 		if fallen := gate(recorded.Rows, rows); len(fallen) > 0 {
-			return fmt.Errorf("%d ratios have fallen more than %.0f %% below the recorded table:\n  %s",
-				len(fallen), slack*100, strings.Join(fallen, "\n  "))
+			return fmt.Errorf("%d ratios have fallen more than %.0f %% below the recorded table:\n  %s%s",
+				len(fallen), slack*100, strings.Join(fallen, "\n  "), busy(rows))
 		}
 		fmt.Println("\nno ratio lies more than 30 % below the recorded table")
 	}
 	return nil
+}
+
+// busy says so if other programs had a part in the result: they take processor
+// time, which we live on, more than disk time, which the peers live on.
+func busy(rows []row) string {
+	most := 0.0
+	for _, r := range rows {
+		most = max(most, r.Load)
+	}
+	if most < 2*float64(runtime.NumCPU()) {
+		return ""
+	}
+	return fmt.Sprintf("\nthe load reached %.1f on %d CPUs: stop what else runs and measure again", most, runtime.NumCPU())
 }
