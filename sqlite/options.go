@@ -32,18 +32,20 @@ type config struct {
 	clock              func() time.Time
 	realClock          bool
 	readyMax, cacheMax int           // per line and priority; rows
+	checkpoint         int           // pages of log after which it is copied into the file
 	orphanGrace        time.Duration // how long an imported running task waits for its session
 }
 
 func newConfig(opts []Option) config {
 	cfg := config{
-		succeeded: 24 * time.Hour,
-		failed:    7 * 24 * time.Hour,
-		logger:    slog.New(slog.DiscardHandler),
-		clock:     time.Now,
-		realClock: true,
-		readyMax:  64 << 10,
-		cacheMax:  8 << 10,
+		succeeded:  24 * time.Hour,
+		failed:     7 * 24 * time.Hour,
+		logger:     slog.New(slog.DiscardHandler),
+		clock:      time.Now,
+		realClock:  true,
+		readyMax:   64 << 10,
+		cacheMax:   8 << 10,
+		checkpoint: 2000,
 
 		orphanGrace: 15 * time.Second,
 	}

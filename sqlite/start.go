@@ -45,7 +45,7 @@ func (e *Engine) start() error {
 	}
 	for _, sql := range []string{
 		fmt.Sprintf("PRAGMA page_size=%d", pageSize), "PRAGMA journal_mode=WAL", "PRAGMA synchronous=" + sync,
-		"PRAGMA wal_autocheckpoint=2000", "PRAGMA cache_size=-16000", "PRAGMA temp_store=MEMORY",
+		fmt.Sprintf("PRAGMA wal_autocheckpoint=%d", e.cfg.checkpoint), "PRAGMA cache_size=-16000", "PRAGMA temp_store=MEMORY",
 	} {
 		if err := w.run(sql); err != nil {
 			return err
