@@ -220,8 +220,10 @@ func putFiles(ctx context.Context, tx *sql.Tx, ready []prepared) error {
 		if p.same {
 			continue // changed by another process meanwhile; the next refresh sees to it
 		}
-		if err := deleteFile(ctx, tx, p.path); err != nil {
-			return err
+		if hash != nil {
+			if err := deleteFile(ctx, tx, p.path); err != nil {
+				return err
+			}
 		}
 		refs, err := json.Marshal(p.doc.refs)
 		if err != nil {

@@ -255,8 +255,13 @@ func separate(body string) (prose, code string) {
 // plainText drops the targets of links, and tags, whose words are not what a
 // section says.
 func plainText(text string) string {
-	for range 2 {
-		text = inlineLink.ReplaceAllString(text, "$1")
+	if strings.Contains(text, "](") {
+		for range 2 { // a badge is an image inside a link
+			text = inlineLink.ReplaceAllString(text, "$1")
+		}
 	}
-	return htmlTag.ReplaceAllString(text, " ")
+	if strings.Contains(text, "<") {
+		text = htmlTag.ReplaceAllString(text, " ")
+	}
+	return text
 }
