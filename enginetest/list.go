@@ -65,67 +65,81 @@ func listPages(r *rig) {
 func listMoving(r *rig) {
 	there := taskIDs(r.enqueue(r.specs(120)...))
 	session := r.join()
-	over := make(chan struct{})
+	// One round of changes for each page read, at the same time as the read:
+	// how much happens does not depend on who is fast.
+	page, over := make(chan struct{}), make(chan struct{})
 	r.together(3, func(i int) error {
 		switch i {
 		case 0:
 			defer close(over)
-			for range 4 {
-				seen := map[morningai.ID]int{}
-				for f := (morningai.Filter{Limit: 9}); ; {
-					page, err := r.eng.List(r.ctx, f)
-					if err != nil {
-						return err
-					}
-					for _, t := range page.Tasks {
-						seen[t.ID]++
-					}
-					if page.Next == "" {
-						break
-					}
-					f.Cursor = page.Next
-				}
-				for _, id := range there {
-					if seen[id] != 1 {
-						return fmt.Errorf("a task that was there all the time is listed %d times", seen[id])
-					}
-				}
-				for id, n := range seen {
-					if n != 1 {
-						return fmt.Errorf("task %s is listed %d times", id, n)
-					}
-				}
-			}
-			return nil
+			return r.readMoving(there, page)
 		case 1:
-			for n := 0; ; n++ {
-				select {
-				case <-over:
-					return nil
-				default:
-				}
-				if _, err := r.eng.Enqueue(r.ctx, []morningai.TaskSpec{spec(n)}); err != nil {
-					return err
-				}
-			}
+			return each(page, over, func(n int) error {
+				_, err := r.eng.Enqueue(r.ctx, []morningai.TaskSpec{spec(n)})
+				return err
+			})
 		}
-		for {
-			select {
-			case <-over:
-				return nil
-			default:
-			}
+		return each(page, over, func(int) error {
 			reply, err := r.eng.Claim(r.ctx, morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 3})
 			if err != nil {
 				return err
 			}
+			var done []morningai.Report
 			for _, g := range reply.Grants {
-				if _, err := r.eng.Finish(r.ctx, []morningai.Report{report(g, morningai.OutcomeReleased)}); err != nil {
-					return err
-				}
+				done = append(done, report(g, morningai.OutcomeReleased))
+			}
+			_, err = r.eng.Finish(r.ctx, done)
+			return err
+		})
+	})
+}
+
+// each does something for every signal until the end. After an error it goes
+// on taking signals, so that nobody waits for it.
+func each(signal, over <-chan struct{}, do func(n int) error) error {
+	var failed error
+	for n := 0; ; n++ {
+		select {
+		case <-over:
+			return failed
+		case <-signal:
+		}
+		if failed == nil {
+			failed = do(n)
+		}
+	}
+}
+
+// readMoving reads the whole list some times, and wants those tasks once each.
+func (r *rig) readMoving(there []morningai.ID, page chan<- struct{}) error {
+	for range 4 {
+		seen := map[morningai.ID]int{}
+		for f := (morningai.Filter{Limit: 9}); ; {
+			page <- struct{}{}
+			got, err := r.eng.List(r.ctx, f)
+			if err != nil {
+				return err
+			}
+			for _, t := range got.Tasks {
+				seen[t.ID]++
+			}
+			if got.Next == "" {
+				break
+			}
+			f.Cursor = got.Next
+		}
+		for _, id := range there {
+			if seen[id] != 1 {
+				return fmt.Errorf("a task that was there all the time is listed %d times", seen[id])
 			}
 		}
-	})
+		for id, n := range seen {
+			if n != 1 {
+				return fmt.Errorf("task %s is listed %d times", id, n)
+			}
+		}
+	}
+	return nil
 }
 
 func listFilters(r *rig) {

@@ -264,38 +264,32 @@ func transferBad(r *rig) {
 func transferMoving(r *rig) {
 	there := taskIDs(r.enqueue(r.specs(60)...))
 	session := r.join()
-	over := make(chan struct{})
+	page, over := make(chan struct{}), make(chan struct{})
 	r.together(2, func(i int) error {
 		if i == 1 {
-			for n := 0; ; n++ {
-				select {
-				case <-over:
-					return nil
-				default:
-				}
+			return each(page, over, func(n int) error {
 				if _, err := r.eng.Enqueue(r.ctx, []morningai.TaskSpec{spec(n)}); err != nil {
 					return err
 				}
-				if _, err := r.eng.Claim(r.ctx, morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 2}); err != nil {
-					return err
-				}
-			}
+				_, err := r.eng.Claim(r.ctx, morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 2})
+				return err
+			})
 		}
 		defer close(over)
 		seen := map[morningai.ID]int{}
 		for cursor := ""; ; {
-			page, err := r.eng.Export(r.ctx, cursor, 5)
+			page <- struct{}{}
+			got, err := r.eng.Export(r.ctx, cursor, 5)
 			if err != nil {
 				return err
 			}
-			for _, rec := range page.Records {
+			for _, rec := range got.Records {
 				seen[rec.Task.ID]++
 			}
-			// New tasks keep coming: those there at the start are the measure.
-			if page.Next == "" || len(seen) > 20*len(there) {
+			if got.Next == "" {
 				break
 			}
-			cursor = page.Next
+			cursor = got.Next
 		}
 		for _, id := range there {
 			if seen[id] != 1 {
