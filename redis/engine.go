@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/redis/rueidis"
@@ -204,7 +203,7 @@ func (e *Engine) Close() error {
 
 // clockArgs are the arguments that every script has after those of the lane.
 func (e *Engine) clockArgs() []string {
-	now := time.Now()
+	now := e.opt.now()
 	return []string{
 		strconv.FormatInt(now.UnixMilli(), 10), be(uint64(now.UnixNano())),
 		strconv.FormatFloat(float64(e.opt.succeeded)/1e6, 'f', -1, 64), strconv.FormatFloat(float64(e.opt.ended)/1e6, 'f', -1, 64),

@@ -24,6 +24,7 @@ type options struct {
 	laneAge        time.Duration
 	blockFor       time.Duration
 	pauseOnFailure time.Duration
+	now            func() time.Time
 }
 
 func defaults() options {
@@ -31,7 +32,7 @@ func defaults() options {
 		timeout: 2 * time.Second, succeeded: 24 * time.Hour, ended: 7 * 24 * time.Hour,
 		logger: slog.New(slog.DiscardHandler), sweep: 10 * time.Second, orphanGrace: 15 * time.Second,
 		eventEntries: 10_000, eventAge: 10 * time.Minute, clientName: "morningai", prefix: "mai",
-		laneAge: 7 * 24 * time.Hour, blockFor: 5 * time.Second, pauseOnFailure: 200 * time.Millisecond,
+		laneAge: 7 * 24 * time.Hour, blockFor: 5 * time.Second, pauseOnFailure: 200 * time.Millisecond, now: time.Now,
 	}
 }
 
