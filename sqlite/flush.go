@@ -226,12 +226,12 @@ func nextLook(r *row, cfg *config) int64 {
 	return 0
 }
 
-// expire notes a task in a bucket of time, the wider the further away.
+// expire notes a task in a bucket of time, at most a second wide: a commit makes
+// one entry for all tasks that share a bucket.
 func (t *txn) expire(seq, at int64) {
-	wide := min(max((at-t.nowUS)/64, (10*time.Millisecond).Microseconds()), time.Minute.Microseconds())
-	// Widths are powers of two, so that different distances share buckets.
-	for wide&(wide-1) != 0 {
-		wide &= wide - 1
+	wide := int64(1 << 20)
+	for wide > 1<<13 && wide > (at-t.nowUS)/64 {
+		wide >>= 1
 	}
 	bucket := (at + wide - 1) / wide * wide
 	t.expiries[bucket] = append(t.expiries[bucket], seq)
