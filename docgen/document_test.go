@@ -196,7 +196,8 @@ func TestNothingIsRepeated(t *testing.T) {
 	docs := write(t, map[string]string{
 		"a.md": "# Boiler\n\n## Draining the boiler\n\n" + same,
 		"b.md": "# Boiler, old edition\n\n## Draining the boiler\n\n" + same,
-		"c.md": "# Maintenance\n\n## Yearly boiler maintenance\n\nBefore draining the boiler, call the janitor.\n\n" + same,
+		"c.md": "# Maintenance\n\n## Yearly boiler maintenance\n\nBefore draining the boiler, call the janitor.\n\n" + same +
+			"\nThen brush the soot from every tube, renew the gasket of the door, oil both hinges, test the thermostat twice, and write the day into the book.\n",
 	})
 	r := answer(t, open(t, docs), "How do I drain the boiler?")
 	if n := strings.Count(r.Document, strings.TrimSpace(same)); n != 1 {

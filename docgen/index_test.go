@@ -41,13 +41,13 @@ func TestIndexFollowsTheFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The same size and the same time: only the content tells.
-	if err := os.WriteFile(p, []byte("# Lamps\n\n## Replacing a bulb\n\nPull out a bulb.\n"), 0o644); err != nil {
+	if err := os.WriteFile(p, []byte("# Lamps\n\n## Replacing a bulb\n\nTwist out a bulb.\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chtimes(p, time.Time{}, info.ModTime()); err != nil {
 		t.Fatal(err)
 	}
-	if r := answer(t, g, "How do I replace a bulb?"); !strings.Contains(r.Document, "Pull out a bulb.") {
+	if r := answer(t, g, "How do I replace a bulb?"); !strings.Contains(r.Document, "Twist out a bulb.") {
 		t.Errorf("the change was missed:\n%s", r.Document)
 	}
 	if err := os.WriteFile(filepath.Join(docs, "b.md"), []byte("# Candles\n\n## Lighting a candle\n\nUse a match.\n"), 0o644); err != nil {
@@ -164,6 +164,21 @@ func TestIndexIsShared(t *testing.T) {
 	answer(t, g, "How do I fit part1?")
 	if n, err := g.index.sectionCount(context.Background()); err != nil || n != 300 {
 		t.Errorf("%d sections, %v", n, err)
+	}
+}
+
+func TestSharedWordsAreNoAnswer(t *testing.T) {
+	g := open(t, write(t, map[string]string{
+		"lamp.md": "# Lamps\n\n## Replacing a bulb\n\nSwitch the power off and unscrew the bulb.\n\n## Cleaning\n\nWipe the glass with a dry cloth.\n",
+		"灯.md":    "# 台灯\n\n## 更换灯泡\n\n先关闭电源，再拧下灯泡。\n",
+	}))
+	for _, q := range []string{"How do I replace a kitchen sink?", "Which power station burns coal?", "How do I clean a carpet?", "如何关闭微信账号？", "电源适配器去哪里维修"} {
+		if r, err := ask(g, q); code(err) != CodeNoRelevantDocuments {
+			t.Errorf("%q: %v\n%s", q, err, r.Document)
+		}
+	}
+	for _, q := range []string{"How do I replace the bulb?", "how to clean the GLASS", "怎么更换灯泡？"} {
+		answer(t, g, q)
 	}
 }
 
