@@ -87,7 +87,7 @@ const rightsCheck = `
 local missing = {}
 local function try(...)
   local r = redis.pcall(...)
-  if type(r) == 'table' and r.err and (string.find(r.err, 'NOPERM', 1, true) or string.find(r.err, 'ermission', 1, true)) then
+  if type(r) == 'table' and r.err and (string.find(r.err, 'NOPERM', 1, true) or string.find(r.err, 'ermission', 1, true) or string.find(r.err, "can't run", 1, true)) then
     missing[#missing + 1] = (...)
   end
 end

@@ -122,7 +122,7 @@ func (s *Server) launch(path string, args []string) bool {
 		default:
 		}
 		reply, err := s.try("PING")
-		up = err == nil && reply == "PONG"
+		up = err == nil && reply == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH")
 		return up
 	})
 	return up
