@@ -184,7 +184,7 @@ func (a *address) apply(o *options) {
 // partitions is their default number.
 func (a *address) partitions() int {
 	if a.mode == modeCluster {
-		return 16
+		return 1
 	}
 	return 1
 }

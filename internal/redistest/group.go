@@ -1,0 +1,146 @@
+package redistest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Group is a primary with two replicas, watched by three sentinels that call
+// it "main".
+type Group struct {
+	Primary   *Server // the first one; a failover makes another the primary
+	Replicas  []*Server
+	Sentinels []*Server
+}
+
+// StartGroup starts a Sentinel group and waits until it is complete.
+func StartGroup(tb testing.TB, args ...string) *Group {
+	tb.Helper()
+	g := &Group{Primary: Start(tb, args...)}
+	for range 2 {
+		replica := Start(tb, append(args, "--replicaof", fmt.Sprintf("127.0.0.1 %d", g.Primary.port), "--repl-diskless-sync-delay", "0")...)
+		g.Replicas = append(g.Replicas, replica)
+	}
+	for _, r := range g.Replicas {
+		Until(tb, "a replica to follow", func() bool { return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up") })
+	}
+	for range 3 {
+		g.Sentinels = append(g.Sentinels, startSentinel(tb, g.Primary.port))
+	}
+	for _, s := range g.Sentinels {
+		Until(tb, "a sentinel to know the others", func() bool {
+			text := s.Do("SENTINEL", "MASTER", "main")
+			return strings.Contains(text, "num-slaves\n2\n") && strings.Contains(text, "num-other-sentinels\n2\n")
+		})
+	}
+	return g
+}
+
+func startSentinel(tb testing.TB, master int) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, dir: folder(tb)}
+	tb.Cleanup(s.end)
+	path := binary(tb, "redis-server")
+	for range 5 {
+		s.port = freePort(tb)
+		config := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor main 127.0.0.1 %d 2\n"+
+			"sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n", s.port, s.dir, filepath.Join(s.dir, "log"), master)
+		file := filepath.Join(s.dir, "conf")
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		if s.launch(path, []string{file, "--sentinel"}) {
+			return s
+		}
+	}
+	tb.Fatalf("a sentinel does not start: %s", s.log())
+	return nil
+}
+
+// URL is the address of the group in the form that the engine reads.
+func (g *Group) URL() string {
+	var hosts []string
+	for _, s := range g.Sentinels {
+		hosts = append(hosts, s.Addr())
+	}
+	return "redis+sentinel://" + strings.Join(hosts, ",") + "/main"
+}
+
+// Cluster is a Cluster of primaries without replicas.
+type Cluster struct{ Nodes []*Server }
+
+// StartCluster starts n primaries that share the slots evenly, and waits until
+// they agree.
+func StartCluster(tb testing.TB, n int, args ...string) *Cluster {
+	tb.Helper()
+	c := &Cluster{}
+	for range n {
+		c.Nodes = append(c.Nodes, Start(tb, append(args, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")...))
+	}
+	for i, s := range c.Nodes {
+		s.Do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*16384/n), strconv.Itoa((i+1)*16384/n-1))
+		s.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(c.Nodes[0].port))
+	}
+	for _, s := range c.Nodes {
+		Until(tb, "the Cluster to agree", func() bool {
+			text := s.Do("CLUSTER", "INFO")
+			return strings.Contains(text, "cluster_state:ok") && strings.Contains(text, fmt.Sprintf("cluster_known_nodes:%d", n)) &&
+				strings.Contains(text, "cluster_slots_ok:16384")
+		})
+	}
+	return c
+}
+
+// URL is the address of the Cluster in the form that the engine reads.
+func (c *Cluster) URL() string {
+	var hosts []string
+	for _, s := range c.Nodes {
+		hosts = append(hosts, s.Addr())
+	}
+	return "redis+cluster://" + strings.Join(hosts, ",")
+}
+
+// Owner is the node that holds a key's slot.
+func (c *Cluster) Owner(key string) *Server {
+	c.Nodes[0].tb.Helper()
+	slot := c.Nodes[0].Do("CLUSTER", "KEYSLOT", key)
+	for _, s := range c.Nodes {
+		if _, err := s.Try("CLUSTER", "GETKEYSINSLOT", slot, "1"); err == nil {
+			if _, err := s.Try("EXISTS", key); err == nil { // elsewhere: MOVED
+				return s
+			}
+		}
+	}
+	c.Nodes[0].tb.Fatalf("nobody owns slot %s", slot)
+	return nil
+}
+
+// Move hands the slot of a key to another node while clients use it.
+func (c *Cluster) Move(key string, to *Server) {
+	tb := to.tb
+	tb.Helper()
+	from := c.Owner(key)
+	slot := from.Do("CLUSTER", "KEYSLOT", key)
+	fromID, toID := from.Do("CLUSTER", "MYID"), to.Do("CLUSTER", "MYID")
+	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
+	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	Until(tb, "all keys to move", func() bool {
+		keys := from.Do("CLUSTER", "GETKEYSINSLOT", slot, "100")
+		if keys == "" {
+			return true
+		}
+		args := []string{"MIGRATE", "127.0.0.1", strconv.Itoa(to.port), "", "0", "5000", "KEYS"}
+		_, err := from.Try(append(args, strings.Split(keys, "\n")...)...)
+		if err != nil {
+			tb.Logf("migrate: %v", err)
+		}
+		return false
+	})
+	for _, s := range c.Nodes {
+		s.Do("CLUSTER", "SETSLOT", slot, "NODE", toID)
+	}
+}
