@@ -283,7 +283,7 @@ func (b *enqueueBatch) receipts(reply []rueidis.RedisMessage) ([]morningai.Recei
 	if err != nil {
 		return nil, err
 	}
-	found, err := readStored(reply[1], reply[2])
+	found, err := readStored(reply[1], reply[2], reply[3])
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,7 @@
 -- argument a task: id 16, queue index 2, type index 2, priority 1, flags 2,
 -- due time in us 8 (if flagged), unique key (if flagged: length 2, bytes is
 -- found in the spec), spec.
--- Returns compact, names, records: one letter a task, a added, e id known (its
+-- Returns compact, names, records, extras; compact: one letter a task, a added, e id known (its
 -- record follows), d key held (16 bytes of holder follow, its record too).
 local function run()
   local nq, nt = tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -69,6 +69,6 @@ local function expand(compact)
     at = at + 1
   end
   local names, vals = values(ids)
-  return {compact, names, vals}
+  return {compact, names, vals, extras(vals, false)}
 end
 return numbered(run, expand)
