@@ -160,3 +160,26 @@ func drain(b *testing.B, e *sqlite.Engine, n int) {
 	}
 	wg.Wait()
 }
+
+// BenchmarkOpenMillion opens a file with a million queued tasks.
+func BenchmarkOpenMillion(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "tasks.db")
+	open := func() *sqlite.Engine {
+		e, err := sqlite.Open(context.Background(), path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return e
+	}
+	shut := func(e *sqlite.Engine) {
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	e := open()
+	fill(b, e, 1_000_000)
+	shut(e)
+	for b.Loop() {
+		shut(open())
+	}
+}

@@ -253,10 +253,6 @@ func (s *stmt) reset() {
 
 func (s *stmt) colInt(i int) int64 { return lib.Xsqlite3_column_int64(s.c.tls, s.p, int32(i)) }
 
-func (s *stmt) colNull(i int) bool {
-	return lib.Xsqlite3_column_type(s.c.tls, s.p, int32(i)) == lib.SQLITE_NULL
-}
-
 // colRaw returns the bytes of a column, valid until the next step or reset.
 func (s *stmt) colRaw(i int) []byte {
 	p := lib.Xsqlite3_column_blob(s.c.tls, s.p, int32(i))

@@ -210,7 +210,7 @@ func TestEveryWriteFailsInTurn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			hit := 0
-			for n := 1 + len(name)%3; n <= total; n += 3 {
+			for n := 1 + len(name)%3; n <= total; n += 4 {
 				what := fmt.Sprintf("%s at write %d", name, n)
 				d, path := newDisk(t)
 				e := open(t, path, smallLog)

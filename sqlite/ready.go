@@ -23,9 +23,6 @@ type run struct {
 
 func (r *run) len() int { return len(r.fifo) + len(r.heap) }
 
-// starved reports that the next task in order is known only to the table.
-func (r *run) starved() bool { return r.more && len(r.fifo) == 0 && len(r.heap) == 0 }
-
 // head returns the first task; ok is false if none is in memory.
 func (r *run) head() (seq int64, ok bool) {
 	switch {
