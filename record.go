@@ -9,9 +9,10 @@ import (
 // Record is everything an engine stores of a task: the form in which tasks
 // move between engines, into backups and back.
 type Record struct {
-	Task      Task
-	UniqueKey string
-	Retention *time.Duration
+	Task        Task
+	UniqueKey   string
+	Retention   *time.Duration
+	Fingerprint string
 
 	// The latest hand-out and what became of it. Settled is "" while its
 	// outcome is open.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -14,6 +15,7 @@ const (
 	MaxPayload     = 1 << 20 // bytes of a payload or a result
 	MaxName        = 128     // bytes of a type, queue, step or metadata name
 	MaxUniqueKey   = 512     // bytes of a unique key
+	MaxFingerprint = 64      // bytes of a request's fingerprint
 	MaxMetadata    = 16 << 10
 	MaxAttemptsCap = 10_000
 	MaxTimeout     = 30 * 24 * time.Hour
@@ -50,6 +52,24 @@ type TaskSpec struct {
 	UniqueKey   string            // at most one live task holds it
 	Metadata    map[string]string // returned with the task; never interpreted
 	Retention   *time.Duration    // how long the ended task stays readable; nil: the engine's setting
+	// Fingerprint of the request behind the spec, at most MaxFingerprint bytes.
+	// Two specs with different ones never ask for the same work, whatever else
+	// they say. It is stored, and not shown.
+	Fingerprint string
+
+	checked checkedPayload
+}
+
+// checkedPayload remembers which bytes were found to be valid JSON, so that a
+// spec that passes through several hands is checked once. A payload is not
+// changed in place after it was handed over.
+type checkedPayload struct {
+	first *byte
+	n     int
+}
+
+func (c checkedPayload) covers(p json.RawMessage) bool {
+	return len(p) > 0 && c.n == len(p) && c.first == &p[0]
 }
 
 // NewTaskSpec returns a spec with every default in place. The payload is one
@@ -89,6 +109,7 @@ func (s *TaskSpec) Normalize() error {
 		}
 	}
 	s.ID, s.Payload = id, payload
+	s.checked = checkedPayload{&payload[0], len(payload)}
 	if s.TraceID.IsZero() {
 		s.TraceID = id
 	}
@@ -105,23 +126,33 @@ func (s *TaskSpec) wrongFields(payload json.RawMessage) []FieldError {
 	add(ValidName(s.Type), "type", NameRule)
 	add(ValidName(s.Queue), "queue", NameRule)
 	add(s.Priority >= 0 && s.Priority <= MaxPriority, "priority", "must be 0 to 9")
-	add(s.MaxAttempts >= 1 && s.MaxAttempts <= MaxAttemptsCap, "max_attempts", fmt.Sprintf("must be 1 to %d", MaxAttemptsCap))
+	add(s.MaxAttempts >= 1 && s.MaxAttempts <= MaxAttemptsCap, "max_attempts", attemptsRule)
 	add(s.Timeout >= time.Millisecond && s.Timeout <= MaxTimeout, "timeout", "must be a duration from 1ms to 720h")
 	add(s.RunAt.IsZero() || s.RunAt.Year() >= 1970 && s.RunAt.Before(maxRunAt), "run_at", "must be a time between the years 1970 and 9998")
-	add(len(s.UniqueKey) <= MaxUniqueKey && validText(s.UniqueKey), "unique_key", fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL", MaxUniqueKey))
+	add(len(s.UniqueKey) <= MaxUniqueKey && validText(s.UniqueKey), "unique_key", uniqueKeyRule)
 	add(s.Retention == nil || *s.Retention >= 0 && *s.Retention <= MaxRetention, "retention", "must be a duration from 0s to 87600h")
-	add(validJSON(payload), "payload", "must be one JSON value in UTF-8 without \\u0000")
+	add(len(s.Fingerprint) <= MaxFingerprint && validText(s.Fingerprint), "fingerprint", fingerprintRule)
+	add(s.checked.covers(payload) || validJSON(payload), "payload", "must be one JSON value in UTF-8 without \\u0000")
 	size := 0
 	for k, v := range s.Metadata {
 		size += len(k) + len(v)
 		if k == "" || len(k) > MaxName || !validText(k) || !validText(v) {
-			add(false, "metadata", fmt.Sprintf("names must be 1 to %d bytes; names and values UTF-8 without NUL", MaxName))
+			add(false, "metadata", metadataRule)
 			break
 		}
 	}
-	add(size <= MaxMetadata, "metadata", fmt.Sprintf("must be at most %d bytes in all", MaxMetadata))
+	add(size <= MaxMetadata, "metadata", metadataSizeRule)
 	return bad
 }
+
+// Made once: most specs are right.
+var (
+	attemptsRule     = fmt.Sprintf("must be 1 to %d", MaxAttemptsCap)
+	uniqueKeyRule    = fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL", MaxUniqueKey)
+	fingerprintRule  = fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL", MaxFingerprint)
+	metadataRule     = fmt.Sprintf("names must be 1 to %d bytes; names and values UTF-8 without NUL", MaxName)
+	metadataSizeRule = fmt.Sprintf("must be at most %d bytes in all", MaxMetadata)
+)
 
 // InvalidInput builds the error for wrong fields.
 func InvalidInput(op string, fields ...FieldError) error {
@@ -154,7 +185,7 @@ func ValidName(s string) bool {
 }
 
 func validText(s string) bool {
-	return utf8.ValidString(s) && !bytes.ContainsRune([]byte(s), 0)
+	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
 // validJSON accepts one JSON value in valid UTF-8 whose strings have no NUL;
@@ -183,7 +214,7 @@ func validJSON(raw json.RawMessage) bool {
 // whether an enqueue with a known id is a repeat or a conflict. Times and
 // retention do not count: a repeat may compute them anew.
 func (s *TaskSpec) SameRequest(o *TaskSpec) bool {
-	return s.Type == o.Type && s.Queue == o.Queue && s.Priority == o.Priority &&
+	return s.Fingerprint == o.Fingerprint && s.Type == o.Type && s.Queue == o.Queue && s.Priority == o.Priority &&
 		s.MaxAttempts == o.MaxAttempts && s.Timeout == o.Timeout && s.UniqueKey == o.UniqueKey &&
 		bytes.Equal(s.Payload, o.Payload) && maps.Equal(s.Metadata, o.Metadata)
 }

@@ -59,7 +59,7 @@ func (t tally) good() bool {
 		float64(t.answered) <= maxOffTopic*float64(t.off)
 }
 
-// measure runs the yardstick, and the held-out sets that nothing was tuned on,
+// measure runs the yardstick, and the second sets, for which rules were made general but no figure was tuned,
 // and reports whether the totals of both are as promised.
 func measure(ctx context.Context, dir, data string, out io.Writer) (bool, error) {
 	ok := true
