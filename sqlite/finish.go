@@ -120,12 +120,24 @@ func (t *txn) settle(it *item, rep *morningai.Report, text string) error {
 		return err
 	}
 	cancel := it.row.flags&flagCancel != 0 || it.running && it.run.cancel
-	attempt := max(it.row.attempt+1, int64(rep.Attempt))
+	attempt := max(it.row.attempt, int64(rep.Attempt))
 	started := rep.StartedAt
-	if it.running && it.run.claim == rep.Lease.Claim {
+	switch {
+	case it.running && it.run.claim == rep.Lease.Claim:
 		attempt = it.run.attempt
 		if started.IsZero() {
 			started = timeOf(it.run.started)
+		}
+	case it.running:
+		// The outcome is of a later hand-out, which this storage has lost.
+		attempt = max(attempt, it.run.attempt)
+		if attempt > it.run.attempt {
+			lost := morningai.Attempt{Number: int(it.run.attempt), Life: it.row.life, Node: it.run.node, StartedAt: timeOf(it.run.started),
+				FinishedAt: t.now, Outcome: morningai.OutcomeLost}
+			if err := t.e.putAttempt(it.row.seq, lost); err != nil {
+				return err
+			}
+			it.edit().flags |= flagAttempts
 		}
 	}
 	ended := rep.FinishedAt

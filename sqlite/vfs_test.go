@@ -26,7 +26,7 @@ type faults struct {
 // disk decides about the files of one folder.
 type disk struct {
 	mu     sync.Mutex
-	ops    int   // writes and syncs so far
+	ops    int   // writes and syncs so far; armed, those of the kind that fails
 	from   int   // the first that fails, from 1; 0: none
 	count  int   // how many fail from there on
 	write  int32 // what a failing write answers
@@ -41,8 +41,11 @@ func (d *disk) refuse(code int32) int32 {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.from != 0 && code == 0 {
+		return 0 // of the kind that does not fail
+	}
 	d.ops++
-	if code == 0 || d.from == 0 || d.ops < d.from || d.ops >= d.from+d.count {
+	if d.from == 0 || d.ops < d.from || d.ops >= d.from+d.count {
 		return 0
 	}
 	d.failed++
