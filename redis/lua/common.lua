@@ -130,29 +130,49 @@ local function bump(t, k, n) t[k] = (t[k] or 0) + n end
 local function touch(r)
   if not dirty[r.id] then dirty[r.id] = r; dirtied[#dirtied + 1] = r end
 end
+-- cellof returns the index keys of a record's place and state; those of the last
+-- one are kept, because tasks of a batch mostly share them.
+local memo, total, totalof = {}, nil, -1
+local function cellof(r)
+  local st, chunk = r.st, floor(r.seq / 256)
+  local m = memo[st]
+  if m and m.chunk == chunk and m.t == r.t and m.q == r.q and m.pr == r.pr then return m end
+  m = {chunk = chunk, q = r.q, t = r.t, pr = r.pr, cell = pack('>BI3I3I6', st, r.q, r.t, chunk), count = pack('>BI3', st, r.q)}
+  if st == QUEUED then
+    m.wait = pack('>I3I3', r.q, r.t)
+    local key = pack('>I3I3BI6', r.q, r.t, r.pr, chunk)
+    m.bits = dbits[key] or {}
+    dbits[key] = m.bits
+  elseif st == SCHEDULED then
+    m.again, m.count2 = pack('>BI3I3I6', RETRYING, r.q, r.t, chunk), pack('>BI3', RETRYING, r.q)
+  end
+  memo[st] = m
+  return m
+end
 -- seats adds a record to the indexes that name its place, or takes it out.
 local function seats(r, sign)
-  local st, chunk = r.st, floor(r.seq / 256)
-  bump(dcell, pack('>BI3I3I6', st, r.q, r.t, chunk), sign)
+  local m, st = cellof(r), r.st
+  dcell[m.cell] = (dcell[m.cell] or 0) + sign
   if st == QUEUED then
-    local key = pack('>I3I3BI6', r.q, r.t, r.pr, chunk)
-    local b = dbits[key]
-    if not b then b = {}; dbits[key] = b end
-    b[r.seq % 256] = sign > 0
+    m.bits[r.seq % 256] = sign > 0
   elseif st == SCHEDULED and r.fail > 0 then
-    bump(dcell, pack('>BI3I3I6', RETRYING, r.q, r.t, chunk), sign)
+    bump(dcell, m.again, sign)
   end
+  return m
 end
-local function exists(r, sign) bump(dcell, pack('>BI3I3I6', 0, 0, 0, floor(r.seq / 256)), sign) end
+local function exists(r, sign)
+  local chunk = floor(r.seq / 256)
+  if chunk ~= totalof then total, totalof = pack('>BI3I3I6', 0, 0, 0, chunk), chunk end
+  bump(dcell, total, sign)
+end
 -- tally adds a record to every index of its state, or takes it out (sign -1).
 local function tally(r, sign)
-  local st = r.st
-  seats(r, sign)
-  bump(dcount, pack('>BI3', st, r.q), sign)
+  local st, m = r.st, seats(r, sign)
+  dcount[m.count] = (dcount[m.count] or 0) + sign
   if st == QUEUED then
-    bump(dwait, pack('>I3I3', r.q, r.t), sign)
+    dwait[m.wait] = (dwait[m.wait] or 0) + sign
   elseif st == SCHEDULED then
-    if r.fail > 0 then bump(dcount, pack('>BI3', RETRYING, r.q), sign) end
+    if r.fail > 0 then bump(dcount, m.count2, sign) end
     if sign > 0 then
       dueadd[r.id] = math.ceil(unstruct('>I8', r.at) / 1000)
       duerem[r.id] = nil
@@ -170,7 +190,7 @@ local function tally(r, sign)
   end
 end
 local function event(kind, r)
-  evs[#evs + 1] = char(kind) .. r.id .. pack('>I3I3BI4I4', r.t, r.q, r.st, r.att, r.ver)
+  evs[#evs + 1] = pack('>Bc16I3I3BI4I4', kind, r.id, r.t, r.q, r.st, r.att, r.ver)
 end
 local function uniquekey(r)
   local o = has(r, F_RETENTION) and 9 or 1
@@ -251,12 +271,17 @@ local function flushbits()
       call('ZREM', READY, k)
     end
   end
-  dbits = {}
+  dbits, memo = {}, {}
 end
 local function flush()
   local args = {}
   for _, r in ipairs(dirtied) do
-    if not gone[r.id] then args[#args + 1] = r.id; args[#args + 1] = encode(r) end
+    if not gone[r.id] then
+      local v = encode(r)
+      args[#args + 1] = r.id
+      args[#args + 1] = v
+      r.packed = v
+    end
     if #args >= 4000 then call('HSET', TASKS, unpack(args)); args = {} end
   end
   if #args > 0 then call('HSET', TASKS, unpack(args)) end

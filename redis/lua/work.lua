@@ -14,7 +14,7 @@
 -- checkpoint's letter, then x for an unknown session or g, number of grants 2,
 -- each id and lease, number of cancels 2, ids, ms until more may be ready 6.
 local DONE, RETRY, FAIL, SNOOZE, CANCEL, RELEASE = 1, 2, 3, 4, 5, 6
-local freed = {}
+local freed, handed = {}, nil -- what this call has handed out
 
 local function fence(r, lease, claim)
   local same = r.claim == claim and sub(r.run, 1, 8) == lease
@@ -248,6 +248,7 @@ local function claim(base)
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], n) end end
 
   local grants, ids, bytes = {}, {}, 0
+  handed = {}
   if #picks > 0 then
     local chunks = {}
     for i, s in ipairs(picks) do
@@ -267,6 +268,7 @@ local function claim(base)
         r.run = lease .. session .. pack('>I6', seq) .. sn
         move(r, RUNNING, E_STARTED)
         members[#members + 1] = r.id
+        handed[#handed + 1] = r
         grants[#grants + 1] = r.id .. lease
         local k = buckets[r.q]
         if k then k.tokens = k.tokens - 1; k.used = true end
@@ -332,9 +334,16 @@ local function expand(compact)
     ids[i] = sub(compact, at, at + 15)
     leases[ids[i]] = sub(compact, at + 16, at + 23)
   end
-  local names, vals = values(ids)
+  local names, vals
+  if handed then
+    vals = {}
+    for i, r in ipairs(handed) do vals[2 * i - 1] = r.id; vals[2 * i] = r.packed end
+    names = named(handed)
+  else -- a repeat: the records as they are now
+    names, vals = values(ids)
+  end
   for i = 2, #vals, 2 do
-    local r = decode(vals[i - 1], vals[i])
+    local r = {id = vals[i - 1], fl = unstruct('>H', vals[i], 2)}
     if has(r, F_STEPS) then
       local list, at = call('HGET', EXTRA, r.id .. 'n') or '', 1
       while at < #list do
