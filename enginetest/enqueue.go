@@ -144,7 +144,7 @@ func enqueueRepeatInBatch(r *rig) {
 
 func enqueueConflict(r *rig) {
 	s := r.specs(1)[0]
-	s.Metadata = map[string]string{"a": "b"}
+	s.Metadata, s.Fingerprint = map[string]string{"a": "b"}, "first"
 	r.enqueue(s)
 	for name, change := range map[string]func(*morningai.TaskSpec){
 		"payload":      func(s *morningai.TaskSpec) { s.Payload = json.RawMessage(`{"n":  0}`) },
@@ -155,6 +155,7 @@ func enqueueConflict(r *rig) {
 		"timeout":      func(s *morningai.TaskSpec) { s.Timeout = time.Second },
 		"unique key":   func(s *morningai.TaskSpec) { s.UniqueKey = "k" },
 		"metadata":     func(s *morningai.TaskSpec) { s.Metadata = map[string]string{"a": "c"} },
+		"fingerprint":  func(s *morningai.TaskSpec) { s.Fingerprint = "other" },
 	} {
 		other := s
 		change(&other)

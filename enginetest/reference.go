@@ -160,7 +160,7 @@ func (e *reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 		now = e.last.Add(time.Microsecond)
 	}
 	e.last = now
-	t := &entry{Record: morningai.Record{UniqueKey: spec.UniqueKey, Retention: spec.Retention, Task: morningai.Task{
+	t := &entry{Record: morningai.Record{UniqueKey: spec.UniqueKey, Retention: spec.Retention, Fingerprint: spec.Fingerprint, Task: morningai.Task{
 		ID: spec.ID, TraceID: spec.TraceID, Type: spec.Type, Queue: spec.Queue, Priority: spec.Priority,
 		State: morningai.StateQueued, MaxAttempts: spec.MaxAttempts, Timeout: spec.Timeout,
 		Payload: slices.Clone(spec.Payload), Metadata: cloneMap(spec.Metadata), CreatedAt: now, Life: 1,

@@ -59,7 +59,7 @@ func flat(rec morningai.Record) string {
 		logs[i].At = logs[i].At.UTC()
 	}
 	out, err := json.Marshal(map[string]any{
-		"task": t, "key": rec.UniqueKey, "retention": rec.Retention, "claim": rec.Claim, "lease": rec.Lease, "settled": rec.Settled,
+		"task": t, "key": rec.UniqueKey, "fingerprint": rec.Fingerprint, "retention": rec.Retention, "claim": rec.Claim, "lease": rec.Lease, "settled": rec.Settled,
 		"deleted": rec.Deleted, "attempts": append([]morningai.Attempt{}, attempts...), "logs": append([]morningai.LogLine{}, logs...),
 	})
 	if err != nil {
@@ -129,7 +129,7 @@ func transferRoundTrip(r *rig) {
 func transferWhole(r *rig) {
 	specs := r.specs(4)
 	specs[0].UniqueKey, specs[0].Metadata, specs[0].Retention = "k", map[string]string{"a": "1"}, new(time.Hour)
-	specs[0].Payload = json.RawMessage(oddNumbers)
+	specs[0].Payload, specs[0].Fingerprint = json.RawMessage(oddNumbers), "f"
 	r.enqueue(specs...)
 	session := r.join()
 	g := r.claim(session, 2)
@@ -140,7 +140,7 @@ func transferWhole(r *rig) {
 	r.command(morningai.CommandDelete, specs[2].ID)
 	want := r.exportAll()
 	rec := want[slices.IndexFunc(want, func(rec morningai.Record) bool { return rec.Task.ID == specs[0].ID })]
-	r.want(rec.UniqueKey == "k" && *rec.Retention == time.Hour && rec.Claim == 1 && rec.Lease == g[0].Lease.Lease && rec.Settled == morningai.OutcomeRetry &&
+	r.want(rec.UniqueKey == "k" && rec.Fingerprint == "f" && *rec.Retention == time.Hour && rec.Claim == 1 && rec.Lease == g[0].Lease.Lease && rec.Settled == morningai.OutcomeRetry &&
 		len(rec.Attempts) == 1 && rec.Attempts[0].Stack == "stack" && string(rec.Steps["s"]) == "1.50" && len(rec.Logs) == 1, "the record is %+v", rec)
 	r.fresh()
 	r.importAll(want...)

@@ -72,6 +72,7 @@ type packed struct {
 	traceID            morningai.ID
 	created            int64
 	canon              string
+	fingerprint        string // known once the request was read
 	lease              int64
 	session            morningai.SessionID
 	started            int64
@@ -197,6 +198,7 @@ func canonical(s *morningai.TaskSpec) string {
 	} else {
 		b = binary.AppendUvarint(b, uint64(s.Timeout)<<1|1)
 	}
+	b = appendText(b, s.Fingerprint)
 	b = binary.AppendUvarint(b, uint64(len(s.Metadata)))
 	for _, k := range slices.Sorted(maps.Keys(s.Metadata)) {
 		b = appendText(appendText(b, k), s.Metadata[k])
@@ -245,6 +247,7 @@ func (p *packed) request(s *morningai.TaskSpec) bool {
 	} else {
 		s.Timeout = time.Duration(t >> 1)
 	}
+	s.Fingerprint = r.text()
 	if n := r.uvarint(); r.ok && n > 0 {
 		s.Metadata = make(map[string]string)
 		for range n {

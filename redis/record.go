@@ -113,6 +113,7 @@ func (s *stored) task(now time.Time) (morningai.Task, error) {
 			return t, errCorrupt
 		}
 		t.MaxAttempts, t.Timeout, t.Metadata, t.Payload = spec.MaxAttempts, spec.Timeout, spec.Metadata, spec.Payload
+		s.fingerprint = spec.Fingerprint
 	}
 	if s.has(flagRunAt) {
 		t.RunAt = time.UnixMicro(s.runAt).UTC()
@@ -235,7 +236,7 @@ func (s *stored) record(now time.Time) (morningai.Record, error) {
 		return morningai.Record{}, err
 	}
 	r := morningai.Record{
-		Task: t, UniqueKey: strings.Clone(s.uniqueKey), Claim: int64(s.claim), Lease: s.lease, Node: strings.Clone(s.node),
+		Task: t, UniqueKey: strings.Clone(s.uniqueKey), Fingerprint: s.fingerprint, Claim: int64(s.claim), Lease: s.lease, Node: strings.Clone(s.node),
 		Settled: outcomeNames[s.settled], Deleted: s.has(flagDeleted), Steps: s.steps,
 	}
 	if t.State == morningai.StateRunning {

@@ -32,7 +32,7 @@ func repeated(spec *morningai.TaskSpec, had *stored, now time.Time) morningai.Re
 		t.Payload, t.Metadata = cloneBytes(spec.Payload), cloneMap(spec.Metadata)
 		return morningai.Receipt{Task: t, Existing: true}
 	}
-	first := requestOf(&t, had.uniqueKey)
+	first := requestOf(&t, had.uniqueKey, had.fingerprint)
 	if !first.SameRequest(spec) {
 		return morningai.Receipt{Err: errConflict}
 	}
@@ -40,10 +40,10 @@ func repeated(spec *morningai.TaskSpec, had *stored, now time.Time) morningai.Re
 }
 
 // requestOf rebuilds the request that led to a task.
-func requestOf(t *morningai.Task, uniqueKey string) morningai.TaskSpec {
+func requestOf(t *morningai.Task, uniqueKey, fingerprint string) morningai.TaskSpec {
 	return morningai.TaskSpec{
 		ID: t.ID, TraceID: t.TraceID, Type: t.Type, Queue: t.Queue, Priority: t.Priority, Payload: t.Payload,
-		MaxAttempts: t.MaxAttempts, Timeout: t.Timeout, UniqueKey: uniqueKey, Metadata: t.Metadata,
+		MaxAttempts: t.MaxAttempts, Timeout: t.Timeout, UniqueKey: uniqueKey, Metadata: t.Metadata, Fingerprint: fingerprint,
 	}
 }
 

@@ -69,7 +69,7 @@ func (e *Engine) Export(ctx context.Context, cursor string, limit int) (morninga
 }
 
 func checkRecord(r *morningai.Record) error {
-	spec := requestOf(&r.Task, r.UniqueKey)
+	spec := requestOf(&r.Task, r.UniqueKey, r.Fingerprint)
 	spec.Retention = r.Retention
 	if r.Task.ID.IsZero() || !r.Task.State.Valid() || r.Task.Life < 1 || r.Task.Life > 65535 || r.Claim < 0 || r.Claim > 1<<32-1 ||
 		r.Task.Version < 0 || r.Task.Version > 1<<32-1 {
@@ -82,7 +82,7 @@ func checkRecord(r *morningai.Record) error {
 // and what is kept outside of it.
 func packRecord(r *morningai.Record) (value string, extras []byte) {
 	t := &r.Task
-	spec := requestOf(t, r.UniqueKey)
+	spec := requestOf(t, r.UniqueKey, r.Fingerprint)
 	spec.Retention = r.Retention
 	if len(spec.Payload) == 0 {
 		spec.Payload = []byte("null")

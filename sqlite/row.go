@@ -77,6 +77,7 @@ type row struct {
 	trace       morningai.ID
 	ukey        string
 	metadata    string // JSON; "" if none
+	fingerprint string
 	payload     []byte
 	created     int64
 	runAt       int64
@@ -164,7 +165,7 @@ func (r *row) meta() map[string]string {
 // spec returns what the producer asked for, to compare a repeat with.
 func (r *row) spec() morningai.TaskSpec {
 	return morningai.TaskSpec{ID: r.id, TraceID: r.trace, Type: r.line.typ, Queue: r.line.queue, Priority: r.priority,
-		Payload: r.payload, MaxAttempts: r.maxAttempts, Timeout: r.timeout, UniqueKey: r.ukey, Metadata: r.meta()}
+		Payload: r.payload, MaxAttempts: r.maxAttempts, Timeout: r.timeout, UniqueKey: r.ukey, Metadata: r.meta(), Fingerprint: r.fingerprint}
 }
 
 // shownVersion accounts for claims that a crash may have lost: readers have

@@ -65,6 +65,7 @@ const (
 	hasTrace
 	hasKey
 	hasMetadata
+	hasFingerprint
 )
 
 func (r *row) appendSpec(b []byte) []byte {
@@ -81,6 +82,7 @@ func (r *row) appendSpec(b []byte) []byte {
 	mark(r.trace != r.id, hasTrace)
 	mark(r.ukey != "", hasKey)
 	mark(r.metadata != "", hasMetadata)
+	mark(r.fingerprint != "", hasFingerprint)
 	b = append(b, blobFormat, has)
 	if has&hasCreated != 0 {
 		b = binary.AppendVarint(b, r.created)
@@ -102,6 +104,9 @@ func (r *row) appendSpec(b []byte) []byte {
 	}
 	if has&hasMetadata != 0 {
 		b = appendText(b, r.metadata)
+	}
+	if has&hasFingerprint != 0 {
+		b = appendText(b, r.fingerprint)
 	}
 	return append(b, r.payload...)
 }
@@ -225,6 +230,9 @@ func (r *row) readSpec(d decoder) bool {
 	}
 	if has&hasMetadata != 0 {
 		r.metadata = string(d.text())
+	}
+	if has&hasFingerprint != 0 {
+		r.fingerprint = string(d.text())
 	}
 	r.payload = clone(d.b)
 	return !d.bad

@@ -85,7 +85,7 @@ func (e *Engine) record(r *reader, found *row, c *runCopy) (morningai.Record, er
 		run = &c.run
 	}
 	rec := morningai.Record{
-		Task: e.view(found, run, e.now()), UniqueKey: found.ukey, Retention: found.retention,
+		Task: e.view(found, run, e.now()), UniqueKey: found.ukey, Retention: found.retention, Fingerprint: found.fingerprint,
 		Claim: found.claim, Lease: found.lease, Node: found.nodeName(), Settled: outcomes[found.settled],
 		Deleted: found.flags&flagDeleted != 0,
 	}
@@ -143,10 +143,17 @@ func (w *importWork) apply(t *txn) error {
 	return nil
 }
 
+// specOf rebuilds the request that led to a record.
+func specOf(rec *morningai.Record) morningai.TaskSpec {
+	k := &rec.Task
+	return morningai.TaskSpec{ID: k.ID, TraceID: k.TraceID, Type: k.Type, Queue: k.Queue, Priority: k.Priority, Payload: k.Payload,
+		MaxAttempts: k.MaxAttempts, Timeout: k.Timeout, UniqueKey: rec.UniqueKey, Metadata: k.Metadata, RunAt: k.RunAt, Retention: rec.Retention,
+		Fingerprint: rec.Fingerprint}
+}
+
 func checkRecord(rec *morningai.Record) error {
 	k := &rec.Task
-	spec := morningai.TaskSpec{ID: k.ID, TraceID: k.TraceID, Type: k.Type, Queue: k.Queue, Priority: k.Priority, Payload: k.Payload,
-		MaxAttempts: k.MaxAttempts, Timeout: k.Timeout, UniqueKey: rec.UniqueKey, Metadata: k.Metadata, RunAt: k.RunAt, Retention: rec.Retention}
+	spec := specOf(rec)
 	if k.ID.IsZero() {
 		return morningai.InvalidInput("import", morningai.FieldError{Location: "id", Message: "must not be zero"})
 	}
@@ -225,8 +232,7 @@ func (t *txn) clear(it *item) error {
 // install writes an imported record over it, or as a new row.
 func (t *txn) install(it *item, rec *morningai.Record) (*item, error) {
 	k := &rec.Task
-	spec := morningai.TaskSpec{ID: k.ID, TraceID: k.TraceID, Type: k.Type, Queue: k.Queue, Priority: k.Priority, Payload: k.Payload,
-		MaxAttempts: k.MaxAttempts, Timeout: k.Timeout, UniqueKey: rec.UniqueKey, Metadata: k.Metadata, RunAt: k.RunAt, Retention: rec.Retention}
+	spec := specOf(rec)
 	if err := spec.Normalize(); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"strings"
 
 	"github.com/RC918/morningai"
@@ -36,4 +38,16 @@ func keyID(who, key string) morningai.ID {
 	id[6] = id[6]&0x0f | 0x80
 	id[8] = id[8]&0x3f | 0x80
 	return id
+}
+
+// fingerprint stands for the body of a request: what was asked for, however it
+// was spaced or ordered. Two requests with one key and different fingerprints
+// are a conflict, also if they differ only in a delay or a retention.
+func fingerprint(body any) (string, error) {
+	written, err := json.Marshal(body)
+	if err != nil {
+		return "", err
+	}
+	digest := sha256.Sum256(written)
+	return hex.EncodeToString(digest[:16]), nil
 }

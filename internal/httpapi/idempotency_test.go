@@ -52,6 +52,8 @@ func TestIdempotencyKey(t *testing.T) {
 		`{"type":"echo","payload":{"a":2},"delay":"1h","unique_key":"u"}`, `{"type":"echo","payload":{"a":1.0},"unique_key":"u"}`,
 		`{"type":"fail","payload":{"a":1},"unique_key":"u"}`, `{"type":"echo","payload":{"a":1},"unique_key":"u","queue":"q"}`,
 		`{"type":"echo","payload":{"a":1},"unique_key":"v"}`,
+		`{"type":"echo","payload":{"a":1},"delay":"2h","unique_key":"u"}`, `{"type":"echo","payload":{"a":1},"unique_key":"u"}`,
+		`{"type":"echo","payload":{"a":1},"delay":"1h","unique_key":"u","retention":"0s"}`,
 		`{"type":"echo","payload":{"a":1},"unique_key":"u","trace_id":"01937c4e-0000-7000-8000-000000000001"}`,
 	} {
 		r := b.want(409, "POST", "/v1/tasks", other, "Idempotency-Key", "k 1")

@@ -88,7 +88,7 @@ func routes() []route {
 	down := []morningai.Code{morningai.CodeStorageFailed}
 	full := []morningai.Code{morningai.CodeStorageFull, morningai.CodeStorageFailed}
 	keyHeader := param{name: idempotencyHeader, header: true,
-		doc: "repeating a request with the same key and body makes one task; with another body it is refused. Times, delays and the retention may differ. Keys belong to the caller's token"}
+		doc: "repeating a request with the same key and body makes one task; with another body it is refused. Keys belong to the caller's token"}
 	return []route{
 		{method: "POST", path: "/v1/tasks", scope: ScopeSubmit, id: "enqueue", summary: "Enqueue a task",
 			params: []param{keyHeader}, body: wire.TaskRequest{},

@@ -31,7 +31,9 @@ func (a *api) enqueue(c *call) (answer, error) {
 			id := keyID(c.who, key)
 			req.ID = &id
 		}
-		spec, err = req.Spec(time.Now())
+		if spec, err = req.Spec(time.Now()); err == nil && key != "" {
+			spec.Fingerprint, err = fingerprint(req)
+		}
 		return err
 	})
 	if err != nil {
