@@ -13,7 +13,7 @@ import (
 )
 
 // The packed form of a task; lua/common.lua has the other half of this codec.
-const headLen = 41
+const headLen = 38
 
 const (
 	flagRunAt = 1 << iota
@@ -102,7 +102,7 @@ func unpack(id morningai.ID, v string) (*packed, error) {
 		state: v[0], flags: be16(v[1:]), priority: v[3], queue: u24(v[4:]), kind: u24(v[7:]), seq: uint64(v[10])<<48 | u48(v[11:]), life: be16(v[17:]),
 		version: be32(v[19:]), claim: be32(v[23:]), attempt: be32(v[27:]), failures: be16(v[31:]), settled: v[33],
 	}
-	specLen, runLen, finLen := int(u24(v[34:])), int(v[37]), int(u24(v[38:]))
+	runLen, finLen := int(v[34]), int(u24(v[35:]))
 	rest := v[headLen:]
 	if p.has(flagRunAt) {
 		if len(rest) < 8 {
@@ -110,10 +110,10 @@ func unpack(id morningai.ID, v string) (*packed, error) {
 		}
 		p.runAt, rest = be64(rest), rest[8:]
 	}
-	if len(rest) != specLen+runLen+finLen {
+	if len(rest) < runLen+finLen {
 		return nil, errCorrupt
 	}
-	p.spec, p.run, p.fin = rest[:specLen], rest[specLen:specLen+runLen], rest[specLen+runLen:]
+	p.run, p.fin, p.spec = rest[:runLen], rest[runLen:runLen+finLen], rest[runLen+finLen:]
 	if !p.readSpec(id) || !p.readRun() || !p.readFin() {
 		return nil, errCorrupt
 	}
@@ -140,6 +140,12 @@ func (p *packed) readSpec(id morningai.ID) bool {
 	}
 	head := s[1 : 1+int(s[0])]
 	p.canon = s[1+int(s[0]):]
+	if !p.has(flagBare) {
+		if len(p.canon) < saltLen {
+			return false
+		}
+		p.canon = p.canon[:len(p.canon)-saltLen]
+	}
 	p.traceID = id
 	traced := head[0]&1 != 0
 	head = head[1:]
@@ -193,13 +199,18 @@ func (p *packed) readFin() bool {
 // same, except what the head of a record has.
 func canonical(s *morningai.TaskSpec) string {
 	b := binary.AppendUvarint(nil, uint64(s.MaxAttempts))
-	if s.Timeout%time.Millisecond == 0 {
-		b = binary.AppendUvarint(b, uint64(s.Timeout/time.Millisecond)<<1)
-	} else {
+	switch {
+	case s.Timeout%time.Second == 0:
+		b = binary.AppendUvarint(b, uint64(s.Timeout/time.Second)<<1)
+	default:
 		b = binary.AppendUvarint(b, uint64(s.Timeout)<<1|1)
 	}
-	b = appendText(b, s.Fingerprint)
-	b = binary.AppendUvarint(b, uint64(len(s.Metadata)))
+	if s.Fingerprint == "" {
+		b = binary.AppendUvarint(b, uint64(len(s.Metadata))<<1)
+	} else {
+		b = binary.AppendUvarint(b, uint64(len(s.Metadata))<<1|1)
+		b = appendText(b, s.Fingerprint)
+	}
 	for _, k := range slices.Sorted(maps.Keys(s.Metadata)) {
 		b = appendText(appendText(b, k), s.Metadata[k])
 	}
@@ -243,12 +254,15 @@ func (p *packed) request(s *morningai.TaskSpec) bool {
 	r := &reader{rest: p.canon, ok: true}
 	s.MaxAttempts = int(r.uvarint())
 	if t := r.uvarint(); t&1 == 0 {
-		s.Timeout = time.Duration(t>>1) * time.Millisecond
+		s.Timeout = time.Duration(t>>1) * time.Second
 	} else {
 		s.Timeout = time.Duration(t >> 1)
 	}
-	s.Fingerprint = r.text()
-	if n := r.uvarint(); r.ok && n > 0 {
+	n := r.uvarint()
+	if n&1 == 1 {
+		s.Fingerprint = r.text()
+	}
+	if n >>= 1; r.ok && n > 0 {
 		s.Metadata = make(map[string]string)
 		for range n {
 			k := r.text()
@@ -261,6 +275,11 @@ func (p *packed) request(s *morningai.TaskSpec) bool {
 	s.Payload = json.RawMessage(r.rest)
 	return r.ok
 }
+
+// saltLen bytes of the id end every value; see lua/common.lua.
+const saltLen = 2
+
+func salt(id morningai.ID) string { return string(id[len(id)-saltLen:]) }
 
 // packSpec is the part of a value that the producer decides.
 func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec string) {
@@ -286,7 +305,7 @@ func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec stri
 	head = binary.AppendVarint(head, created.UnixMicro()-base)
 	b = append(b, byte(len(head)))
 	b = append(b, head...)
-	return flags, string(b) + canonical(s)
+	return flags, string(b) + canonical(s) + salt(s.ID)
 }
 
 // packFront is what an end says beside its result.

@@ -203,4 +203,3 @@ func TestStolenToken(t *testing.T) {
 		t.Fatalf("%d grants", len(got))
 	}
 }
-

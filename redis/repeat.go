@@ -24,7 +24,7 @@ func repeated(spec *morningai.TaskSpec, had *stored, now time.Time) morningai.Re
 		return morningai.Receipt{Err: err}
 	}
 	if had.has(flagBare) {
-		sum := sha1.Sum([]byte(spec.UniqueKey + "\x00" + canonical(spec)))
+		sum := sha1.Sum([]byte(spec.UniqueKey + "\x00" + canonical(spec) + salt(spec.ID)))
 		if had.canon != hex.EncodeToString(sum[:]) || had.kind != spec.Type || had.queue != spec.Queue || int(had.priority) != spec.Priority {
 			return morningai.Receipt{Err: errConflict}
 		}

@@ -139,14 +139,13 @@ func packRecord(r *morningai.Record) (value string, extras []byte) {
 	b = binary.BigEndian.AppendUint32(b, uint32(r.Claim))
 	b = binary.BigEndian.AppendUint32(b, uint32(t.Attempt))
 	b = binary.BigEndian.AppendUint16(b, uint16(t.Failures))
-	b = append(b, outcomeCodes[r.Settled], byte(len(packedSpec)>>16), byte(len(packedSpec)>>8), byte(len(packedSpec)), byte(len(run)),
-		byte(len(fin)>>16), byte(len(fin)>>8), byte(len(fin)))
+	b = append(b, outcomeCodes[r.Settled], byte(len(run)), byte(len(fin)>>16), byte(len(fin)>>8), byte(len(fin)))
 	if flags&flagRunAt != 0 {
 		b = binary.BigEndian.AppendUint64(b, uint64(ceilMicro(t.RunAt)))
 	}
-	b = append(b, packedSpec...)
 	b = append(b, run...)
-	return string(append(b, fin...)), extra
+	b = append(b, fin...)
+	return string(append(b, packedSpec...)), extra
 }
 
 // sameError reports whether the error that readers see of an ended task can be

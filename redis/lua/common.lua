@@ -43,21 +43,21 @@ local function has(r, f) return band(r.fl, f) ~= 0 end
 local function set(r, f) r.fl = bor(r.fl, f) end
 local function clear(r, f) r.fl = r.fl - band(r.fl, f) end
 
--- A record: 41 bytes of head, the due time if there is one, then what the
--- producer asked for, the last hand-out (lease 8, session 16, seq 6, started 8,
--- node) and the last end (time 8, outcome 1, length 3 of the part without the
--- result, that part, result).
-local HEAD = '>BHBI3I3I7HI4I4I4HBI3BI3'
+-- A record: 38 bytes of head, the due time if there is one, the last hand-out
+-- (lease 8, session 16, seq 6, started 8, node), the last end (time 8, outcome 1,
+-- length 3 of the part without the result, that part, result), and what the
+-- producer asked for. That ends with two bytes of the id: Lua's hash of a long
+-- string skips most of it but not the last byte, and records are much alike.
+local HEAD = '>BHBI3I3I7HI4I4I4HBBI3'
 local function decode(id, v)
-  local st, fl, pr, q, t, seq, life, ver, claim, att, fail, settled, sl, rl = unstruct(HEAD, v)
-  local o, at = 42, ''
-  if fl % 2 == 1 then at = sub(v, 42, 49); o = 50 end
+  local st, fl, pr, q, t, seq, life, ver, claim, att, fail, settled, rl, el = unstruct(HEAD, v)
+  local o, at = 39, ''
+  if fl % 2 == 1 then at = sub(v, 39, 46); o = 47 end
   return {id = id, st = st, fl = fl, pr = pr, q = q, t = t, seq = seq, life = life, ver = ver, claim = claim, att = att,
-    fail = fail, settled = settled, at = at, spec = sub(v, o, o + sl - 1), run = sub(v, o + sl, o + sl + rl - 1), fin = sub(v, o + sl + rl)}
+    fail = fail, settled = settled, at = at, run = sub(v, o, o + rl - 1), fin = sub(v, o + rl, o + rl + el - 1), spec = sub(v, o + rl + el)}
 end
 local function encode(r)
-  return pack(HEAD, r.st, r.fl, r.pr, r.q, r.t, r.seq, r.life, r.ver, r.claim, r.att, r.fail, r.settled, #r.spec, #r.run, #r.fin)
-    .. r.at .. r.spec .. r.run .. r.fin
+  return pack(HEAD, r.st, r.fl, r.pr, r.q, r.t, r.seq, r.life, r.ver, r.claim, r.att, r.fail, r.settled, #r.run, #r.fin) .. r.at .. r.run .. r.fin .. r.spec
 end
 
 -- load reads records in one call; records already loaded are shared.
