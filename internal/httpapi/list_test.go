@@ -51,6 +51,36 @@ func TestListPagesNewestFirst(t *testing.T) {
 	}
 }
 
+// A page of large tasks ends early, and the cursor goes on without a gap.
+func TestListEndsPagesOfLargeTasksEarly(t *testing.T) {
+	b := start(t, open(t), Options{})
+	b.want(200, "PATCH", "/v1/queues/shut", `{"paused":true}`)
+	body := `{"type":"echo","queue":"shut","payload":"` + strings.Repeat("x", 400_000) + `"}`
+	for range 120 {
+		b.want(202, "POST", "/v1/tasks", body)
+	}
+	seen := map[string]bool{}
+	pages := 0
+	for cursor := ""; ; pages++ {
+		var page wire.TaskPage
+		r := b.want(200, "GET", "/v1/tasks?limit=1000&cursor="+url.QueryEscape(cursor), "")
+		if len(r.raw) > 2*maxPageBytes {
+			t.Fatalf("a page has %d bytes", len(r.raw))
+		}
+		r.into(t, &page)
+		for _, task := range page.Tasks {
+			seen[task.ID.String()] = true
+		}
+		if page.NextCursor == nil {
+			break
+		}
+		cursor = *page.NextCursor
+	}
+	if len(seen) != 120 || pages == 0 {
+		t.Errorf("%d of 120 tasks on %d full pages", len(seen), pages)
+	}
+}
+
 func TestListRefusesWhatItDoesNotKnow(t *testing.T) {
 	b := start(t, open(t), Options{})
 	for query, at := range map[string]string{

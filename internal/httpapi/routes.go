@@ -106,7 +106,7 @@ func routes() []route {
 			params: []param{
 				{name: "state", doc: "retrying selects the scheduled ones that failed before", enum: filterStates()},
 				{name: "queue"}, {name: "type"}, {name: "trace_id"},
-				{name: "limit", doc: "tasks of a page; 50 if absent", most: maxPage},
+				{name: "limit", doc: "tasks of a page; 50 if absent. A page of large tasks ends earlier, with a cursor", most: maxPage},
 				{name: "cursor", doc: "next_cursor of the page before"}},
 			answers: one(http.StatusOK, wire.TaskPage{}, "one page"), fails: down, serve: (*api).listTasks},
 		{method: "GET", path: "/v1/tasks/{id}", scope: ScopeRead, id: "get-task", summary: "Read a task",

@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	maxPage = 1_000
-	maxWait = 5 * time.Minute
+	maxPage      = 1_000
+	defaultPage  = 50
+	maxPageBytes = 16 << 20 // of payloads and results, after which a page ends early
+	maxWait      = 5 * time.Minute
 )
 
 func (a *api) enqueue(c *call) (answer, error) {
@@ -174,11 +176,40 @@ func (a *api) listTasks(c *call) (answer, error) {
 	if len(bad) > 0 {
 		return answer{}, within("query.", morningai.InvalidInput("list tasks", bad...))
 	}
-	page, err := a.client.List(c.r.Context(), f)
+	page, err := a.readPage(c.r.Context(), f)
 	if err != nil {
 		return answer{}, within("query.", err)
 	}
 	return answer{http.StatusOK, wire.NewTaskPage(page)}, nil
+}
+
+// readPage gathers a page in pieces and ends it early, with a cursor, once the
+// tasks are large: a thousand of them could be gigabytes.
+func (a *api) readPage(ctx context.Context, f morningai.Filter) (morningai.Page, error) {
+	left := f.Limit
+	if left == 0 {
+		left = defaultPage
+	}
+	var page morningai.Page
+	for size := 0; ; {
+		f.Limit = min(left, defaultPage)
+		part, err := a.client.List(ctx, f)
+		if err != nil {
+			return page, err
+		}
+		if page.AsOf.IsZero() {
+			page.Fresh, page.AsOf = part.Fresh, part.AsOf
+		}
+		page.Tasks, page.Next = append(page.Tasks, part.Tasks...), part.Next
+		for i := range part.Tasks {
+			size += len(part.Tasks[i].Payload) + len(part.Tasks[i].Result)
+		}
+		left -= len(part.Tasks)
+		if part.Next == "" || left == 0 || len(part.Tasks) < f.Limit || size > maxPageBytes {
+			return page, nil
+		}
+		f.Cursor = part.Next
+	}
 }
 
 func (a *api) getTask(c *call) (answer, error) {
