@@ -16,11 +16,11 @@ import (
 
 const (
 	faqType     = "faq"
-	maxQuestion = 4_000 // characters
+	maxQuestion = 1_000 // characters, as for the task type faq
 )
 
 type agentQuestion struct {
-	Question string `json:"question" minLength:"1" maxLength:"4000"`
+	Question string `json:"question" minLength:"1" maxLength:"1000"`
 }
 
 type agentAccepted struct {

@@ -19,6 +19,8 @@ const (
 	// defaultBodyTime is how long a body may take to arrive. Where the server has
 	// set another deadline for reading, this one replaces it meanwhile.
 	defaultBodyTime = 30 * time.Second
+	// maxUnread bounds, in bytes, what is read of a body only to be dropped.
+	maxUnread = 64 << 20
 )
 
 // readBody returns the whole body of a request that has been let in, or the
@@ -32,7 +34,7 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]b
 		return nil, nil
 	}
 	if r.ContentLength > maxRequest {
-		return nil, requestTooLarge(w)
+		return nil, requestTooLarge(w, r)
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	var large *http.MaxBytesError
@@ -42,7 +44,7 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]b
 		deadline(w, time.Time{})
 		return data, nil
 	case errors.As(err, &large):
-		return nil, requestTooLarge(w)
+		return nil, requestTooLarge(w, r)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, refusal(codeTimeout, fmt.Sprintf("the body did not arrive within %s", a.bodyTime), "")
 	}
@@ -55,9 +57,14 @@ func deadline(w http.ResponseWriter, at time.Time) {
 	_ = http.NewResponseController(w).SetReadDeadline(at)
 }
 
-// requestTooLarge also closes the connection: the rest is not worth reading.
-func requestTooLarge(w http.ResponseWriter) error {
+// requestTooLarge also closes the connection. Most clients send a whole body
+// before they read the answer, and would see a broken connection instead of it:
+// the rest is read first, unless it is absurd or waits to be asked for.
+func requestTooLarge(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Connection", "close")
+	if r.ContentLength <= maxUnread && r.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, r.Body, maxUnread) // whatever ends it
+	}
 	return refusal(morningai.CodeTooLarge, fmt.Sprintf("the request is over %d bytes", maxRequest), "")
 }
 

@@ -86,6 +86,7 @@ func TestTaskBodyNamesEveryWrongField(t *testing.T) {
 		`{"type":"e","run_at":"2026-01-01"}`:                                       {"body.run_at"},
 		`{"type":"e","retention":"-1ns"}`:                                          {"body.retention"},
 		`{"type":"e","retention":"100000h"}`:                                       {"body.retention"},
+		`{"type":"e","unique_key":""}`:                                             {"body.unique_key"},
 		`{"type":"e","unique_key":"` + strings.Repeat("k", 513) + `"}`:             {"body.unique_key"},
 		`{"type":"e","metadata":{"":"v"}}`:                                         {"body.metadata"},
 		`{"type":"e","metadata":{"k":"` + strings.Repeat("v", 1<<14) + `"}}`:       {"body.metadata"},

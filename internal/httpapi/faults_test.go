@@ -184,6 +184,28 @@ func TestBadBodiesLeaveNoTrace(t *testing.T) {
 	}
 }
 
+// Few clients read an answer before they have sent everything.
+func TestTooLargeIsSaidToClientsThatSendFirst(t *testing.T) {
+	b := start(t, open(t), Options{})
+	conn, err := net.Dial("tcp", b.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const head = "POST /v1/tasks/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+	body := bytes.Repeat([]byte(`{"type":"echo"},`), 1_000_000)
+	if _, err := fmt.Fprintf(conn, head, len(body)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(body); err != nil {
+		t.Fatalf("the connection broke before the whole body was sent: %v", err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 413 ") || !strings.Contains(string(answer), `"too_large"`) {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+}
+
 func TestSlowBodies(t *testing.T) {
 	b := start(t, open(t), Options{})
 	b.api.bodyTime = time.Millisecond

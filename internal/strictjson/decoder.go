@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -130,11 +131,17 @@ func (d *decoder) text(v reflect.Value) error {
 	if err != nil {
 		return err
 	}
-	if into.UnmarshalText([]byte(tok.String())) != nil {
+	text := tok.String()
+	_, isTime := into.(*time.Time)
+	if into.UnmarshalText([]byte(text)) != nil || isTime && !timeForm.MatchString(text) {
 		return d.note(rule)
 	}
 	return nil
 }
+
+// timeForm is RFC 3339, of which package time also takes T8:00:00, 00,5 and
+// +24:00.
+var timeForm = regexp.MustCompile(`^[0-9-]{10}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
 
 func ruleOf(v any) string {
 	switch v := v.(type) {

@@ -77,6 +77,10 @@ func TestDecodeFindsEveryWrongField(t *testing.T) {
 	for text, want := range map[string][]string{
 		`{"count":"1","name":2,"on":0,"delay":5,"meta":[],"items":{}}`: {"body.count", "body.name", "body.on", "body.delay", "body.meta", "body.items"},
 		`{"count":5.0}`:                           {"body.count"},
+		`{"at":"2026-01-02T3:04:05Z"}`:            {"body.at"},
+		`{"at":"2026-01-02T03:04:05,5Z"}`:         {"body.at"},
+		`{"at":"2026-01-02T03:04:05+24:00"}`:      {"body.at"},
+		`{"at":"2026-01-02T03:04:05+01:60"}`:      {"body.at"},
 		`{"count":1e2}`:                           {"body.count"},
 		`{"count":1e400}`:                         {"body.count"},
 		`{"limit":1.5}`:                           {"body.limit"},

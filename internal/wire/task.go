@@ -18,7 +18,7 @@ type TaskRequest struct {
 	RunAt       *time.Time        `json:"run_at,omitempty" doc:"run at this moment; one in the past is now"`
 	MaxAttempts *int              `json:"max_attempts,omitempty" minimum:"1" maximum:"10000" doc:"failures until the task is failed for good; 25 if absent"`
 	Timeout     *Duration         `json:"timeout,omitempty" doc:"of one attempt, from 1ms to 720h; 30m if absent" example:"30m0s"`
-	UniqueKey   *string           `json:"unique_key,omitempty" maxLength:"512" doc:"at most one live task holds it; a second request is answered with the holder"`
+	UniqueKey   *string           `json:"unique_key,omitempty" minLength:"1" maxLength:"512" doc:"at most one live task holds it; a second request is answered with the holder"`
 	TraceID     *morningai.ID     `json:"trace_id,omitempty" format:"uuid" doc:"goes through logs, events and documents; the task's id if absent"`
 	Metadata    map[string]string `json:"metadata,omitempty" doc:"returned with the task, never interpreted; at most 16 KiB"`
 	Retention   *Duration         `json:"retention,omitempty" doc:"how long the ended task stays readable, from 0s to 87600h; the server's setting if absent" example:"24h0m0s"`
@@ -92,6 +92,7 @@ func (r *TaskRequest) contradictions() []morningai.FieldError {
 	add(r.Delay != nil && *r.Delay < 0, "delay", "must not be negative")
 	add(r.Delay != nil && r.RunAt != nil, "delay", "must not be given together with run_at")
 	add(r.RunAt != nil && r.RunAt.IsZero(), "run_at", "must be a time between the years 1970 and 9998")
+	add(r.UniqueKey != nil && *r.UniqueKey == "", "unique_key", "must not be empty; leave it out for none")
 	add(r.ID != nil && r.ID.IsZero(), "id", "must not be the nil UUID")
 	add(r.TraceID != nil && r.TraceID.IsZero(), "trace_id", "must not be the nil UUID")
 	return bad
