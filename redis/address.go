@@ -195,7 +195,7 @@ func (a *address) clientOption(o *options) (rueidis.ClientOption, error) {
 	out := rueidis.ClientOption{
 		InitAddress: a.hosts, Username: a.user, Password: a.password, SelectDB: a.db, ClientName: o.clientName,
 		DisableCache: true, DisableRetry: true, AlwaysPipelining: true, ClientSetInfo: rueidis.DisableClientSetInfo,
-		Dialer:           net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout},
+		Dialer:           net.Dialer{Timeout: dialTimeout, KeepAlive: 5 * time.Second},
 		ConnWriteTimeout: min(o.timeout, 2*time.Second),
 	}
 	if a.secure {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -60,6 +61,7 @@ type grants struct {
 }
 
 func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
+	compact = strings.TrimPrefix(compact, "-")
 	if compact == "x" {
 		g.unknown = true
 		return nil
@@ -142,12 +144,13 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 	defer e.active.Done()
 	s := e.session(req.Session)
 	seq := s.begin()
-	defer s.end(seq)
+	var open *workJob // left behind under way
+	defer func() { e.endClaim(s, seq, open) }()
 	reply := morningai.ClaimReply{Seq: seq}
 	types := uniqueStrings(req.Types)
 	deadline := time.Now().Add(req.Wait)
 	for {
-		next, err := e.claimAll(ctx, s, req, types, &reply)
+		next, err := e.claimAll(ctx, s, req, types, &reply, &open)
 		if err != nil {
 			return morningai.ClaimReply{}, err
 		}
@@ -161,12 +164,31 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 		if err := e.waitWork(ctx, req.Session, types, min(left, next)); err != nil {
 			return morningai.ClaimReply{}, err
 		}
+		if left <= next && time.Until(deadline) <= 0 {
+			return reply, nil // no token came: the next claim looks again
+		}
 	}
+}
+
+// endClaim lets beats know that a claim can bring no more grants, which for one
+// whose caller has left is when its call has ended.
+func (e *Engine) endClaim(s *session, seq int64, open *workJob) {
+	if open == nil {
+		s.end(seq)
+		return
+	}
+	e.loops.Go(func() {
+		select {
+		case <-open.done:
+		case <-e.idle:
+		}
+		s.end(seq)
+	})
 }
 
 // claimAll asks the partitions in turn until the request is filled. It returns
 // when to look again if nothing was found.
-func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRequest, types []string, reply *morningai.ClaimReply) (time.Duration, error) {
+func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRequest, types []string, reply *morningai.ClaimReply, open **workJob) (time.Duration, error) {
 	next := e.opt.blockFor
 	shares := slices.Clone(req.Queues)
 	first := s.firstPartition(len(e.parts))
@@ -182,7 +204,12 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 			err := p.works.do(call, j)
 			cancel()
 			if err != nil {
+				s.brought(reply.Seq)
+				*open = j
 				return 0, e.failed(ctx, "claim", err)
+			}
+			if len(j.grants.list) > 0 {
+				s.brought(reply.Seq)
 			}
 			if j.grants.unknown {
 				if len(e.parts) > 1 && s.known() {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/redis/rueidis"
@@ -225,8 +226,11 @@ type partition struct {
 
 	accepts *enqueuer
 	works   *worker
-	beats   *lane
 	others  *lane
+
+	mu         sync.Mutex
+	compared   []string // marks
+	comparedAt time.Time
 }
 
 func newPartition(e *Engine, n int) *partition {
@@ -235,7 +239,7 @@ func newPartition(e *Engine, n int) *partition {
 		p.keys = append(p.keys, p.base+name)
 	}
 	p.accepts, p.works = newEnqueuer(p), newWorker(p)
-	p.beats, p.others = newLane(p), newLane(p)
+	p.others = newLane(p)
 	return p
 }
 
@@ -249,7 +253,7 @@ func (p *partition) wakeKey(taskType string) string { return p.base + "w:" + tas
 func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "c:" + string(s[:]) }
 
 func (p *partition) lanes() []*lane {
-	return append([]*lane{p.accepts.lane, p.beats, p.others}, p.works.lanes...)
+	return append([]*lane{p.accepts.lane, p.others}, p.works.lanes...)
 }
 
 // open makes the partition ready, or refuses one made for another number of

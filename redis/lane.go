@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +76,9 @@ func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([
 		reply, err := l.eng.eval(ctx, s, keys, full)
 		if err == nil {
 			first, _ := reply[0].ToString()
+			if strings.HasPrefix(first, "-") {
+				return reply, nil // nothing was done, the number is still free
+			}
 			if first != "!gap" {
 				l.accept()
 				return reply, nil

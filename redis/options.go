@@ -30,7 +30,7 @@ type options struct {
 func defaults() options {
 	return options{
 		timeout: 2 * time.Second, succeeded: 24 * time.Hour, ended: 7 * 24 * time.Hour,
-		logger: slog.New(slog.DiscardHandler), sweep: 10 * time.Second, orphanGrace: 15 * time.Second,
+		logger: slog.New(slog.DiscardHandler), sweep: 30 * time.Second, orphanGrace: 15 * time.Second,
 		eventEntries: 10_000, eventAge: 10 * time.Minute, clientName: "morningai", prefix: "mai",
 		laneAge: 7 * 24 * time.Hour, blockFor: 5 * time.Second, pauseOnFailure: 200 * time.Millisecond, now: time.Now,
 	}
@@ -60,7 +60,7 @@ func WithAnyEviction() Option { return func(o *options) { o.anyEviction = true }
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
 
 // WithSweep sets how often an idle engine looks for ended tasks whose time is
-// over; 10 s by default.
+// over; 30 s by default, and up to twice that while there are none.
 func WithSweep(d time.Duration) Option { return func(o *options) { o.sweep = d } }
 
 // WithOrphanGrace sets how long an imported running task waits for its session

@@ -80,7 +80,7 @@ var (
 // them.
 var keyNames = []string{
 	"meta", "lanes", "names", "tasks", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",
-	"unique", "purge", "events", "sessions", "grants", "open", "cancels", "queues", "orphans", "flow",
+	"unique", "purge", "events", "sessions", "grants", "cancels", "queues", "flow",
 }
 
 // eval runs a script, sending its text if the server does not know it. The

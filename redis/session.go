@@ -18,7 +18,7 @@ type session struct {
 	mu       sync.Mutex
 	node     string
 	beaten   bool
-	left     bool
+	granted  int64 // the last claim that may have brought grants; 0 after a beat that settled it
 	seq      int64
 	inflight map[int64]chan struct{}
 	turn     int
@@ -61,6 +61,29 @@ func (s *session) known() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.beaten
+}
+
+// brought notes that a claim may have brought grants.
+func (s *session) brought(seq int64) {
+	s.mu.Lock()
+	s.granted = max(s.granted, seq)
+	s.mu.Unlock()
+}
+
+// quiet reports whether there is nothing to look for among the grants: none
+// were made since a beat that held nothing and had seen all replies.
+func (s *session) quiet(holding int, through int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.granted == 0 && holding == 0 {
+		return true
+	}
+	if holding == 0 && through >= s.granted && s.beaten {
+		s.granted = 0 // this beat looks, the next need not
+	} else if holding > 0 {
+		s.granted = max(s.granted, 1)
+	}
+	return false
 }
 
 // firstPartition takes turns, so that no partition is always served last.
@@ -127,22 +150,26 @@ func readSession(id, text string) (morningai.Session, bool) {
 }
 
 // readSessions reads the members and how much each runs.
-func readSessions(members, open rueidis.RedisMessage) ([]morningai.Session, error) {
+func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
 	list, err := members.AsStrSlice()
 	if err != nil {
 		return nil, err
 	}
-	running, err := open.AsStrSlice()
-	if err != nil {
-		return nil, err
-	}
 	count := map[morningai.SessionID]int{}
-	for i := 0; i+1 < len(running); i += 2 {
-		n, _ := strconv.Atoi(running[i+1])
-		count[morningai.SessionID([]byte(running[i][:16]))] += n
+	for i := 0; i+1 < len(list); i += 2 {
+		if len(list[i]) > 16 { // unfinished grants of one reply
+			n, err := strconv.Atoi(list[i+1])
+			if err != nil {
+				return nil, errCorrupt
+			}
+			count[morningai.SessionID([]byte(list[i][:16]))] += n
+		}
 	}
 	out := make([]morningai.Session, 0, len(list)/2)
 	for i := 0; i+1 < len(list); i += 2 {
+		if len(list[i]) > 16 {
+			continue
+		}
 		s, ok := readSession(list[i], list[i+1])
 		if !ok {
 			return nil, errCorrupt
@@ -164,6 +191,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	defer cancel()
 	// A claim under way could otherwise be granted after this beat has looked.
 	through := s.settled(bounded, req.Through)
+	quiet := s.quiet(len(req.Holding), through)
 	held := make(map[*partition][]morningai.Lease)
 	for _, l := range req.Holding {
 		held[e.of(l.ID)] = append(held[e.of(l.ID)], l)
@@ -171,7 +199,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	var reply morningai.BeatReply
 	members := map[morningai.SessionID]morningai.Session{}
 	for _, p := range e.parts {
-		counter, err := p.beat(bounded, &req, through, held[p], &reply, members)
+		counter, err := p.beat(bounded, &req, through, quiet, held[p], &reply, members)
 		if err != nil {
 			return morningai.BeatReply{}, e.failed(ctx, "beat", err)
 		}
@@ -181,7 +209,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	}
 	reply.Sessions = slices.Collect(maps.Values(members))
 	s.mu.Lock()
-	s.node, s.beaten, s.left = req.Node, true, req.Leaving
+	s.node, s.beaten = req.Node, true
 	s.mu.Unlock()
 	if req.Leaving {
 		e.mu.Lock()
@@ -191,20 +219,16 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	return reply, nil
 }
 
-func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, through int64, held []morningai.Lease,
+func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, through int64, quiet bool, held []morningai.Lease,
 	reply *morningai.BeatReply, members map[morningai.SessionID]morningai.Session) (int64, error) {
 	leaving := "0"
-	if req.Leaving {
+	switch {
+	case req.Leaving:
 		leaving = "1"
+	case quiet:
+		leaving = "-"
 	}
-	var marks []string
-	byID := map[string]*lane{}
-	for _, l := range p.lanes() {
-		if id, acked := l.mark(); acked > 0 {
-			marks = append(marks, id, strconv.FormatUint(acked, 10))
-			byID[id] = l
-		}
-	}
+	marks, byID := p.marksDue()
 	args := append([]string{"", "0", ""}, p.eng.clockArgs()...)
 	args = append(args, string(req.Session[:]), packDetails(req), strconv.FormatInt(through, 10), leaving,
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
@@ -214,7 +238,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	if err != nil {
 		return 0, err
 	}
-	if len(got) < 7 {
+	if len(got) < 6 {
 		return 0, errCorrupt
 	}
 	counter, err := got[0].AsInt64()
@@ -235,7 +259,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	for _, l := range lost {
 		reply.Lost = append(reply.Lost, unpackLease(l))
 	}
-	sessions, err := readSessions(got[3], got[4])
+	sessions, err := readSessions(got[3])
 	if err != nil {
 		return 0, err
 	}
@@ -246,11 +270,33 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		}
 		members[s.ID] = s
 	}
-	p.wakeTypes(got[5])
-	if behind, err := got[6].AsStrSlice(); err == nil && len(behind) > 0 {
+	p.wakeTypes(got[4])
+	if behind, err := got[5].AsStrSlice(); err == nil && len(behind) > 0 {
 		p.behind(ctx, behind, byID)
 	}
 	return counter, nil
+}
+
+// marksEvery is how often marks that have not changed are compared again.
+const marksEvery = 30 * time.Second
+
+// marksDue returns what Redis must have stored of the lanes at least, if that
+// has changed since it was last compared, or it is time to compare again.
+func (p *partition) marksDue() (marks []string, byID map[string]*lane) {
+	byID = map[string]*lane{}
+	for _, l := range p.lanes() {
+		if id, acked := l.mark(); acked > 0 {
+			marks = append(marks, id, strconv.FormatUint(acked, 10))
+			byID[id] = l
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Equal(marks, p.compared) && time.Since(p.comparedAt) < marksEvery {
+		return nil, byID
+	}
+	p.compared, p.comparedAt = marks, time.Now()
+	return marks, byID
 }
 
 // behind renews the lanes of which Redis has stored less than it acknowledged.

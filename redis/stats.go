@@ -127,7 +127,7 @@ func (t *tally) queue(name string) *morningai.QueueInfo {
 }
 
 func (t *tally) add(reply []rueidis.RedisMessage) error {
-	if len(reply) < 8 {
+	if len(reply) < 7 {
 		return errCorrupt
 	}
 	names, err := readNames(reply[2])
@@ -160,7 +160,7 @@ func (t *tally) add(reply []rueidis.RedisMessage) error {
 	if err := t.oldest(reply[4], names); err != nil {
 		return err
 	}
-	sessions, err := readSessions(reply[5], reply[6])
+	sessions, err := readSessions(reply[5])
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (t *tally) add(reply []rueidis.RedisMessage) error {
 		}
 		t.sessions[s.ID] = s
 	}
-	return t.flow(reply[7])
+	return t.flow(reply[6])
 }
 
 func (t *tally) settings(m rueidis.RedisMessage, names map[string]string) error {

@@ -20,10 +20,11 @@ func (p *partition) sweep() {
 			timer.Stop()
 			return
 		}
-		wait = e.opt.sweep
 		looked, err := p.sweepOnce()
 		if err == nil && looked > 0 {
-			wait = min(wait, 50*time.Millisecond) // there may be more
+			wait = min(e.opt.sweep, 50*time.Millisecond) // there may be more
+		} else {
+			wait = min(max(2*wait, e.opt.sweep), 2*e.opt.sweep) // an idle fleet asks little
 		}
 	}
 }

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/RC918/morningai"
@@ -164,7 +165,7 @@ func (w *worker) answer(jobs []*workJob, reports, points int, reply []rueidis.Re
 	if err != nil {
 		return err
 	}
-	if len(compact) < 2*reports+points || len(reply) < 6 {
+	if strings.HasPrefix(compact, "-") && reports+points > 0 || len(compact) < 2*reports+points || len(reply) < 6 {
 		return errCorrupt
 	}
 	first, second := compact[:2*reports], compact[2*reports:2*reports+points]

@@ -1,13 +1,13 @@
 -- Keeps a session alive, or ends it, and tells it what it has to know. Not
 -- numbered: a second beat does no harm. It compares lane marks instead.
 --
--- KEYS 24 control list of the session.
+-- KEYS 22 control list of the session.
 -- ARGV 8 session, 9 details (packed by the caller), 10 through, 11 leaving (0,
--- 1), 12 number of lanes, 13 of held leases; then lane and acknowledged number
+-- 1; - if nothing was granted since a beat that held nothing), 12 number of lanes, 13 of held leases; then lane and acknowledged number
 -- in turn, then held leases: id 16, lease 8, claim 6.
 -- Returns compact (counter), ids whose cancel was requested, held leases that
--- are not, all sessions (id and counter 6 + details in turn), unfinished
--- grants (session + seq and number in turn), types to wake, lanes that lost.
+-- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
+-- grants, in turn), types to wake, lanes that lost.
 local function run()
   local session, through, leaving = ARGV[8], tonumber(ARGV[10]), ARGV[11] == '1'
   local nl, nh = tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -19,7 +19,8 @@ local function run()
       if (v and unstruct('>I6', v) or 0) < tonumber(ARGV[13 + 2 * i]) then behind[#behind + 1] = ids[i] end
     end
   end
-  local had = call('HGET', SESSIONS, session)
+  local all, had = call('HGETALL', SESSIONS), nil
+  for i = 1, #all, 2 do if all[i] == session then had = all[i + 1] end end
   local counter = (had and unstruct('>I6', had) or 0) + 1
   local holds, ids = {}, {}
   for i = 14 + 2 * nl, 13 + 2 * nl + nh do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
@@ -43,7 +44,8 @@ local function run()
     end
   end
   if #adopted > 0 then call('ZADD', GRANTS, 0, session .. pack('>I6', 0) .. concat(adopted)) end
-  for _, member in ipairs(call('ZRANGEBYLEX', GRANTS, '[' .. session, '[' .. session .. '\255')) do
+  local granted = ARGV[11] ~= '-' and call('ZRANGEBYLEX', GRANTS, '[' .. session, '[' .. session .. '\255') or {}
+  for _, member in ipairs(granted) do
     local seq, list = unstruct('>I6', member, 17), {}
     if leaving or seq <= through then
       for at = 23, #member, 16 do
@@ -62,14 +64,21 @@ local function run()
       r.run = sub(r.run, 1, 8) .. NOBODY .. sub(r.run, 31)
       tally(r, 1)
       touch(r)
-      call('ZADD', ORPHANS, now + 15000, id)
+      call('ZADD', DUE, now + 15000, id)
     end
     call('HDEL', SESSIONS, session)
-    call('DEL', KEYS[24])
+    call('DEL', KEYS[22])
   else
-    call('HSET', SESSIONS, session, pack('>I6', counter) .. ARGV[9])
+    local text = pack('>I6', counter) .. ARGV[9]
+    call('HSET', SESSIONS, session, text)
+    if #dirtied == 0 then -- nothing else has changed: what was read still holds
+      local at = #all + 1
+      for i = 1, #all, 2 do if all[i] == session then at = i end end
+      all[at], all[at + 1] = session, text
+      return {tostring(counter), cancels, lost, all, {}, behind}
+    end
   end
   flush()
-  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), call('HGETALL', OPEN), typenames(woken), behind}
+  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), typenames(woken), behind}
 end
 return run()

@@ -1,23 +1,23 @@
 -- Shared by every script; Go puts it in front of each. A script sees one
 -- partition only: all its keys carry the same hash tag.
 --
--- KEYS 1..23, the same for every script (kinds and contents):
+-- KEYS 1..21, the same for every script (kinds and contents):
 --   meta HASH chunk, ev, format, partitions   lanes HASH lane -> number, hash, reply
 --   names HASH name <-> number                tasks HASH id -> packed record
 --   extra HASH id+kind -> history, steps, progress, logs
 --   chunks HASH chunk -> up to 256 ids in order of acceptance; a task's seq is
 --     chunk * 256 + its place, a chunk's number the time of its first task
 --   ready ZSET (lex) queue,type,priority,chunk    bits HASH the same -> 256 bits
---   waiting HASH queue,type -> queued tasks   due ZSET id by due time in ms
+--   waiting HASH queue,type -> queued tasks   due ZSET id by due time in ms; running
+--     tasks that no session answers for, by the end of their grace time
 --   counts HASH state,queue -> tasks          cells HASH state,queue,type,chunk -> tasks
 --   index ZSET (lex) the cells that are not 0 unique HASH key -> id of the live holder
 --   purge ZSET ids of one batch by the time they may go
---   events STREAM one entry per batch         sessions HASH session -> counter, details
---   grants ZSET (lex) session,seq,ids         open HASH session,seq -> unfinished grants
---   cancels HASH id -> session, told          queues HASH queue -> settings, bucket
---   orphans ZSET running tasks that no session answers for
---   flow HASH 5 s bucket,kind -> count
--- KEYS 24.. wake lists and control lists, one token each.
+--   events STREAM one entry per batch         sessions HASH session -> counter,
+--     details; session,seq -> unfinished grants of one reply
+--   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
+--   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
+-- KEYS 22.. wake lists and control lists, one token each.
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
 -- number, hash of the call, the caller's wall clock in ms, the same in ns as 8
@@ -29,7 +29,7 @@ local call, pack, unstruct = redis.call, struct.pack, struct.unpack
 local sub, char, byte, concat, floor, max, min = string.sub, string.char, string.byte, table.concat, math.floor, math.max, math.min
 local band, bor = bit.band, bit.bor
 local META, LANES, NAMES, TASKS, EXTRA, CHUNKS, READY, BITS, WAITING, DUE, COUNTS, CELLS, INDEX, UNIQUE, PURGE, EVENTS,
-  SESSIONS, GRANTS, OPEN, CANCELS, QUEUES, ORPHANS, FLOW = unpack(KEYS, 1, 23)
+  SESSIONS, GRANTS, CANCELS, QUEUES, FLOW = unpack(KEYS, 1, 21)
 local now, nowns = tonumber(ARGV[4]), ARGV[5]
 local SCHEDULED, QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELED, RETRYING = 1, 3, 4, 5, 6, 7, 8
 local F_RUNAT, F_CANCEL, F_DELETED, F_HIDDEN, F_UNIQUE, F_RETENTION, F_HISTORY, F_STEPS, F_PROGRESS, F_LOGS, F_BARE =
@@ -185,7 +185,7 @@ local function tally(r, sign)
     if g ~= NOBODY then bump(dopen, g, sign) end
     if sign < 0 then
       if has(r, F_CANCEL) then call('HDEL', CANCELS, r.id) end
-      if g == NOBODY then call('ZREM', ORPHANS, r.id) end
+      if g == NOBODY then call('ZREM', DUE, r.id) end
     end
   end
 end
@@ -309,8 +309,8 @@ local function flush()
     end
   end
   for k, d in pairs(dopen) do
-    if d ~= 0 and call('HINCRBY', OPEN, k, d) <= 0 then
-      call('HDEL', OPEN, k)
+    if d ~= 0 and call('HINCRBY', SESSIONS, k, d) <= 0 then
+      call('HDEL', SESSIONS, k)
       call('ZREMRANGEBYLEX', GRANTS, '[' .. k, '[' .. k .. '\255')
     end
   end
@@ -423,7 +423,8 @@ local function numbered(run, expand)
   end
   if stored + 1 ~= n then return {'!gap', tostring(stored), had and sub(had, 15, 22) or ''} end
   local compact = run()
-  call('HSET', LANES, lane, pack('>I6I8', n, now) .. ARGV[3] .. compact)
+  -- A call that found nothing to do does not use its number up: '-' says so.
+  if sub(compact, 1, 1) ~= '-' then call('HSET', LANES, lane, pack('>I6I8', n, now) .. ARGV[3] .. compact) end
   return expand(compact)
 end
 local function plain(compact) return {compact} end

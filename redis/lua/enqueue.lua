@@ -1,6 +1,6 @@
 -- Accepts tasks, in order. Idempotent by id and by unique key.
 --
--- KEYS 24.. wake list of each type named.
+-- KEYS 22.. wake list of each type named.
 -- ARGV 8 number of queue names, 9 of type names, then the names, then one
 -- argument a task: id 16, queue index 2, type index 2, priority 1, flags 2,
 -- due time in us 8 (if flagged), unique key (if flagged: length 2, bytes is
@@ -55,7 +55,7 @@ local function run()
     end
     flush()
     for i = 1, nt do
-      if woken[t[i]] then wake(KEYS[23 + i]) end
+      if woken[t[i]] then wake(KEYS[21 + i]) end
     end
   end
   return concat(out)

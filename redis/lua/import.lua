@@ -165,7 +165,7 @@ local function run()
       end
       tally(r, 1)
       if r.st == RUNNING then
-        call('ZADD', ORPHANS, now + tonumber(ARGV[8]), r.id)
+        call('ZADD', DUE, now + tonumber(ARGV[8]), r.id)
         if has(r, F_CANCEL) then call('HSET', CANCELS, r.id, sub(NOBODY, 1, 16)) end
       end
     end

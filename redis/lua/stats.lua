@@ -1,6 +1,6 @@
 -- What a partition holds: maintained counts, never a scan over tasks.
 -- Returns compact (empty), counts, names, settings and buckets of queues,
--- oldest queued (queue number, id, record in turn), sessions, unfinished
+-- oldest queued (queue number, id, record in turn), sessions with unfinished
 -- grants, throughput.
 local counts, oldest = call('HGETALL', COUNTS), {}
 for i = 1, #counts, 2 do
@@ -34,4 +34,4 @@ for i = 1, #counts, 2 do
     end
   end
 end
-return {'', counts, call('HGETALL', NAMES), call('HGETALL', QUEUES), oldest, call('HGETALL', SESSIONS), call('HGETALL', OPEN), call('HGETALL', FLOW)}
+return {'', counts, call('HGETALL', NAMES), call('HGETALL', QUEUES), oldest, call('HGETALL', SESSIONS), call('HGETALL', FLOW)}

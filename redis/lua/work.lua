@@ -1,7 +1,7 @@
 -- Records outcomes and checkpoints, then hands out tasks: one call, so that a
 -- worker's finish of the last batch and its claim of the next cost one trip.
 --
--- KEYS 24.. wake list of each type that the claim serves.
+-- KEYS 22.. wake list of each type that the claim serves.
 -- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1); then
 --   a report: id 16, lease 8, claim 6, outcome 1, attempt 4, flags 1 (1 error,
 --     2 result), due us 8, length 1 of started 8 + node, these, length 3 of the
@@ -12,7 +12,8 @@
 -- Returns compact, names, records, steps, types to wake, extras. compact: a report's
 -- letter (o recorded, r repeat, s stale, n unknown) and state digit, a
 -- checkpoint's letter, then x for an unknown session or g, number of grants 2,
--- each id and lease, number of cancels 2, ids, ms until more may be ready 6.
+-- each id and lease, number of cancels 2, ids, ms until more may be ready 6. A
+-- claim that found nothing answers with - in front.
 local DONE, RETRY, FAIL, SNOOZE, CANCEL, RELEASE = 1, 2, 3, 4, 5, 6
 local freed, handed = {}, nil -- what this call has handed out
 
@@ -109,21 +110,26 @@ local function checkpoint(r, a)
   return 'o'
 end
 
--- promote makes due tasks ready, and running ones that nobody answers for.
+-- promote makes due tasks ready, and running ones that nobody answers for. It
+-- returns in how many ms the next is due.
 local function promote()
+  local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+  if not head[2] then return math.huge end
+  if tonumber(head[2]) > now then return tonumber(head[2]) - now end
   local ids = call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, 128)
   for i, r in ipairs(load(ids)) do
     if r and r.st == SCHEDULED then
       tally(r, -1)
       move(r, QUEUED, E_QUEUED)
+    elseif r and r.st == RUNNING then
+      giveback(r, 7)
     else
       call('ZREM', DUE, ids[i])
     end
   end
-  ids = call('ZRANGEBYSCORE', ORPHANS, '-inf', now, 'LIMIT', 0, 64)
-  for i, r in ipairs(load(ids)) do
-    if r and r.st == RUNNING then giveback(r, 7) else call('ZREM', ORPHANS, ids[i]) end
-  end
+  flush()
+  head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+  return head[2] and max(1, tonumber(head[2]) - now) or math.huge
 end
 
 -- A stream yields the ready tasks of one queue and type: by priority, then in
@@ -202,9 +208,12 @@ local function claim(base)
       call('HSET', CANCELS, told[i], session .. '+')
     end
   end
-  promote()
-  flush()
+  local due = promote()
   local b = base + 8
+  local waiting = call('HGETALL', WAITING)
+  if #waiting == 0 and #cancels == 0 and base == 11 then
+    return '-g' .. pack('>HHI6', 0, 0, due < math.huge and due or 0)
+  end
   local qn, shares = numbers('q', b, b + nq - 1), {}
   for i = 1, nq do shares[i] = tonumber(ARGV[b + nq + i - 1]) end
   local tn, serve = numbers('t', b + 2 * nq, b + 2 * nq + nt - 1), {}
@@ -213,7 +222,6 @@ local function claim(base)
   for _, q in pairs(qn) do if q then want[q] = true end end
 
   local streams, of, qs = {}, {}, {}
-  local waiting = call('HGETALL', WAITING)
   for i = 1, #waiting, 2 do
     local q, t = unstruct('>I3I3', waiting[i])
     if serve[t] and (nq == 0 or want[q]) then
@@ -282,15 +290,12 @@ local function claim(base)
   flush()
   local next = 0
   if #grants == 0 then
-    for _, set in ipairs({DUE, ORPHANS}) do
-      local head = call('ZRANGE', set, 0, 0, 'WITHSCORES')
-      if head[2] then wait = min(wait, max(1, tonumber(head[2]) - now)) end
-    end
+    wait = min(wait, due)
     if wait < math.huge then next = wait end
   end
   if #grants == n or #grants < #picks then
     for _, c in ipairs(streams) do
-      if not c.done and left[c.q] > 0 then wake(KEYS[23 + serve[c.t]]) end
+      if not c.done and left[c.q] > 0 then wake(KEYS[21 + serve[c.t]]) end
     end
   end
   for t in pairs(serve) do woken[t] = nil end
@@ -326,6 +331,7 @@ local function run()
 end
 local function expand(compact)
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
+  if sub(compact, 1, 1) == '-' then return {compact, {}, {}, {}, typenames(woken), {}} end
   local o, steps = nr * 2 + np + 1, {}
   if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, steps, typenames(woken), {}} end
   local n, ids, leases = unstruct('>H', compact, o + 1), {}, {}

@@ -1,0 +1,68 @@
+//go:build unix
+
+package redis_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/redistest"
+)
+
+// commands counts what the server has executed, commands inside of scripts too.
+func commands(t *testing.T, s *redistest.Server) (total int64, by map[string]int64) {
+	t.Helper()
+	by = map[string]int64{}
+	for line := range strings.Lines(s.Do("INFO", "commandstats")) {
+		name, rest, ok := strings.Cut(strings.TrimSpace(line), ":calls=")
+		if !ok {
+			continue
+		}
+		count, _, _ := strings.Cut(rest, ",")
+		n, err := strconv.ParseInt(count, 10, 64)
+		if err != nil {
+			t.Fatalf("commandstats: %q", line)
+		}
+		by[name] = n
+		total += n
+	}
+	return total, by
+}
+
+// TestIdleCost: ten idle nodes ask Redis less than 60 commands a second.
+func TestIdleCost(t *testing.T) {
+	server := redistest.Start(t)
+	for i := range 10 {
+		app := morningai.New(open(t, server.URL()), morningai.WithNode(fmt.Sprint("node", i)))
+		app.HandleFunc("work", func(context.Context, *morningai.Task) (json.RawMessage, error) { return nil, nil })
+		if err := app.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := app.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	pass(3 * time.Second) // all have started and gone to rest
+	const window = 12 * time.Second
+	before, was := commands(t, server)
+	pass(window)
+	after, is := commands(t, server)
+	rate := float64(after-before) / window.Seconds()
+	for name, n := range is {
+		if n > was[name] {
+			t.Logf("%-28s %.1f/s", name, float64(n-was[name])/window.Seconds())
+		}
+	}
+	t.Logf("%.1f commands a second", rate)
+	if rate >= 60 {
+		t.Fatalf("ten idle nodes cost %.1f commands a second", rate)
+	}
+}
