@@ -1,6 +1,7 @@
 package morningai
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,6 +91,9 @@ func (end *attemptEnd) judge(task *Task, r *Report) {
 		r.Outcome, r.RunAt = OutcomeSnoozed, dueAfter(end.at, snooze.d)
 	case errors.Is(end.err, ErrCancel) || end.cut == interruptCancel:
 		r.Outcome, r.Error = OutcomeCanceled, describeError(end.err, ErrorCodeCanceled)
+		if end.err == context.Canceled { // most handlers just hand it on
+			r.Error.Message = "the task was canceled while it ran"
+		}
 	case errors.Is(end.err, ErrSkipRetry):
 		r.Outcome, r.Error = OutcomeFailed, describeError(end.err, end.code())
 	case end.cut == interruptDrain:

@@ -16,6 +16,20 @@ type brokenError struct{ text *string }
 
 func (e *brokenError) Error() string { return *e.text }
 
+func TestCancelSaysSoInPlainWords(t *testing.T) {
+	for err, want := range map[error]string{
+		context.Canceled: "the task was canceled while it ran",
+		fmt.Errorf("upload: %w", context.Canceled):    "upload: context canceled",
+		&TaskError{Code: "quota", Message: "no more"}: "no more",
+	} {
+		var r Report
+		(&attemptEnd{err: err, cut: interruptCancel}).judge(&Task{}, &r)
+		if r.Outcome != OutcomeCanceled || r.Error.Message != want {
+			t.Errorf("%v: %s, %q, want %q", err, r.Outcome, r.Error.Message, want)
+		}
+	}
+}
+
 func TestJudge(t *testing.T) {
 	now := time.Now()
 	boom := errors.New("boom")

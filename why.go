@@ -132,7 +132,7 @@ func limits(task *Task, stats *Stats) []Reason {
 		}
 		if others := q.Counts[StateQueued] - 1; others > 0 {
 			out = append(out, Reason{Code: ReasonBehindOthers,
-				Message: fmt.Sprintf("%d other tasks are queued in this queue; lower priority numbers go first, then the earlier ones", others)})
+				Message: fmt.Sprintf("other tasks are queued in this queue: %d; lower priority numbers go first, then the earlier ones", others)})
 		}
 	}
 	sessions := handling(task, stats.Sessions)

@@ -20,11 +20,11 @@ type taskSubmitCmd struct {
 	Queue       string        `default:"default" placeholder:"QUEUE" help:"Queue to stand in (${default})."`
 	Priority    int           `default:"5" placeholder:"N" help:"0 runs first, 9 last (${default})."`
 	Delay       time.Duration `placeholder:"D" xor:"due" help:"Run this much later, such as 1m30s."`
-	At          string        `placeholder:"TIME" xor:"due" help:"Run at this time, such as 2030-01-31T08:00:00Z."`
+	At          *string       `placeholder:"TIME" xor:"due" help:"Run at this time, such as 2030-01-31T08:00:00Z."`
 	MaxAttempts int           `default:"25" placeholder:"N" help:"Failures until the task has failed for good (${default})."`
 	Timeout     time.Duration `default:"30m" placeholder:"D" help:"Of one attempt (${default})."`
-	Unique      string        `placeholder:"KEY" help:"If a live task holds this key, print that one and submit nothing."`
-	TraceID     string        `name:"trace-id" placeholder:"UUID" help:"Trace id; the task's id unless given."`
+	Unique      *string       `placeholder:"KEY" help:"If a live task holds this key, print that one and submit nothing."`
+	TraceID     *string       `name:"trace-id" placeholder:"UUID" help:"Trace id; the task's id unless given."`
 	Wait        bool          `help:"Wait for the end; exit 1 if the task failed or was canceled."`
 	connection
 }
@@ -107,19 +107,25 @@ func (c *taskSubmitCmd) spec(in io.Reader) (morningai.TaskSpec, error) {
 	}
 	spec := morningai.NewTaskSpec(c.Type, payload)
 	spec.Queue, spec.Priority, spec.MaxAttempts = c.Queue, c.Priority, c.MaxAttempts
-	spec.Timeout, spec.UniqueKey = c.Timeout, c.Unique
+	spec.Timeout = c.Timeout
+	// What is given as "" is an unset variable in somebody's script.
+	if c.Unique != nil {
+		if spec.UniqueKey = *c.Unique; spec.UniqueKey == "" {
+			return spec, usage("--unique must not be empty", "")
+		}
+	}
 	switch {
 	case c.Delay < 0:
 		return spec, usage("--delay must not be negative", "")
 	case c.Delay > 0:
 		spec.RunAt = time.Now().Add(c.Delay)
-	case c.At != "":
-		if spec.RunAt, err = time.Parse(time.RFC3339, c.At); err != nil {
+	case c.At != nil:
+		if spec.RunAt, err = time.Parse(time.RFC3339, *c.At); err != nil {
 			return spec, usage("--at must be a time such as 2030-01-31T08:00:00Z", "")
 		}
 	}
-	if c.TraceID != "" {
-		if spec.TraceID, err = morningai.ParseID(c.TraceID); err != nil {
+	if c.TraceID != nil {
+		if spec.TraceID, err = morningai.ParseID(*c.TraceID); err != nil {
 			return spec, usage("--trace-id must be a UUID of 36 characters", "")
 		}
 	}
