@@ -181,14 +181,6 @@ func (a *address) apply(o *options) {
 	}
 }
 
-// partitions is their default number.
-func (a *address) partitions() int {
-	if a.mode == modeCluster {
-		return 1
-	}
-	return 1
-}
-
 const dialTimeout = time.Second
 
 func (a *address) clientOption(o *options) (rueidis.ClientOption, error) {

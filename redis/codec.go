@@ -55,32 +55,31 @@ var errCorrupt = errors.New("a stored task cannot be read")
 
 // packed is a stored value taken apart, nothing of it interpreted.
 type packed struct {
-	state              byte
-	flags              uint16
-	priority           byte
-	queue, kind        uint32 // numbers of the names
-	seq                uint64
-	life               uint16
-	version, claim     uint32
-	attempt            uint32
-	failures           uint16
-	settled            byte
-	runAt              int64
-	spec, run, fin     string
-	retention          time.Duration
-	uniqueKey          string
-	traceID            morningai.ID
-	created            int64
-	canon              string
-	fingerprint        string // known once the request was read
-	lease              int64
-	session            morningai.SessionID
-	started            int64
-	node               string
-	finished           int64
-	outcome            byte
-	front, result      string
-	hasTrace, complete bool
+	state          byte
+	flags          uint16
+	priority       byte
+	queue, kind    uint32 // numbers of the names
+	seq            uint64
+	life           uint16
+	version, claim uint32
+	attempt        uint32
+	failures       uint16
+	settled        byte
+	runAt          int64
+	spec, run, fin string
+	retention      time.Duration
+	uniqueKey      string
+	traceID        morningai.ID
+	created        int64
+	canon          string
+	fingerprint    string // known once the request was read
+	lease          int64
+	session        morningai.SessionID
+	started        int64
+	node           string
+	finished       int64
+	outcome        byte
+	front, result  string
 }
 
 func (p *packed) has(flag uint16) bool { return p.flags&flag != 0 }

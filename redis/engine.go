@@ -61,7 +61,7 @@ func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 	}
 	where.apply(&e.opt)
 	if e.opt.partitions == 0 {
-		e.opt.partitions = where.partitions()
+		e.opt.partitions = 1
 	}
 	if e.opt.partitions < 1 || e.opt.partitions > 256 {
 		return nil, morningai.InvalidInput("open redis", morningai.FieldError{Location: "partitions", Message: "must be 1 to 256"})

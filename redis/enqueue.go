@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"encoding/binary"
+	"hash/fnv"
 	"strconv"
 	"sync"
 	"time"
@@ -26,7 +27,7 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 	jobs := make(map[*partition]*enqueueJob)
 	for i := range specs {
 		spec := specs[i]
-		if err := spec.Normalize(); err != nil {
+		if err := e.settle(&spec); err != nil {
 			out[i].Err = err
 			continue
 		}
@@ -60,6 +61,40 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 		}
 	}
 	return out, nil
+}
+
+// settle completes a spec. Of several partitions a unique key decides which one
+// its tasks live in, because one script has to see them all.
+func (e *Engine) settle(s *morningai.TaskSpec) error {
+	given := !s.ID.IsZero()
+	if err := s.Normalize(); err != nil {
+		return err
+	}
+	n := len(e.parts)
+	if n == 1 || s.UniqueKey == "" {
+		return nil
+	}
+	h := fnv.New32a()
+	h.Write([]byte(s.UniqueKey))
+	home := int(h.Sum32() % uint32(n))
+	last := int(s.ID[len(s.ID)-1])
+	if last%n == home {
+		return nil
+	}
+	if given {
+		return &morningai.Error{Code: morningai.CodeInvalidInput, Op: "enqueue",
+			Detail: "on a Redis with several partitions a task with a unique key cannot bring its own id",
+			Fields: []morningai.FieldError{{Location: "unique_key", Message: "must come without an id"}}}
+	}
+	if last += home - last%n; last > 255 {
+		last -= n
+	}
+	traced := s.TraceID == s.ID
+	s.ID[len(s.ID)-1] = byte(last)
+	if traced {
+		s.TraceID = s.ID
+	}
+	return nil
 }
 
 // enqueueJob is one caller's specs for one partition.

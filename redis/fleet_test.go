@@ -16,6 +16,7 @@ import (
 // TestNodeFrozen stops a node for three lease times: its task moves to another
 // node, and what it reports when it goes on is refused.
 func TestNodeFrozen(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	frozen := spawn(t, server.URL(), "frozen")
 	producer := morningai.NewClient(open(t, server.URL()))
@@ -54,6 +55,7 @@ func TestNodeFrozen(t *testing.T) {
 // TestNodeKilled kills one of three nodes under load: what it ran runs again
 // elsewhere, everything else is not disturbed, and nothing is lost.
 func TestNodeKilled(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	victim := spawn(t, server.URL(), "victim")
 	spawn(t, server.URL(), "second")
@@ -110,6 +112,7 @@ func TestNodeKilled(t *testing.T) {
 
 // TestCancelElsewhere cancels a task that runs on another node.
 func TestCancelElsewhere(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	spawn(t, server.URL(), "runner")
 	producer := morningai.NewClient(open(t, server.URL()))

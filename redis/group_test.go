@@ -30,15 +30,25 @@ func contract(t *testing.T, url string) {
 	}})
 }
 
-func TestContract(t *testing.T) { contract(t, redistest.Start(t).URL()) }
+func TestContract(t *testing.T) {
+	t.Parallel()
+	contract(t, redistest.Start(t).URL())
+}
 
-func TestContractOnSentinel(t *testing.T) { contract(t, redistest.StartGroup(t).URL()) }
+func TestContractOnSentinel(t *testing.T) {
+	t.Parallel()
+	contract(t, redistest.StartGroup(t).URL())
+}
 
-func TestContractOnCluster(t *testing.T) { contract(t, redistest.StartCluster(t, 3).URL()) }
+func TestContractOnCluster(t *testing.T) {
+	t.Parallel()
+	contract(t, redistest.StartCluster(t, 3).URL())
+}
 
 // TestFailover kills the primary of a group: the engine finds the new one, and
 // what had reached it is there.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	g := redistest.StartGroup(t)
 	e := open(t, g.URL(), redis.WithTimeout(time.Second))
 	session := join(t, e, 1)
@@ -62,6 +72,7 @@ func TestFailover(t *testing.T) {
 // TestResharding moves the slot of the engine's keys to another node while it
 // works.
 func TestResharding(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	e := open(t, c.URL())
 	session := join(t, e, 1)
@@ -110,5 +121,80 @@ func TestResharding(t *testing.T) {
 	}
 	if got < want || e.Losses() != 0 {
 		t.Fatalf("%d of %d accepted tasks are there after the move, losses %d", got, want, e.Losses())
+	}
+}
+
+// TestPartitions spreads work over the nodes of a Cluster: nothing is lost or
+// handed out twice, and reads see all of it.
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 3)
+	e := open(t, c.URL()+"?partitions=16")
+	list := specs(400)
+	enqueue(t, e, list)
+	for i, s := range c.Nodes {
+		if s.Do("DBSIZE") == "0" {
+			t.Errorf("node %d holds nothing", i)
+		}
+	}
+	page, err := e.Events(t.Context(), morningai.EventsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cursor := page.Cursor
+	listed, last := map[morningai.ID]bool{}, time.Now().Add(time.Hour)
+	for f := (morningai.Filter{Limit: 70}); ; {
+		page, err := e.List(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, task := range page.Tasks {
+			if !task.CreatedAt.Before(last) {
+				t.Fatal("the list is not newest first")
+			}
+			listed[task.ID], last = true, task.CreatedAt
+		}
+		if f.Cursor = page.Next; f.Cursor == "" {
+			break
+		}
+	}
+	if len(listed) != len(list) {
+		t.Fatalf("%d of %d tasks are listed", len(listed), len(list))
+	}
+	session, seen := join(t, e, 1), map[morningai.ID]bool{}
+	for len(seen) < len(list) {
+		grants := claim(t, e, session, 50, 10*time.Second)
+		for _, g := range grants {
+			if seen[g.Task.ID] {
+				t.Fatal("a task was handed out twice")
+			}
+			seen[g.Task.ID] = true
+		}
+		for _, v := range finish(t, e, grants...) {
+			if v.Err != nil {
+				t.Fatal(v.Err)
+			}
+		}
+	}
+	stats, err := e.Stats(t.Context())
+	if err != nil || stats.States[morningai.StateSucceeded] != int64(len(list)) || len(stats.Sessions) != 1 {
+		t.Fatalf("stats %+v, %v", stats, err)
+	}
+	events := 0
+	for events < 2*len(list) {
+		page, err := e.Events(t.Context(), morningai.EventsRequest{Cursor: cursor, Wait: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, cursor = events+len(page.Events), page.Cursor
+	}
+	keyed := morningai.NewTaskSpec("work", nil)
+	keyed.UniqueKey = "k"
+	first, err := e.Enqueue(t.Context(), []morningai.TaskSpec{keyed, keyed})
+	if err != nil || first[0].Err != nil || !first[1].Task.Duplicate || first[1].Task.ID != first[0].Task.ID {
+		t.Fatalf("receipts %+v, %v", first, err)
+	}
+	if _, err := e.SetQueue(t.Context(), "q", morningai.QueueChange{Concurrency: new(3)}); err == nil {
+		t.Fatal("a limit that cannot hold is accepted")
 	}
 }

@@ -37,6 +37,7 @@ func commands(t *testing.T, s *redistest.Server) (total int64, by map[string]int
 
 // TestIdleCost: ten idle nodes ask Redis less than 60 commands a second.
 func TestIdleCost(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	for i := range 10 {
 		app := morningai.New(open(t, server.URL()), morningai.WithNode(fmt.Sprint("node", i)))

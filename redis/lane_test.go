@@ -96,6 +96,7 @@ func finish(tb testing.TB, e *redis.Engine, grants ...morningai.Grant) []morning
 // before its answer arrives, again and again. Every call is sent again under
 // its number: nothing is done twice, and nothing is stuck.
 func TestLostReplies(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
 	e := open(t, "redis://"+proxy.Addr())
@@ -135,6 +136,7 @@ func TestLostReplies(t *testing.T) {
 
 // TestScriptFlush empties the script cache between calls.
 func TestScriptFlush(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	e := open(t, server.URL())
 	session := join(t, e, 1)
@@ -153,6 +155,7 @@ func TestScriptFlush(t *testing.T) {
 // TestLossIsNoticed empties Redis behind the engine's back: the next numbered
 // call finds a number that does not follow, and the engine goes on.
 func TestLossIsNoticed(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	e := open(t, server.URL())
 	enqueue(t, e, specs(5))
@@ -169,6 +172,7 @@ func TestLossIsNoticed(t *testing.T) {
 
 // TestIdleLossIsNoticed: an engine that only beats compares its marks.
 func TestIdleLossIsNoticed(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	e := open(t, server.URL())
 	session := join(t, e, 1)
@@ -183,6 +187,7 @@ func TestIdleLossIsNoticed(t *testing.T) {
 // TestStolenToken lets a node take the wake token and die: the task starts all
 // the same, because a waiting node looks again by itself.
 func TestStolenToken(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	e := open(t, server.URL(), redis.WithBlock(300*time.Millisecond))
 	session := join(t, e, 1)

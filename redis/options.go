@@ -49,7 +49,9 @@ func WithRetention(succeeded, others time.Duration) Option {
 
 // WithPartitions sets the number of partitions, 1 to 256. The first engine that
 // opens an empty Redis decides it; an engine that asks for another number is
-// refused. 0, the default, takes 1, or 16 on a Cluster.
+// refused. The default is 1. Order and priority hold within a partition; with
+// more than one, queues cannot be limited (they can be paused), and a task with
+// a unique key cannot bring its own id.
 func WithPartitions(n int) Option { return func(o *options) { o.partitions = n } }
 
 // WithAnyEviction accepts a Redis that evicts keys when its memory is full. It

@@ -10,8 +10,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-//go:embed lua/common.lua
-var commonLua string
+var (
+	//go:embed lua/common.lua
+	commonLua string
+	//go:embed lua/index.lua
+	indexLua string
+)
 
 var (
 	//go:embed lua/open.lua
@@ -53,7 +57,7 @@ type script struct {
 }
 
 func newScript(own string) *script {
-	text := commonLua + own
+	text := commonLua + indexLua + own
 	sum := sha1.Sum([]byte(text)) // Redis names scripts by their SHA-1
 	return &script{text: text, sha: hex.EncodeToString(sum[:])}
 }

@@ -29,6 +29,7 @@ func refused(t *testing.T, want error, url string, opts ...redis.Option) string 
 }
 
 func TestEvictionIsRefused(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	if text := refused(t, redis.ErrWrongRedis, server.URL()); !strings.Contains(text, "noeviction") {
 		t.Fatalf("no advice in %q", text)
@@ -39,6 +40,7 @@ func TestEvictionIsRefused(t *testing.T) {
 }
 
 func TestMissingPersistenceIsWarnedAbout(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		args []string
 		warn bool
@@ -53,6 +55,7 @@ func TestMissingPersistenceIsWarnedAbout(t *testing.T) {
 }
 
 func TestMissingRightsAreNamed(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	server.Do("ACL", "SETUSER", "app", "on", ">s3cret", "~mai:*", "+@all", "-hincrby", "-blpop", "-config")
 	url := "redis://app:s3cret@" + server.Addr()
@@ -80,6 +83,7 @@ func TestMissingRightsAreNamed(t *testing.T) {
 }
 
 func TestAnotherNumberOfPartitionsIsRefused(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	open(t, server.URL(), redis.WithPartitions(4))
 	if text := refused(t, redis.ErrWrongRedis, server.URL()); !strings.Contains(text, "partitions=4") {
@@ -89,6 +93,7 @@ func TestAnotherNumberOfPartitionsIsRefused(t *testing.T) {
 }
 
 func TestPasswordIsNeverTold(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--requirepass", "right")
 	const secret = "hunter2"
 	for _, url := range []string{
@@ -121,6 +126,7 @@ func TestPasswordIsNeverTold(t *testing.T) {
 }
 
 func TestUnixSocketAndDatabase(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	e := open(t, "unix://"+server.Socket()+"?db=3&prefix=own&client_name=me")
 	enqueue(t, e, specs(2))
@@ -137,6 +143,7 @@ func TestUnixSocketAndDatabase(t *testing.T) {
 }
 
 func TestOutageIsAnError(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes")
 	e := open(t, server.URL(), redis.WithTimeout(500*time.Millisecond))
 	list := specs(3)

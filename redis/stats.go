@@ -39,6 +39,10 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 		return morningai.QueueConfig{}, err
 	}
 	defer e.active.Done()
+	if len(e.parts) > 1 && (change.Concurrency != nil && *change.Concurrency > 0 || change.Rate != nil && !change.Rate.IsZero()) {
+		return morningai.QueueConfig{}, &morningai.Error{Code: morningai.CodeWrongState, Op: "set queue",
+			Detail: "limits hold within one partition, and this Redis has " + strconv.Itoa(len(e.parts)), Hint: "use one partition where queues are to be limited"}
+	}
 	args := []string{name, "", "", "", ""}
 	if change.Paused != nil {
 		args[1] = "0"

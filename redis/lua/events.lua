@@ -1,4 +1,4 @@
--- Events after a cursor. ARGV 8 entry ('' for now), 9 entries at most.
+-- Events after a cursor. ARGV 8 entry ('' asks only for the last one), 9 entries at most.
 -- Returns compact (x expired, or the last entry there is), numbers and names,
 -- entries: number and content in turn.
 local last = tonumber(call('HGET', META, 'ev') or 0)
