@@ -130,7 +130,7 @@ func drain(b *testing.B, e *sqlite.Engine, n int) {
 	for w := range 4 {
 		wg.Go(func() {
 			session := morningai.SessionID{1, byte(w)}
-			if _, err := e.Beat(ctx, morningai.BeatRequest{Session: session, Node: "n", Types: []string{"work"}, LeaseTime: time.Minute}); err != nil {
+			if _, err := e.Beat(context.Background(), morningai.BeatRequest{Session: session, Node: "n", Types: []string{"work"}, LeaseTime: time.Minute}); err != nil {
 				b.Error(err)
 				return
 			}

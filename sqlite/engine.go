@@ -6,7 +6,7 @@
 // and the tasks that run are held in memory and rebuilt from the file at start.
 // After a crash the file is consistent, everything acknowledged is in it, and
 // what was running is queued again with its attempt recorded as lost; an
-// attempt that began less than about 20 ms before the crash may leave no trace.
+// attempt that began less than about 100 ms before the crash may leave no trace.
 package sqlite
 
 import (

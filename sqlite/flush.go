@@ -237,8 +237,10 @@ func (t *txn) expire(seq, at int64) {
 	t.expiries[bucket] = append(t.expiries[bucket], seq)
 }
 
-// markAfter is how long a task runs before its claim is written down.
-const markAfter = 15 * time.Millisecond
+// markAfter is how long a task runs before its claim is written down. Short
+// tasks never are: their outcome follows their claim within a few commits, even
+// if a burst of them has to wait for the disk.
+const markAfter = 100 * time.Millisecond
 
 // flushMarks writes the claims that have been running for a while, so that a
 // crash finds them.

@@ -111,21 +111,36 @@ func (r *row) appendSpec(b []byte) []byte {
 	return append(b, r.payload...)
 }
 
-// appendLife writes what has become of the task. A fresh one is short: the
-// fields after the due time are left out together.
+// lifeRoom is what the life of a task that ends at its first attempt with a
+// short result takes. A fresh row has that room, so that the end overwrites it
+// in place: a row that grows is moved about in its page, and often to another.
+const lifeRoom = 48
+
+var noLife [lifeRoom]byte
+
+// appendLife writes what has become of the task, filled up with zeros to
+// lifeRoom. A fresh one has none of the fields after the due time.
 func (r *row) appendLife(b []byte) []byte {
+	at := len(b)
+	b = r.appendFields(b)
+	return append(b, noLife[:max(0, lifeRoom-(len(b)-at))]...)
+}
+
+func (r *row) appendFields(b []byte) []byte {
 	b = append(b, blobFormat)
 	for _, v := range [...]int64{r.version, r.era, r.runAt} {
 		b = binary.AppendVarint(b, v)
 	}
 	if r.fresh() {
-		return b
+		return append(b, 0)
 	}
+	b = append(b, 1)
 	nodeID := int64(0)
 	if r.node != nil {
 		nodeID = r.node.id
 	}
-	for _, v := range [...]int64{r.life, r.attempt, r.failures, r.claim, int64(r.flags), int64(r.settled), nodeID, r.started, r.finished - r.started, r.expires} {
+	for _, v := range [...]int64{r.life, r.attempt, r.failures, r.claim, int64(r.flags), int64(r.settled), nodeID,
+		r.started - r.created, r.finished - r.started, r.expires - r.finished} {
 		b = binary.AppendVarint(b, v)
 	}
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.lease))
@@ -241,7 +256,7 @@ func (r *row) readSpec(d decoder) bool {
 func (e *Engine) readLife(r *row, d decoder) bool {
 	d.format()
 	r.version, r.era, r.runAt, r.life = d.int(), d.int(), d.int(), 1
-	if d.bad || len(d.b) == 0 {
+	if used := d.take(1); d.bad || used[0] == 0 {
 		return !d.bad
 	}
 	r.life, r.attempt, r.failures, r.claim = d.int(), d.int(), d.int(), d.int()
@@ -249,9 +264,9 @@ func (e *Engine) readLife(r *row, d decoder) bool {
 	if id := d.int(); id != 0 {
 		r.node = e.names.node(id)
 	}
-	r.started = d.int()
+	r.started = r.created + d.int()
 	r.finished = r.started + d.int()
-	r.expires = d.int()
+	r.expires = r.finished + d.int()
 	if raw := d.take(8); raw != nil {
 		r.lease = int64(binary.LittleEndian.Uint64(raw))
 	}
