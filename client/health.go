@@ -37,8 +37,9 @@ type Health struct {
 	Status  string // "ok", "degraded", or "down": tasks are not accepted
 	Engine  string
 	Version string
-	Workers int // live worker sessions
-	Storage Storage
+	Workers int     // live worker sessions
+	Storage Storage // of the embedded engine
+	Redis   Redis
 }
 
 // Storage is what the server's last real write said.
@@ -46,6 +47,13 @@ type Storage struct {
 	Status      string // "ok", or the code of what keeps tasks from being accepted
 	Cause, Hint string
 	Since       time.Time // zero if nothing is wrong
+}
+
+// Redis is what the server's last real write to Redis said.
+type Redis struct {
+	Status      string // "up", "down" or "not configured"
+	Cause, Hint string
+	Since       time.Time // zero unless it is down
 }
 
 // Health returns how the server is. A server that answers that it is down is
@@ -65,9 +73,15 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 		return Health{}, err
 	}
 	h := Health{Status: out.Status, Engine: out.Engine, Version: out.Version, Workers: out.Workers,
-		Storage: Storage{Status: out.Storage.Status, Cause: out.Storage.Cause, Hint: out.Storage.Hint}}
-	if out.Storage.Since != nil {
-		h.Storage.Since = *out.Storage.Since
+		Redis: Redis{Status: out.Redis.Status, Cause: out.Redis.Cause, Hint: out.Redis.Hint}}
+	if out.Redis.Since != nil {
+		h.Redis.Since = *out.Redis.Since
+	}
+	if s := out.Storage; s != nil {
+		h.Storage = Storage{Status: s.Status, Cause: s.Cause, Hint: s.Hint}
+		if s.Since != nil {
+			h.Storage.Since = *s.Since
+		}
 	}
 	return h, nil
 }

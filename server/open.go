@@ -3,14 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/docgen"
 	"github.com/RC918/morningai/internal/builtin"
-	"github.com/RC918/morningai/sqlite"
 )
 
 // Config says what Open builds.
@@ -24,18 +23,24 @@ type Config struct {
 	Concurrency int            // tasks to run at once
 	Queues      map[string]int // weights of the queues to serve; empty: all
 	Grace       time.Duration  // for running tasks when stopping
+	Lease       time.Duration  // after which silent servers are called dead by the others; 0: morningai.DefaultLease
+	Node        string         // what attempts call this server; "": the host's name
 
-	SyncNormal      bool          // acknowledge before the disk confirms: survives a crash of the process, not of the machine
-	RetainSucceeded time.Duration // how long succeeded and canceled tasks stay
-	RetainFailed    time.Duration // how long failed tasks stay
-	RetainCount     int           // ended tasks to keep per queue; 0: no bound
+	Redis Redis // where tasks live that several servers share; without one they live in Data
+
+	SyncNormal      bool          // embedded engine: acknowledge before the disk confirms, which survives a crash of the process, not of the machine
+	RetainSucceeded time.Duration // how long succeeded tasks stay, and canceled ones of the embedded engine
+	RetainFailed    time.Duration // how long failed tasks stay, and canceled ones in Redis
+	RetainCount     int           // embedded engine: ended tasks to keep per queue; 0: no bound
 
 	HTTPAllow []netip.Prefix // addresses that http tasks may reach although they are not globally reachable
 }
 
-// Open builds a server on a data folder: the embedded engine, and an app with
-// the built-in task types. Errors say what to do; morningai.ErrLocked means that
-// another process uses the folder. Run or Close releases what it opens.
+// Open builds a server on a data folder: the embedded engine or one on Redis,
+// and an app with the built-in task types. Errors say what to do;
+// morningai.ErrLocked means that another process uses the folder's engine, and
+// the codes of this package that Redis cannot be used now, or as it is set up.
+// Run or Close releases what it opens.
 func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	var release []func() error
 	defer func() {
@@ -50,12 +55,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := prepareFolder(c.Data); err != nil {
 		return nil, err
 	}
-	durability := sqlite.SyncFull
-	if c.SyncNormal {
-		durability = sqlite.SyncNormal
+	if c.Logger == nil {
+		c.Logger = slog.Default()
 	}
-	engine, err := sqlite.Open(ctx, filepath.Join(c.Data, tasksFile), sqlite.WithSync(durability), sqlite.WithLogger(c.Logger),
-		sqlite.WithRetention(c.RetainSucceeded, c.RetainFailed), sqlite.WithMaxEnded(c.RetainCount))
+	engine, err := openEngine(ctx, &c)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +69,12 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	opening(answers.Close)
 
-	app := morningai.New(engine, morningai.WithConcurrency(c.Concurrency), morningai.WithQueues(c.Queues),
-		morningai.WithGrace(c.Grace), morningai.WithLogger(c.Logger))
+	settings := []morningai.AppOption{morningai.WithConcurrency(c.Concurrency), morningai.WithQueues(c.Queues),
+		morningai.WithGrace(c.Grace), morningai.WithNode(c.Node), morningai.WithLogger(c.Logger)}
+	if c.Lease != 0 {
+		settings = append(settings, morningai.WithLease(c.Lease))
+	}
+	app := morningai.New(engine, settings...)
 	opening(func() error { app.Client.Close(); return nil })
 	if err := builtin.Register(app, builtin.Options{HTTPAllow: c.HTTPAllow}); err != nil {
 		return nil, err

@@ -143,7 +143,7 @@ func (s *Server) run(ctx context.Context) error {
 		}
 	}
 	close(s.stopping)
-	err = errors.Join(err, s.app.Stop(context.WithoutCancel(ctx)), s.shutdown(web, cut))
+	err = errors.Join(err, s.stopApp(context.WithoutCancel(ctx)), s.shutdown(web, cut))
 	<-served
 	if s.opts.AddressFolder != "" {
 		err = errors.Join(err, address.Remove(s.opts.AddressFolder, s.instance))

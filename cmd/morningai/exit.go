@@ -10,6 +10,7 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/client"
+	"github.com/RC918/morningai/server"
 )
 
 // The exit codes.
@@ -17,9 +18,9 @@ const (
 	exitDone        = 0
 	exitFailed      = 1 // the thing asked about failed, or an unexpected error
 	exitUsage       = 2
-	exitUnreachable = 3 // no server, or it answered 503
+	exitUnreachable = 3 // no server or no Redis, or it answered 503
 	exitNotFound    = 4
-	exitRefused     = 5 // conflict, full, not allowed
+	exitRefused     = 5 // conflict, full, not allowed, wrong Redis
 )
 
 // exitError ends a command with a code. A nil err says that everything has been
@@ -86,7 +87,7 @@ func exitCode(err error) int {
 		return e.code
 	}
 	code := morningai.CodeOf(err)
-	if code == client.CodeUnreachable {
+	if code == client.CodeUnreachable || code == server.CodeRedisUnavailable {
 		return exitUnreachable
 	}
 	if a, ok := errors.AsType[*client.AnswerError](err); ok {
@@ -98,7 +99,7 @@ func exitCode(err error) int {
 	case morningai.CodeNotFound:
 		return exitNotFound
 	case morningai.CodeConflict, morningai.CodeIdempotencyConflict, morningai.CodeWrongState, morningai.CodeStorageFull,
-		morningai.CodeLocked, morningai.CodeNewerFormat, client.CodeForbidden:
+		morningai.CodeLocked, morningai.CodeNewerFormat, client.CodeForbidden, server.CodeWrongRedis:
 		return exitRefused
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -21,15 +21,12 @@ func (c *healthCmd) Run(ctx context.Context, s streams) error {
 		if down = h.Status == "down"; down {
 			status = bad.Render(h.Status)
 		}
-		storage := h.Storage.Status
-		if h.Storage.Cause != "" {
-			storage += ": " + printable(h.Storage.Cause)
-		}
 		return fields([][2]string{
 			{"status", status},
 			{"engine", h.Engine},
-			{"storage", storage},
-			{"hint", printable(h.Storage.Hint)},
+			{"storage", because(h.Storage.Status, h.Storage.Cause)},
+			{"redis", because(h.Redis.Status, h.Redis.Cause)},
+			{"hint", printable(h.Storage.Hint + h.Redis.Hint)}, // only one of them is in use
 			{"workers", fmt.Sprint(h.Workers)},
 			{"version", h.Version},
 			{"server", l.Address()},
@@ -39,4 +36,11 @@ func (c *healthCmd) Run(ctx context.Context, s streams) error {
 		return ended(exitUnreachable)
 	}
 	return err
+}
+
+func because(status, cause string) string {
+	if cause == "" {
+		return status
+	}
+	return status + ": " + printable(cause)
 }

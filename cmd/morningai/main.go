@@ -71,5 +71,5 @@ func misused(err error) error {
 			help = node.FullPath() + " --help"
 		}
 	}
-	return usage(err.Error(), "see "+help)
+	return usage(withoutPasswords(err.Error()), "see "+help)
 }

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/server"
 )
@@ -17,6 +19,12 @@ import (
 type serveCmd struct {
 	Listen          string         `default:"127.0.0.1:8080" placeholder:"HOST:PORT" env:"MORNINGAI_LISTEN" help:"Address to listen on; port 0 picks a free one (${default})."`
 	Data            string         `placeholder:"DIR" type:"path" env:"MORNINGAI_DATA" help:"Folder for tasks and the index; the user's state folder unless given."`
+	Redis           string         `placeholder:"URL" env:"MORNINGAI_REDIS,REDIS_URL" help:"Keep the tasks in this Redis or Valkey, which several servers share. A password belongs into the environment variable: command lines are public."`
+	Engine          string         `default:"" enum:",sqlite,redis" placeholder:"sqlite|redis" env:"MORNINGAI_ENGINE" help:"Where the tasks live: the data folder or Redis. Redis if there is an address, unless given."`
+	NoJournal       bool           `name:"no-journal" env:"MORNINGAI_NO_JOURNAL" help:"With Redis: keep no journal in the data folder. Given up: while Redis is away nothing is accepted (503 redis_unavailable), and what Redis loses is lost. This version has no journal yet, so that this holds without the flag too."`
+	AllowEviction   bool           `name:"redis-allow-eviction" env:"MORNINGAI_REDIS_ALLOW_EVICTION" help:"Start although Redis evicts keys when its memory is full, and so loses tasks without an error."`
+	Lease           time.Duration  `default:"15s" placeholder:"D" env:"MORNINGAI_LEASE" help:"How long the other servers on a Redis wait before they call this one dead and run its tasks, 1s to 1h (${default})."`
+	Node            string         `placeholder:"NAME" env:"MORNINGAI_NODE" help:"What attempts call this server; the name of the host unless given."`
 	Concurrency     int            `default:"32" placeholder:"N" env:"MORNINGAI_CONCURRENCY" help:"Tasks to run at once (${default})."`
 	Queues          map[string]int `mapsep:"," placeholder:"NAME=WEIGHT,…" env:"MORNINGAI_QUEUES" help:"Work on these queues only, sharing by weight, such as critical=6,default=3."`
 	Grace           time.Duration  `default:"25s" placeholder:"D" env:"MORNINGAI_GRACE" help:"Time that running tasks have to finish when stopping (${default})."`
@@ -26,15 +34,19 @@ type serveCmd struct {
 	Insecure        bool           `env:"MORNINGAI_INSECURE" help:"Listen beyond this machine without tokens."`
 	HTTPAllow       []netip.Prefix `name:"http-allow" placeholder:"CIDR" env:"MORNINGAI_HTTP_ALLOW" help:"Let http tasks reach these addresses, which are not globally reachable; may be repeated."`
 	Sync            string         `default:"full" enum:"full,normal" placeholder:"full|normal" env:"MORNINGAI_SYNC" help:"When a write counts as done: full waits for the disk, normal survives a crash of the process only (${default})."`
-	RetainSucceeded time.Duration  `default:"24h" placeholder:"D" env:"MORNINGAI_RETAIN_SUCCEEDED" help:"How long succeeded and canceled tasks stay (${default})."`
-	RetainFailed    time.Duration  `default:"168h" placeholder:"D" env:"MORNINGAI_RETAIN_FAILED" help:"How long failed tasks stay (${default})."`
-	RetainCount     int            `default:"0" placeholder:"N" env:"MORNINGAI_RETAIN_COUNT" help:"Ended tasks to keep per queue; 0 sets no bound (${default})."`
+	RetainSucceeded time.Duration  `default:"24h" placeholder:"D" env:"MORNINGAI_RETAIN_SUCCEEDED" help:"How long succeeded tasks stay, and canceled ones of the embedded engine (${default})."`
+	RetainFailed    time.Duration  `default:"168h" placeholder:"D" env:"MORNINGAI_RETAIN_FAILED" help:"How long failed tasks stay, and canceled ones in Redis (${default})."`
+	RetainCount     int            `default:"0" placeholder:"N" env:"MORNINGAI_RETAIN_COUNT" help:"Ended tasks that the embedded engine keeps per queue; 0 sets no bound (${default})."`
 	LogLevel        string         `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" env:"MORNINGAI_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	LogFormat       string         `default:"text" enum:"text,json" placeholder:"FORMAT" env:"MORNINGAI_LOG_FORMAT" help:"text or json (${default})."`
 }
 
 // Run serves until a signal asks it to stop.
-func (c *serveCmd) Run(ctx context.Context, s streams) error {
+func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context) error {
+	url, err := c.redisURL()
+	if err != nil {
+		return err
+	}
 	data := c.Data
 	if data == "" {
 		var err error
@@ -44,6 +56,10 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	}
 	ctx, release := c.untilSignal(ctx, s)
 	defer release()
+	if url != "" {
+		fmt.Fprintf(s.err, "engine redis at %s (from %s)\n", redisHost(url), redisSource(line))
+		fmt.Fprintln(s.err, "no journal: while Redis is away, requests are answered with 503 redis_unavailable")
+	}
 	srv, err := server.Open(ctx, server.Config{
 		Options: server.Options{
 			Listen: c.Listen, TokenFile: c.TokenFile, Insecure: c.Insecure, Version: programVersion(),
@@ -53,6 +69,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 			},
 		},
 		Data: data, Docs: c.Docs, Repo: c.Repo, Concurrency: c.Concurrency, Queues: c.Queues, Grace: c.Grace,
+		Redis: server.Redis{URL: url, AllowEviction: c.AllowEviction}, Lease: c.Lease, Node: c.Node,
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
 		RetainCount: c.RetainCount, HTTPAllow: c.HTTPAllow,
 	})

@@ -54,6 +54,7 @@ type api struct {
 	mux      *http.ServeMux
 	bodyTime time.Duration
 	prober   prober
+	redis    bool   // the engine keeps its tasks in Redis
 	document []byte // the OpenAPI document
 	page     []byte // the same for people
 }
@@ -73,7 +74,11 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 		a.log = slog.Default()
 	}
 	a.live = wire.Live{Service: wire.Service, Version: opts.Version, Instance: opts.Instance, Documents: opts.Documents}
+	a.redis = client.Engine().Capabilities().Name == "redis"
 	a.prober.probe, a.prober.log, a.prober.limit = client.Engine().Probe, a.log, probeTime
+	if a.redis {
+		a.prober.patience = redisPatience
+	}
 	table := routes()
 	var err error
 	if a.document, err = openAPI(table, opts.Version); err != nil {
@@ -228,7 +233,11 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, rt route, err error) 
 	f := failureOf(err)
 	gone := errors.Is(err, context.Canceled) && r.Context().Err() != nil
 	if f.kind.status >= http.StatusInternalServerError && rt.scope != scopeOpen && !gone || f.kind.code == codeInternal {
-		a.log.Error("a request failed", "method", r.Method, "route", r.Pattern, "code", f.kind.code, "error", err)
+		level := slog.LevelError
+		if f.kind.code == codeRedisUnavailable {
+			level = slog.LevelDebug // an outage is told once, not for each request
+		}
+		a.log.Log(r.Context(), level, "a request failed", "method", r.Method, "route", r.Pattern, "code", f.kind.code, "error", err)
 	}
 	f.headers(w.Header())
 	if rt.agent {

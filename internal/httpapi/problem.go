@@ -24,6 +24,9 @@ const (
 	codeTimeout          morningai.Code = "request_timeout"
 	codeUnsupportedType  morningai.Code = "unsupported_media_type"
 	codeInternal         morningai.Code = "internal"
+	// Codes of the Redis engine, which this package does not know.
+	codeRedisUnavailable morningai.Code = "redis_unavailable"
+	codeWrongRedis       morningai.Code = "wrong_redis"
 )
 
 // kind is what one code of an error means to a caller.
@@ -53,6 +56,8 @@ var kinds = []kind{
 	{morningai.CodeInvalidInput, http.StatusUnprocessableEntity, 0, "fields are wrong; nothing was done"},
 	{codeInternal, http.StatusInternalServerError, 0, "the server failed; its log says why"},
 	{morningai.CodeStorageFailed, http.StatusServiceUnavailable, 5 * time.Second, "the disk did not confirm a write; repeat with the same id or key to learn"},
+	{codeRedisUnavailable, http.StatusServiceUnavailable, 2 * time.Second, "Redis does not answer or takes no writes; repeat with the same id or key to learn"},
+	{codeWrongRedis, http.StatusServiceUnavailable, 10 * time.Second, "Redis refuses what the server needs of it"},
 	{morningai.CodeClosed, http.StatusServiceUnavailable, time.Second, "the server is stopping"},
 	{morningai.CodeStorageFull, http.StatusInsufficientStorage, 10 * time.Second, "the disk is full; nothing was accepted"},
 }

@@ -85,8 +85,8 @@ func one(status int, body any, doc string) []reply { return []reply{{status, bod
 // routes returns the table, in the order of the document.
 func routes() []route {
 	task := one(http.StatusOK, morningai.Task{}, "the task")
-	down := []morningai.Code{morningai.CodeStorageFailed}
-	full := []morningai.Code{morningai.CodeStorageFull, morningai.CodeStorageFailed}
+	down := []morningai.Code{morningai.CodeStorageFailed, codeRedisUnavailable}
+	full := append([]morningai.Code{morningai.CodeStorageFull}, down...)
 	keyHeader := param{name: idempotencyHeader, header: true,
 		doc: "repeating a request with the same key and body makes one task; with another body it is refused. Keys belong to the caller's token"}
 	return []route{
@@ -95,12 +95,12 @@ func routes() []route {
 			answers: []reply{
 				{http.StatusAccepted, morningai.Task{}, "accepted and durable, or, with the header Idempotent-Replayed, accepted before"},
 				{http.StatusOK, morningai.Task{}, "a live task holds the unique key, and this is it"}},
-			fails: append(full, morningai.CodeConflict, morningai.CodeIdempotencyConflict),
+			fails: append(slices.Clip(full), morningai.CodeConflict, morningai.CodeIdempotencyConflict),
 			serve: (*api).enqueue},
 		{method: "POST", path: "/v1/tasks/batch", scope: ScopeSubmit, id: "enqueue-batch", summary: "Enqueue up to 1,000 tasks",
 			body:    wire.BatchRequest{},
 			answers: one(http.StatusAccepted, wire.Tasks{}, "accepted, in the order given; those whose unique key is held are the holders"),
-			fails:   append(full, morningai.CodeConflict),
+			fails:   append(slices.Clip(full), morningai.CodeConflict),
 			serve:   (*api).enqueueBatch},
 		{method: "GET", path: "/v1/tasks", scope: ScopeRead, id: "list-tasks", summary: "List tasks, newest first",
 			params: []param{
@@ -111,27 +111,27 @@ func routes() []route {
 			answers: one(http.StatusOK, wire.TaskPage{}, "one page"), fails: down, serve: (*api).listTasks},
 		{method: "GET", path: "/v1/tasks/{id}", scope: ScopeRead, id: "get-task", summary: "Read a task",
 			params:  []param{{name: "wait", doc: "answer when the task has ended, but at the latest after this duration of up to 5m"}},
-			answers: task, fails: append(down, morningai.CodeNotFound), serve: (*api).getTask},
+			answers: task, fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).getTask},
 		{method: "DELETE", path: "/v1/tasks/{id}", scope: ScopeAdmin, id: "delete-task", summary: "Remove a task that does not run",
-			answers: one(http.StatusOK, morningai.Task{}, "the task as it was"), fails: append(full, morningai.CodeNotFound, morningai.CodeWrongState),
+			answers: one(http.StatusOK, morningai.Task{}, "the task as it was"), fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState),
 			serve: command((*morningai.Client).Delete)},
 		{method: "POST", path: "/v1/tasks/{id}/cancel", scope: ScopeAdmin, id: "cancel-task", summary: "Cancel a task; a running handler has its context cancelled",
-			answers: task, fails: append(full, morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Cancel)},
+			answers: task, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Cancel)},
 		{method: "POST", path: "/v1/tasks/{id}/retry", scope: ScopeAdmin, id: "retry-task", summary: "Give an ended task another life, or retry a waiting one now",
-			answers: task, fails: append(full, morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Retry)},
+			answers: task, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Retry)},
 		{method: "POST", path: "/v1/tasks/{id}/run", scope: ScopeAdmin, id: "run-task", summary: "Run a scheduled task now",
-			answers: task, fails: append(full, morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).RunNow)},
+			answers: task, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).RunNow)},
 		{method: "GET", path: "/v1/tasks/{id}/attempts", scope: ScopeRead, id: "list-attempts", summary: "Every execution of a task",
-			answers: one(http.StatusOK, wire.Attempts{}, "oldest first"), fails: append(down, morningai.CodeNotFound), serve: (*api).attempts},
+			answers: one(http.StatusOK, wire.Attempts{}, "oldest first"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).attempts},
 		{method: "GET", path: "/v1/tasks/{id}/logs", scope: ScopeRead, id: "list-logs", summary: "What the handlers of a task wrote to its log",
-			answers: one(http.StatusOK, wire.Logs{}, "oldest first; the newest 1,000"), fails: append(down, morningai.CodeNotFound), serve: (*api).logs},
+			answers: one(http.StatusOK, wire.Logs{}, "oldest first; the newest 1,000"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).logs},
 		{method: "GET", path: "/v1/tasks/{id}/why", scope: ScopeRead, id: "explain-task", summary: "Why a task is not running",
-			answers: one(http.StatusOK, morningai.Explanation{}, "the reasons, most important first"), fails: append(down, morningai.CodeNotFound), serve: (*api).why},
+			answers: one(http.StatusOK, morningai.Explanation{}, "the reasons, most important first"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).why},
 
 		{method: "GET", path: "/v1/queues", scope: ScopeRead, id: "list-queues", summary: "All queues that were set up or used",
 			answers: one(http.StatusOK, wire.Queues{}, "by name"), fails: down, serve: (*api).listQueues},
 		{method: "GET", path: "/v1/queues/{name}", scope: ScopeRead, id: "get-queue", summary: "Read a queue",
-			answers: one(http.StatusOK, wire.Queue{}, "the queue"), fails: append(down, morningai.CodeNotFound), serve: (*api).getQueue},
+			answers: one(http.StatusOK, wire.Queue{}, "the queue"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).getQueue},
 		{method: "PATCH", path: "/v1/queues/{name}", scope: ScopeAdmin, id: "set-queue", summary: "Set up a queue; null clears a limit, what is left out stays",
 			body: wire.QueueChange{}, answers: one(http.StatusOK, wire.Queue{}, "the queue as it is now"), fails: full, serve: (*api).setQueue},
 		{method: "GET", path: "/v1/stats", scope: ScopeRead, id: "get-stats", summary: "Counts and throughput",
@@ -139,20 +139,23 @@ func routes() []route {
 
 		{method: "POST", path: "/api/agent/faq", scope: ScopeSubmit, agent: true, id: "agent-faq", summary: "Ask a question, as in earlier systems",
 			params: []param{keyHeader}, body: agentQuestion{},
-			answers: one(http.StatusAccepted, agentAccepted{}, "accepted and durable"), fails: append(full, morningai.CodeIdempotencyConflict),
+			answers: one(http.StatusAccepted, agentAccepted{}, "accepted and durable"), fails: append(slices.Clip(full), morningai.CodeIdempotencyConflict),
 			serve: (*api).agentAsk},
 		{method: "GET", path: "/api/agent/tasks/{id}", scope: ScopeRead, agent: true, id: "agent-task", summary: "Read a task, as in earlier systems",
-			answers: one(http.StatusOK, agentTask{}, "the task"), fails: append(down, morningai.CodeNotFound), serve: (*api).agentTask},
+			answers: one(http.StatusOK, agentTask{}, "the task"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).agentTask},
 
 		{method: "GET", path: "/health", id: "health", summary: "Whether tasks are accepted, and what stands in the way",
 			answers: []reply{{http.StatusOK, wire.Health{}, "ok, or degraded"}, {http.StatusServiceUnavailable, wire.Health{}, "down"}},
 			serve:   (*api).health},
 		{method: "GET", path: "/health/redis", id: "health-redis", summary: "Whether Redis is up",
-			answers: one(http.StatusNotFound, wire.Status{}, "the engine has no Redis"), serve: (*api).healthRedis},
+			answers: []reply{
+				{http.StatusOK, wire.Status{}, "it took a real write at most a second ago"},
+				{http.StatusServiceUnavailable, wire.Status{}, "it did not"},
+				{http.StatusNotFound, wire.Status{}, "the engine has no Redis"}}, serve: (*api).healthRedis},
 		{method: "GET", path: "/livez", id: "livez", summary: "Whether the process answers",
 			answers: one(http.StatusOK, wire.Live{}, "it does"), serve: (*api).livez},
 		{method: "GET", path: "/readyz", id: "readyz", summary: "Whether tasks are accepted, from a real write at most a second old",
-			answers: one(http.StatusOK, wire.Status{}, "they are"), fails: append(full, morningai.CodeClosed), serve: (*api).readyz},
+			answers: one(http.StatusOK, wire.Status{}, "they are"), fails: append(slices.Clip(full), morningai.CodeClosed), serve: (*api).readyz},
 		{method: "GET", path: "/openapi.json", id: "openapi", summary: "This document",
 			answers: one(http.StatusOK, map[string]any{}, "OpenAPI 3.1"),
 			serve: func(a *api, _ *call) (answer, error) {

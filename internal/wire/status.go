@@ -46,14 +46,17 @@ type Health struct {
 	Status  string      `json:"status" enum:"ok,degraded,down" doc:"down: tasks are not accepted"`
 	Engine  string      `json:"engine" example:"sqlite"`
 	Redis   RedisHealth `json:"redis"`
-	Storage Storage     `json:"storage"`
+	Storage *Storage    `json:"storage,omitempty" doc:"of the embedded engine"`
 	Workers int         `json:"workers" doc:"live worker sessions"`
 	Version string      `json:"version"`
 }
 
-// RedisHealth is what is known of Redis.
+// RedisHealth is what the last real write to Redis said.
 type RedisHealth struct {
-	Status string `json:"status" enum:"not configured"`
+	Status string     `json:"status" enum:"up,down,not configured"`
+	Cause  string     `json:"cause,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
+	Hint   string     `json:"hint,omitempty"`
 }
 
 // Storage is what the last real write said.

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+const (
+	minLease = time.Second
+	maxLease = time.Hour
+)
+
+// redisURL returns the address of the Redis that holds the tasks, or "" for the
+// embedded engine.
+func (c *serveCmd) redisURL() (string, error) {
+	if c.Lease < minLease || c.Lease > maxLease {
+		return "", usage("--lease must be 1s to 1h", "")
+	}
+	if len(c.Node) > 128 {
+		return "", usage("--node must have at most 128 bytes", "")
+	}
+	url := c.Redis
+	if c.Engine == "sqlite" {
+		url = ""
+	}
+	switch {
+	case url == "" && c.Engine == "redis":
+		return "", usage("--engine redis needs the address of a Redis", "give it with --redis, MORNINGAI_REDIS or REDIS_URL, such as redis://127.0.0.1:6379/0")
+	case url == "" && c.NoJournal:
+		return "", usage("--no-journal is about a server on Redis", "give the address with --redis, MORNINGAI_REDIS or REDIS_URL")
+	case url == "" && c.AllowEviction:
+		return "", usage("--redis-allow-eviction is about a server on Redis", "give the address with --redis, MORNINGAI_REDIS or REDIS_URL")
+	case url != "" && c.RetainCount != 0:
+		return "", usage("--retain-count works with the embedded engine only", "bound ended tasks in Redis by time: --retain-succeeded and --retain-failed")
+	}
+	return url, nil
+}
+
+// redisSource says where the address of Redis came from.
+func redisSource(line *kong.Context) string {
+	for _, p := range line.Path {
+		if p.Flag != nil && p.Flag.Name == "redis" {
+			return "--redis"
+		}
+	}
+	if _, ok := os.LookupEnv("MORNINGAI_REDIS"); ok {
+		return "MORNINGAI_REDIS"
+	}
+	return "REDIS_URL"
+}
+
+var plainHosts = regexp.MustCompile(`^[A-Za-z0-9_./:,%\[\]-]+$`)
+
+// redisHost is what may be told of an address: hosts without user, password and
+// settings. What does not look like hosts is not told.
+func redisHost(url string) string {
+	const hidden = "an address that is not shown"
+	scheme, rest, ok := strings.Cut(url, "://")
+	rest, settings, _ := strings.Cut(rest, "?")
+	if !ok || strings.Contains(settings, "@") { // an unescaped ? in a password
+		return hidden
+	}
+	rest = rest[strings.LastIndex(rest, "@")+1:]
+	if scheme != "unix" {
+		rest, _, _ = strings.Cut(rest, "/")
+	}
+	if !plainHosts.MatchString(rest) {
+		return hidden
+	}
+	return rest
+}
+
+var withPassword = regexp.MustCompile(`(://)[^\s"']*@`)
+
+// withoutPasswords hides what comes before the host in every address of a text.
+func withoutPasswords(text string) string { return withPassword.ReplaceAllString(text, "$1…@") }
