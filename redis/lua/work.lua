@@ -15,7 +15,64 @@
 -- each id and lease, number of cancels 2, ids, ms until more may be ready 6. A
 -- claim that found nothing answers with - in front.
 local DONE, RETRY, FAIL, SNOOZE, CANCEL, RELEASE = 1, 2, 3, 4, 5, 6
-local freed, handed = {}, nil -- what this call has handed out
+local freed, handed, used = {}, nil, {} -- handed: id and record in turn, as handed out
+
+-- The two changes that nearly every task goes through, start and success, are
+-- made on the packed form: taking records apart costs most of a call.
+local hot, hotids = {}, {}
+local function write(id, v)
+  hot[#hot + 1] = id
+  hot[#hot + 1] = v
+  hotids[id] = true
+  loaded[id] = nil
+end
+local function flushhot()
+  if #hot > 0 then call('HSET', TASKS, unpack(hot)) end
+  hot, hotids = {}, {}
+end
+local was, is = {}, {}
+-- swap moves one record between states in the indexes that both have.
+local function swap(from, to, q, t, pr, seq)
+  was.st, was.q, was.t, was.pr, was.seq = from, q, t, pr, seq
+  is.st, is.q, is.t, is.pr, is.seq = to, q, t, pr, seq
+  local a, b = cellof(was), cellof(is)
+  dcell[a.cell] = (dcell[a.cell] or 0) - 1
+  dcount[a.count] = (dcount[a.count] or 0) - 1
+  if from == QUEUED then
+    a.bits[seq % 256] = false
+    dwait[a.wait] = (dwait[a.wait] or 0) - 1
+  end
+  dcell[b.cell] = (dcell[b.cell] or 0) + 1
+  dcount[b.count] = (dcount[b.count] or 0) + 1
+end
+local goes = tonumber(ARGV[6]) -- how long a success stays
+goes = math.ceil((now + max(goes, LINGER)) / BUCKET) * BUCKET
+-- succeed records a first success of a task that has nothing unusual about it,
+-- and returns the verdict; nil: report has to look at it.
+local function succeed(id, v, a)
+  if not v or loaded[id] or hotids[id] or byte(a, 31) ~= 1 then return nil end
+  local st, fl, pr, q, t, seq = unstruct('>BHBI3I3I7', v)
+  if st ~= RUNNING or fl ~= 0 or byte(v, 34) ~= 0 or sub(v, 39, 46) ~= sub(a, 17, 24) then return nil end
+  local ver, claim, att = unstruct('>I4I4I4', v, 20)
+  local theirs, _, ratt = unstruct('>I6BI4', a, 25)
+  local g = sub(v, 47, 68)
+  if claim ~= theirs or g == NOBODY then return nil end
+  local rl, el = unstruct('>BI3', v, 35)
+  local snl = byte(a, 45)
+  local fin = nowns .. '\1' .. sub(a, 46 + snl) -- length of the front part, it, the result
+  att = max(att, ratt)
+  write(id, '\5' .. sub(v, 2, 19) .. pack('>I4I4I4', ver + 1, claim, att) .. sub(v, 32, 33) .. pack('>BBI3', 1, 30 + snl, #fin)
+    .. sub(v, 39, 46) .. NOBODY .. sub(a, 46, 45 + snl) .. fin .. sub(v, 39 + rl + el))
+  swap(RUNNING, SUCCEEDED, q, t, pr, seq)
+  dopen[g] = (dopen[g] or 0) - 1
+  bump(dflow, 's', 1)
+  freed[q] = true
+  local k = keep[goes]
+  if not k then k = {}; keep[goes] = k end
+  k[#k + 1] = id
+  evs[#evs + 1] = pack('>Bc16I3I3BI4I4', E_SUCCEEDED, id, t, q, SUCCEEDED, att, ver + 1)
+  return 'o5'
+end
 
 local function fence(r, lease, claim)
   local same = r.claim == claim and sub(r.run, 1, 8) == lease
@@ -264,29 +321,38 @@ local function claim(base)
       if not chunks[k] then chunks[k] = call('HGET', CHUNKS, k) or '' end
       ids[i] = sub(chunks[k], s % 256 * 16 + 1, s % 256 * 16 + 16)
     end
-    local recs, members = load(ids), {}
-    for i, r in ipairs(recs) do
-      local size = r and 40 + #r.spec + #r.run + #r.fin or 0
-      if bytes > 0 and bytes + size > cap then break end
-      if r and r.st == QUEUED and r.seq == picks[i] then
-        bytes = bytes + size
-        tally(r, -1)
-        r.claim, r.att, r.settled = r.claim + 1, r.att + 1, 0
-        local lease = sub(leases, #members * 8 + 1, #members * 8 + 8)
-        r.run = lease .. session .. pack('>I6', seq) .. sn
-        move(r, RUNNING, E_STARTED)
-        members[#members + 1] = r.id
-        handed[#handed + 1] = r
-        grants[#grants + 1] = r.id .. lease
-        local k = buckets[r.q]
-        if k then k.tokens = k.tokens - 1; k.used = true end
+    local raw, members, at = call('HMGET', TASKS, unpack(ids)), {}, session .. pack('>I6', seq)
+    local tail, length = at .. sn, char(8 + #at + #sn)
+    for i, v in ipairs(raw) do
+      if v then
+        if bytes > 0 and bytes + #v > cap then break end
+        local st, _, pr, q, t, place = unstruct('>BHBI3I3I7', v)
+        if st == QUEUED and place == picks[i] then
+          bytes = bytes + #v
+          local ver, claim, att = unstruct('>I4I4I4', v, 20)
+          local id, lease = ids[i], sub(leases, #members * 8 + 1, #members * 8 + 8)
+          v = '\4' .. sub(v, 2, 19) .. pack('>I4I4I4', ver + 1, claim + 1, att + 1) .. sub(v, 32, 33) .. '\0' .. length .. sub(v, 36, 38)
+            .. lease .. tail .. sub(v, 39 + byte(v, 35))
+          swap(QUEUED, RUNNING, q, t, pr, place)
+          evs[#evs + 1] = pack('>Bc16I3I3BI4I4', E_STARTED, id, t, q, RUNNING, att + 1, ver + 1)
+          write(id, v)
+          members[#members + 1] = id
+          handed[#handed + 1] = id
+          handed[#handed + 1] = v
+          used[q * 16777216 + t] = {q = q, t = t}
+          grants[#grants + 1] = id .. lease
+          local k = buckets[q]
+          if k then k.tokens = k.tokens - 1; k.used = true end
+        end
       end
     end
+    if #members > 0 then bump(dopen, at, #members) end
     if #members > 0 then call('ZADD', GRANTS, 0, session .. pack('>I6', seq) .. concat(members)) end
   end
   for q, k in pairs(buckets) do
     if k.used then call('HSET', QUEUES, q .. 'b', string.format('%.6f %d', k.tokens, k.at)) end
   end
+  flushhot()
   flush()
   local next = 0
   if #grants == 0 then
@@ -305,11 +371,22 @@ end
 local function run()
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
   local ids, out = {}, {}
-  for i = 11, 10 + nr + np do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
-  local recs = load(ids)
   -- Checkpoints first: a handler makes them before it ends.
-  for i = 1, np do out[nr + i] = checkpoint(recs[nr + i], ARGV[10 + nr + i]) end
-  for i = 1, nr do out[i] = report(recs[i], ARGV[10 + i]) end
+  for i = 1, np do ids[i] = sub(ARGV[10 + nr + i], 1, 16) end
+  for i, r in ipairs(load(ids)) do out[nr + i] = checkpoint(r, ARGV[10 + nr + i]) end
+  ids = {}
+  for i = 1, nr do ids[i] = sub(ARGV[10 + i], 1, 16) end
+  if nr > 0 then
+    for i, v in ipairs(call('HMGET', TASKS, unpack(ids))) do
+      local a = ARGV[10 + i]
+      out[i] = succeed(ids[i], v, a)
+      if not out[i] then
+        if hotids[ids[i]] then flushhot() end
+        out[i] = report(load({ids[i]})[1], a)
+      end
+    end
+  end
+  flushhot()
   flush()
   local qs = {}
   for q in pairs(freed) do qs[#qs + 1] = q end
@@ -342,9 +419,9 @@ local function expand(compact)
   end
   local names, vals
   if handed then
-    vals = {}
-    for i, r in ipairs(handed) do vals[2 * i - 1] = r.id; vals[2 * i] = r.packed end
-    names = named(handed)
+    local list = {}
+    for _, r in pairs(used) do list[#list + 1] = r end
+    names, vals = named(list), handed
   else -- a repeat: the records as they are now
     names, vals = values(ids)
   end
