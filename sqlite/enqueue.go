@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/RC918/morningai"
 )
 
 type enqueueWork struct {
-	rows     []row // one per valid spec, as the spec asks for
-	at       []int // the spec each row came from
+	rows     []*row // one per valid spec, as the spec asks for
+	at       []int  // the spec each row came from
+	made     []bool // the row is a new task, whose receipt is left to the caller's goroutine
+	now      time.Time
 	receipts []morningai.Receipt
 	refused  error // the file is full
 }
@@ -22,13 +25,15 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}
-	w := &enqueueWork{rows: make([]row, 0, len(specs)), at: make([]int, 0, len(specs)), receipts: make([]morningai.Receipt, len(specs))}
+	w := &enqueueWork{rows: make([]*row, 0, len(specs)), at: make([]int, 0, len(specs)), receipts: make([]morningai.Receipt, len(specs))}
 	for i := range specs {
 		spec := specs[i]
 		err := spec.Normalize()
 		if err == nil {
-			w.rows = append(w.rows, row{})
-			err = e.rowOf(&w.rows[len(w.rows)-1], &spec)
+			r := new(row)
+			if err = e.rowOf(r, &spec); err == nil {
+				w.rows = append(w.rows, r)
+			}
 		}
 		if err != nil {
 			w.receipts[i].Err = err
@@ -37,12 +42,18 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 		w.at = append(w.at, i)
 	}
 	if len(w.rows) > 0 {
+		w.made = make([]bool, len(w.rows))
 		if err := e.submit(ctx, w); err != nil {
 			return nil, err
 		}
 	}
 	if w.refused != nil {
 		return nil, w.refused
+	}
+	for i, r := range w.rows {
+		if w.made[i] {
+			w.receipts[w.at[i]] = stamp(morningai.Receipt{Task: e.view(r, nil, w.now)})
+		}
 	}
 	return w.receipts, nil
 }
@@ -78,13 +89,13 @@ func (w *enqueueWork) apply(t *txn) error {
 		}
 		return w.repeats(t)
 	}
-	for i := range w.rows {
-		r := w.rows[i]
-		rc, err := t.enqueue(&r)
+	w.now = t.now
+	for i, r := range w.rows {
+		rc, made, err := t.enqueue(r)
 		if err != nil {
 			return err
 		}
-		w.receipts[w.at[i]] = rc
+		w.receipts[w.at[i]], w.made[i] = rc, made
 	}
 	return nil
 }
@@ -101,28 +112,30 @@ func (w *enqueueWork) repeats(t *txn) error {
 				Hint: "raise the limit, or wait until ended tasks have passed their retention"}
 			return nil
 		}
-		w.receipts[w.at[i]] = t.again(&w.rows[i], old, run)
+		w.receipts[w.at[i]] = t.again(w.rows[i], old, run)
 	}
 	return nil
 }
 
-func (t *txn) enqueue(r *row) (morningai.Receipt, error) {
+// enqueue makes a task of the row, unless it answers with a receipt for one
+// that exists.
+func (t *txn) enqueue(r *row) (rc morningai.Receipt, made bool, err error) {
 	old, run, err := t.peek(r.id)
 	if err != nil {
-		return morningai.Receipt{}, err
+		return rc, false, err
 	}
 	if old != nil {
-		return t.again(r, old, run), nil
+		return t.again(r, old, run), false, nil
 	}
 	if r.ukey != "" {
 		holder, run, err := t.holder(r.ukey)
 		if err != nil {
-			return morningai.Receipt{}, err
+			return rc, false, err
 		}
 		if holder != nil {
-			rc := morningai.Receipt{Task: t.e.view(holder, run, t.now), Existing: true}
+			rc = morningai.Receipt{Task: t.e.view(holder, run, t.now), Existing: true}
 			rc.Task.Duplicate = true
-			return stamp(rc), nil
+			return stamp(rc), false, nil
 		}
 	}
 	r.status = stQueued
@@ -135,12 +148,12 @@ func (t *txn) enqueue(r *row) (morningai.Receipt, error) {
 	it := t.create(r)
 	if r.ukey != "" {
 		if err := t.holdKey(it); err != nil {
-			return morningai.Receipt{}, err
+			return rc, false, err
 		}
 	}
 	t.event(kind, it)
 	t.traffic[trafficEnqueued]++
-	return stamp(morningai.Receipt{Task: t.task(it)}), nil
+	return rc, true, nil
 }
 
 // again answers for an id that is known.

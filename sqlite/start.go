@@ -20,7 +20,7 @@ const applicationID = 0x6d414974
 
 const (
 	readerCount = 4
-	pageSize    = 4096
+	pageSize    = 8192
 )
 
 // start opens the connections, brings the file up to date, and rebuilds what

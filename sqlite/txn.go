@@ -64,6 +64,7 @@ type txn struct {
 	bySeq    map[int64]*item
 	byID     map[morningai.ID]*item
 	order    []*item
+	spare    []item // room for more items
 	held     []*row // taken out of the ready order while they are worked on
 	events   []event
 	deltas   map[countKey]int64
@@ -79,10 +80,21 @@ type txn struct {
 	markAll  bool // note every running task, at Close
 }
 
-func (e *Engine) begin() *txn {
+// begin starts a transaction on about n tasks.
+func (e *Engine) begin(n int) *txn {
+	n = min(n, batchMax)
 	now := e.now()
-	return &txn{e: e, now: now, nowUS: now.UnixMicro(), bySeq: map[int64]*item{}, byID: map[morningai.ID]*item{},
-		deltas: map[countKey]int64{}, expiries: map[int64][]int64{}}
+	return &txn{e: e, now: now, nowUS: now.UnixMicro(), bySeq: make(map[int64]*item, n), byID: make(map[morningai.ID]*item, n),
+		order: make([]*item, 0, n), events: make([]event, 0, n), deltas: map[countKey]int64{}, expiries: map[int64][]int64{}}
+}
+
+func (t *txn) newItem() *item {
+	if len(t.spare) == 0 {
+		t.spare = make([]item, 8)
+	}
+	it := &t.spare[0]
+	t.spare = t.spare[1:]
+	return it
 }
 
 // find returns the task to work on, nil if it is not stored. A queued task is
@@ -95,8 +107,11 @@ func (t *txn) find(id morningai.ID) (*item, error) {
 	en := t.e.byID[id]
 	t.e.mu.Unlock()
 	if en != nil {
-		// Only the writer ends it, so it stays valid.
-		return t.adopt(en.row), nil
+		// Only the writer changes and ends it, so it stays valid.
+		it := t.newItem()
+		it.row, it.orig, it.entry, it.running, it.run = en.row, en.row, en, true, en.run
+		t.track(it)
+		return it, nil
 	}
 	r, err := t.e.rowByID(t.e.sql.byID, id)
 	if err != nil || r == nil {
@@ -117,7 +132,8 @@ func (t *txn) findSeq(seq int64) (*item, error) {
 }
 
 func (t *txn) adopt(r *row) *item {
-	it := &item{row: r, orig: r}
+	it := t.newItem()
+	it.row, it.orig = r, r
 	t.e.mu.Lock()
 	if en := t.e.running[r.seq]; en != nil {
 		it.row, it.orig, it.entry, it.running, it.run = en.row, en.row, en, true, en.run
@@ -150,7 +166,11 @@ func (t *txn) create(r *row) *item {
 	if r.seq-t.nowUS < time.Second.Microseconds() {
 		r.created = r.seq
 	}
-	return t.add(r)
+	// Not private: the row stays what the producer gets back.
+	it := t.newItem()
+	it.row, it.dirty = r, true
+	t.track(it)
+	return it
 }
 
 // place starts a row accepted elsewhere, at its time or just after it.
@@ -172,7 +192,8 @@ func (t *txn) place(r *row) (*item, error) {
 }
 
 func (t *txn) add(r *row) *item {
-	it := &item{row: r, private: true, dirty: true}
+	it := t.newItem()
+	it.row, it.private, it.dirty = r, true, true
 	t.track(it)
 	return it
 }

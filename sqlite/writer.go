@@ -109,7 +109,11 @@ func (e *Engine) commit(batch []*request) error {
 	if f := e.failed.Load(); f != nil {
 		return f
 	}
-	t := e.begin()
+	rows := 0
+	for _, r := range batch {
+		rows += r.work.size()
+	}
+	t := e.begin(rows)
 	err := e.sql.begin.exec()
 	for i := 0; err == nil && i < len(batch); i++ {
 		err = batch[i].work.apply(t)
