@@ -34,7 +34,7 @@ type daemon struct {
 	log  bytes.Buffer
 }
 
-var readyLine = regexp.MustCompile(`^morningai ready on (http://[^ ]+) \(engine: sqlite\)$`)
+var readyLine = regexp.MustCompile(`^morningai ready on (http://[^ ]+) \(engine: (?:sqlite|redis)\)$`)
 
 // startDaemon runs cmd and returns once it says that it is ready. If it ends
 // before that, the error has what it said.
