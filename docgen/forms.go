@@ -50,6 +50,12 @@ func (b *queryBuilder) relatives(t token, forms []string) []string {
 	if b.lang != langEnglish {
 		more, head = compoundBy, true
 	}
+	// The stemmer makes overh of overheating, but overheat of overheats.
+	if bare, ok := strings.CutSuffix(t.raw, "ing"); ok && len(bare) >= minRelative {
+		if s := b.analyser.stem(bare, langEnglish); b.count([]string{s}) > 0 {
+			forms = append(forms, s)
+		}
+	}
 	for _, form := range slices.Clone(forms) {
 		if utf8.RuneCountInString(form) < minRelative || b.err != nil {
 			continue

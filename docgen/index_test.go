@@ -182,6 +182,33 @@ func TestSharedWordsAreNoAnswer(t *testing.T) {
 	}
 }
 
+// Among few sections a refusal hangs on single words.
+func TestSmallDocumentsAnswer(t *testing.T) {
+	g := open(t, write(t, map[string]string{
+		"boiler.md": "# Boiler\n\n## Heat\n\nIf the boiler overheats, switch it off for an hour.\n\n## Water\n\nFill the tank twice a day.\n",
+		"garten.md": "# Gartenordnung\n\n## Kompost\n\nAuf den Kompost gehören Laub und Gras.\n\n## Rasen\n\nGemäht wird nur an Werktagen.\n",
+		"员工.md":     "# 员工手册\n\n## 年假\n\n每年十五天，可以顺延。\n\n## 报销\n\n两周内提交发票。\n",
+		"網.md":      "# 手引き\n\n## VPN接続\n\n社員番号を入力します。\n\n## 印刷\n\n三階にあります。\n",
+	}))
+	for q, want := range map[string]string{
+		"overheating":                     "for an hour",
+		"Was gehört auf den Kompost?":     "Laub",
+		"Was kostet die Miete im Winter?": "",
+		"年假有几天？":                          "十五天",
+		"食堂几点开门？":                         "",
+		"家からVPNに繋ぐ方法は？":                   "社員番号",
+		"会議室を予約する方法は？":                    "",
+	} {
+		r, err := ask(g, q)
+		switch {
+		case want == "" && code(err) != CodeNoRelevantDocuments:
+			t.Errorf("%q: %v\n%s", q, err, r.Document)
+		case want != "" && (err != nil || !strings.Contains(r.Document, want)):
+			t.Errorf("%q: %v\n%s", q, err, r.Document)
+		}
+	}
+}
+
 func TestQuestionsThatCannotBeRead(t *testing.T) {
 	g := open(t, write(t, map[string]string{"a.md": "# A\n\nsome words here\n"}))
 	for name, q := range map[string]string{"empty": "", "blank": " \n\t", "long": strings.Repeat("long ", 300), "invalid": "a\xffb", "NUL": "a\x00b"} {

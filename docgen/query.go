@@ -133,6 +133,8 @@ func (b *queryBuilder) build(question string) (*query, error) {
 	}
 	// German capitalises every noun, and some people every word.
 	namesTell := b.lang != "de" && capitals*2 <= words+1
+	// So what is small beside them is none, but a verb or an adjective.
+	germanNouns := b.lang == "de" && slices.ContainsFunc(tokens, func(t token) bool { return t.caps && t.pos > 0 })
 	whole := false // the identifier that the next parts belong to is in the documents
 	joined := ""
 	for i, t := range tokens {
@@ -162,7 +164,7 @@ func (b *queryBuilder) build(question string) (*query, error) {
 			c.name = namesTell && t.caps && i > 0 && t.kind == kindWord
 			if t.kind == kindPart && whole {
 				factor = partOfWhole
-			} else if b.verbAt(tokens, i) {
+			} else if b.verbAt(tokens, i) || germanNouns && !t.caps {
 				factor = verbWeight
 			}
 			if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {
@@ -179,6 +181,10 @@ func (b *queryBuilder) build(question string) (*query, error) {
 			}
 		case kindJoined:
 			continue // in place of its verb
+		case kindSingle:
+			if scriptOf(firstRune(t.term)) == scriptHiragana {
+				continue // a particle that the scaffolding has left
+			}
 		case kindHan, kindMixed:
 			factor = perPair(tokens, i)
 			if slices.ContainsFunc(verbs, func(v string) bool { return strings.Contains(v, t.term) }) {
@@ -286,8 +292,16 @@ func cutScaffolding(text string) string {
 	}, text)
 }
 
+// wordEnders end a Japanese word: what stands behind them begins another.
+const wordEnders = "はがをにへでとのもや"
+
+func firstRune(s string) rune {
+	r, _ := utf8.DecodeRuneInString(s)
+	return r
+}
+
 // dropStraddling removes the pairs that the documents do not have and that only
-// arise between two words they do have; a pair with a function character
+// arise between two words, of which they have both or the first is a particle; a pair with a function character
 // loses most of its weight instead. A katakana pair goes where its word is known.
 func dropStraddling(concepts []concept) []concept {
 	covered := map[int]bool{}
@@ -304,7 +318,7 @@ func dropStraddling(concepts []concept) []concept {
 	kept := concepts[:0]
 	for _, c := range concepts {
 		if c.found == 0 && isPair(c.kind) {
-			if covered[c.pos] && covered[c.pos+1] {
+			if covered[c.pos] && covered[c.pos+1] || c.kind == kindMixed && strings.ContainsRune(wordEnders, firstRune(c.terms[0])) {
 				continue
 			}
 			if c.kind == kindHan && strings.ContainsAny(c.terms[0], functionChars) {
