@@ -233,7 +233,7 @@ func TestRedisAway(t *testing.T) {
 
 	for _, r := range [][3]string{
 		{"GET", "/v1/tasks/" + task.ID.String()}, {"GET", "/v1/tasks/" + done.ID.String()}, {"GET", "/v1/tasks"}, {"GET", "/v1/queues"},
-		{"GET", "/v1/stats"}, {"GET", "/v1/tasks/" + task.ID.String() + "/attempts"}, {"GET", "/readyz"},
+		{"GET", "/v1/stats"}, {"GET", "/v1/tasks/" + task.ID.String() + "/attempts"},
 		{"POST", "/v1/tasks", `{"type":"echo"}`}, {"POST", "/api/agent/faq", `{"question":"why?"}`},
 	} {
 		status, body, retry := ask(t, r[0], d.url+r[1], r[2])
@@ -242,6 +242,10 @@ func TestRedisAway(t *testing.T) {
 		}
 	}
 	redistest.Until(t, "Redis to be called down", func() bool { return health(503, `{"status":"Redis is down"}`) })
+	// Probes may answer with a write of up to a second ago: only now they must know.
+	if status, body, retry := ask(t, "GET", d.url+"/readyz", ""); status != 503 || !strings.Contains(body, `"code":"redis_unavailable"`) || retry == "" {
+		t.Errorf("readyz: %d %s, Retry-After %q", status, body, retry)
+	}
 	status, body, _ := ask(t, "GET", d.url+"/health", "")
 	var h struct {
 		Status, Engine string
@@ -300,7 +304,7 @@ func TestRedisAtStart(t *testing.T) {
 		{exitUnreachable, "127.0.0.1:1 ", "MORNINGAI_REDIS=redis://:" + secret + "@127.0.0.1:1", nil},
 		{exitUnreachable, "password", "REDIS_URL=redis://:" + secret + "x@" + redis.Addr(), nil},
 		{exitUsage, "form", "REDIS_URL=radis://:" + secret + "@h", nil},
-		{exitUsage, "host or port", "REDIS_URL=redis://:" + secret + "?@h", nil},
+		{exitUsage, "unknown setting", "REDIS_URL=redis://:" + secret + "?@h", nil},
 		{exitUsage, "", "", []string{"redis://:" + secret + "@h"}},
 		{exitUsage, "sqlite", "", []string{"--engine=redis://:" + secret + "@h"}},
 		{exitUsage, "--redis", "", []string{"--engine", "redis"}},
@@ -308,7 +312,7 @@ func TestRedisAtStart(t *testing.T) {
 		{exitUsage, "Redis", "", []string{"--redis-allow-eviction"}},
 		{exitUsage, "--lease", "REDIS_URL=" + url, []string{"--lease", "10ms"}},
 		{exitUsage, "--retain-count", "REDIS_URL=" + url, []string{"--retain-count", "5"}},
-		{exitUsage, "not be negative", "REDIS_URL=" + url, []string{"--retain-failed", "-1h"}},
+		{exitUsage, "not be negative", "REDIS_URL=" + url, []string{"--retain-failed=-1h"}},
 		{exitDone, "REDIS_URL", "REDIS_URL=" + url, []string{"--help"}},
 	} {
 		cmd := exec.CommandContext(t.Context(), path, append([]string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--docs", t.TempDir()}, c.args...)...)
