@@ -241,6 +241,11 @@ type BeatRequest struct {
 	// up for lost, every claim reply up to it. Grants of later replies may
 	// still be on their way and are left alone.
 	Through int64
+	// Member, if not nil, is recorded as it stands, in place of what was known
+	// of its journal; with Leaving and no backlog it is removed instead.
+	Member *Member
+	// Forget lists journals whose members are removed from the record.
+	Forget []ID
 	// Leaving ends the session: what it does not hold any more goes back to
 	// the queues, and the session is forgotten.
 	Leaving bool
@@ -252,6 +257,7 @@ type BeatReply struct {
 	Cancels  []ID    // held tasks whose cancel was requested
 	Lost     []Lease // held according to the request, but superseded or unknown here
 	Sessions []Session
+	Members  []Member // all on record, after what this beat has changed
 }
 
 // Session is a member as the others see it.
@@ -302,6 +308,9 @@ type Command struct {
 	// Version makes the command conditional: if it is not 0 and the task has
 	// moved on, the result is ErrConflict.
 	Version int64
+	// Error is what readers see of a task that a CommandCancel ends at once;
+	// nil says that it was canceled.
+	Error *TaskError
 }
 
 // CommandResult carries the task after the command; after a delete, the task

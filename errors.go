@@ -23,6 +23,9 @@ const (
 	CodeStorageFull         Code = "storage_full"         // disk or size limit reached; nothing was accepted
 	CodeStorageFailed       Code = "storage_failed"       // the disk did not confirm a write
 	CodeCursorExpired       Code = "cursor_expired"       // events after the cursor are no longer kept
+	CodeUnavailable         Code = "redis_unavailable"    // the shared engine does not answer, or takes no writes; what was asked may have been applied
+	CodeStatusUnknown       Code = "status_unknown"       // cannot be known now: neither yes nor no
+	CodeAcceptUnknown       Code = "accept_unknown"       // may have been accepted; repeating the request with the same id tells
 	CodeClosed              Code = "closed"               // the engine or the app has been closed
 	CodeLocked              Code = "locked"               // another process holds the storage
 	CodeNewerFormat         Code = "newer_format"         // written by a newer version of this program
@@ -96,6 +99,9 @@ var (
 	ErrStorageFull   error = &Error{Code: CodeStorageFull}
 	ErrStorageFailed error = &Error{Code: CodeStorageFailed}
 	ErrCursorExpired error = &Error{Code: CodeCursorExpired}
+	ErrUnavailable   error = &Error{Code: CodeUnavailable}
+	ErrStatusUnknown error = &Error{Code: CodeStatusUnknown}
+	ErrAcceptUnknown error = &Error{Code: CodeAcceptUnknown}
 	ErrClosed        error = &Error{Code: CodeClosed}
 	ErrLocked        error = &Error{Code: CodeLocked}
 	ErrNewerFormat   error = &Error{Code: CodeNewerFormat}

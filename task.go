@@ -35,21 +35,32 @@ type Task struct {
 	Version int64 // grows with every visible change
 
 	CancelRequested bool // a cancel waits for the running handler to return
+	Pending         bool // a command was journaled here, and the shared engine has still to apply it
 
 	Fresh Freshness // how current this snapshot is
 	AsOf  time.Time // the moment it describes
 
 	// Receipts of Enqueue alone carry the next three.
 	Durable   string // where the task is durable: "sqlite", …
-	Runs      string // "here": it runs without waiting for anything else
+	Runs      string // RunsHere or RunsLater
 	Duplicate bool   // a live task held the unique key, and this is it
 }
+
+// When an accepted task can run.
+const (
+	RunsHere  = "here"               // without waiting for anything else
+	RunsLater = "when_redis_returns" // not before the shared engine is back
+)
 
 // Freshness says how far a read can be trusted.
 type Freshness string
 
-// FreshLive means that the answer comes from where the task lives.
-const FreshLive Freshness = "live"
+// How current an answer is.
+const (
+	FreshLive  Freshness = "live"  // from where the task lives
+	FreshLocal Freshness = "local" // from the only node that can know it, while the shared engine is away
+	FreshStale Freshness = "stale" // as it was known at AsOf; it may have moved on
+)
 
 // TaskError says why an attempt did not succeed. A handler may return one
 // (wrapped or not) to choose the code that readers see.
@@ -63,12 +74,13 @@ func (e *TaskError) Error() string { return e.Code + ": " + e.Message }
 
 // Codes of task errors that the library itself records.
 const (
-	ErrorCodeHandler  = "handler_error"   // the handler returned a plain error
-	ErrorCodePanic    = "panic"           // the handler panicked; the attempt has the stack
-	ErrorCodeTimeout  = "timeout"         // the attempt took longer than the task's timeout
-	ErrorCodeCanceled = "canceled"        // canceled by a command or by the handler
-	ErrorCodePayload  = "invalid_payload" // the payload does not fit the handler's type
-	ErrorCodeResult   = "invalid_result"  // the result cannot be written as JSON, or is too large
+	ErrorCodeHandler    = "handler_error"   // the handler returned a plain error
+	ErrorCodePanic      = "panic"           // the handler panicked; the attempt has the stack
+	ErrorCodeTimeout    = "timeout"         // the attempt took longer than the task's timeout
+	ErrorCodeCanceled   = "canceled"        // canceled by a command or by the handler
+	ErrorCodeSuperseded = "superseded"      // another task held its unique key when the shared engine came back
+	ErrorCodePayload    = "invalid_payload" // the payload does not fit the handler's type
+	ErrorCodeResult     = "invalid_result"  // the result cannot be written as JSON, or is too large
 )
 
 // Outcome names what became of one attempt.

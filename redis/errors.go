@@ -14,13 +14,13 @@ import (
 const (
 	// CodeUnavailable: Redis did not answer, or cannot write now. What the call
 	// asked for may have been applied.
-	CodeUnavailable morningai.Code = "redis_unavailable"
+	CodeUnavailable = morningai.CodeUnavailable
 	// CodeWrongRedis: this Redis cannot be used as it is set up.
 	CodeWrongRedis morningai.Code = "wrong_redis"
 )
 
 // ErrUnavailable is matched by every error of [CodeUnavailable].
-var ErrUnavailable error = &morningai.Error{Code: CodeUnavailable}
+var ErrUnavailable = morningai.ErrUnavailable
 
 // ErrWrongRedis is matched by every error of [CodeWrongRedis].
 var ErrWrongRedis error = &morningai.Error{Code: CodeWrongRedis}
