@@ -3,7 +3,6 @@ package redis_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,10 +88,8 @@ func TestResharding(t *testing.T) {
 			default:
 			}
 			got, err := e.Enqueue(context.Background(), specs(5))
-			if err != nil {
-				if !strings.Contains(err.Error(), "moved") {
-					t.Errorf("enqueue while the slot moves: %v", err)
-				}
+			if err != nil { // while a slot moves nothing is applied: the engine waits
+				t.Errorf("enqueue while the slot moves: %v", err)
 				continue
 			}
 			for _, r := range got {
