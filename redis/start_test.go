@@ -82,6 +82,53 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	}
 }
 
+// TestRightsOneByOne: all that is missing is named at once, also what scripts
+// would run if the user were allowed any, and keys are told from commands.
+func TestRightsOneByOne(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for rules, want := range map[string]struct{ says, not []string }{
+		"~mai:* +@all -info -eval -evalsha -hset -xadd -ltrim": {[]string{"INFO, EVAL, EVALSHA, HSET, XADD, LTRIM", "+info +eval +evalsha +hset +xadd +ltrim"}, []string{"HGET", "~mai"}},
+		"~other:* +@all":     {[]string{"keys mai:*", "ACL SETUSER name ~mai:*"}, []string{"EVAL", "DEL", "+"}},
+		"%R~mai:* +@all":     {[]string{"keys mai:*"}, []string{"HSET"}},
+		"~mai:* +@all -time": {[]string{"TIME", "+time"}, []string{"EVAL"}},
+		"~x +@all -blpop":    {[]string{"BLPOP", "keys mai:*", "+blpop ~mai:*"}, []string{"EVAL"}},
+	} {
+		server.Do(append([]string{"ACL", "SETUSER", "app", "reset", "on", ">s3cret"}, strings.Fields(rules)...)...)
+		text := refused(t, redis.ErrWrongRedis, "redis://app:s3cret@"+server.Addr())
+		for _, s := range want.says {
+			if !strings.Contains(text, s) {
+				t.Errorf("with %q the error lacks %q: %s", rules, s, text)
+			}
+		}
+		for _, s := range want.not {
+			if strings.Contains(text, s) {
+				t.Errorf("with %q the error has %q: %s", rules, s, text)
+			}
+		}
+	}
+}
+
+// TestEveryServerOfACluster is looked at, not only the one that answers first.
+func TestEveryServerOfACluster(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 3)
+	open(t, c.URL())
+	for _, s := range c.Nodes {
+		s.Do("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+		if text := refused(t, redis.ErrWrongRedis, c.URL()); !strings.Contains(text, "volatile-ttl") {
+			t.Errorf("the error says %q", text)
+		}
+		s.Do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+		s.Do("ACL", "SETUSER", "default", "-zrem")
+		if text := refused(t, redis.ErrWrongRedis, c.URL()); !strings.Contains(text, "ZREM") {
+			t.Errorf("the error says %q", text)
+		}
+		s.Do("ACL", "SETUSER", "default", "+zrem")
+	}
+	open(t, c.URL())
+}
+
 func TestAnotherNumberOfPartitionsIsRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ type Server struct {
 	port int
 	args []string
 	env  []string
+	pass string // of --requirepass
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 }
@@ -42,7 +44,7 @@ func Start(tb testing.TB, args ...string) *Server {
 // StartEnv is Start with more environment variables.
 func StartEnv(tb testing.TB, env []string, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, dir: folder(tb), args: args, env: env}
+	s := &Server{tb: tb, dir: folder(tb), args: args, env: env, pass: after(args, "--requirepass")}
 	tb.Cleanup(s.end)
 	for range 5 { // another process may take the port in between
 		s.port = freePort(tb)
@@ -52,6 +54,13 @@ func StartEnv(tb testing.TB, env []string, args ...string) *Server {
 	}
 	tb.Fatalf("redis-server does not start: %s", s.log())
 	return nil
+}
+
+func after(args []string, flag string) string {
+	if i := slices.Index(args, flag); i >= 0 {
+		return args[i+1]
+	}
+	return ""
 }
 
 // folder is short: the path of a unix socket has a limit of about 100 bytes.
@@ -122,7 +131,7 @@ func (s *Server) launch(path string, args []string) bool {
 		default:
 		}
 		reply, err := s.try("PING")
-		up = err == nil && reply == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH")
+		up = err == nil && reply == "PONG"
 		return up
 	})
 	return up
@@ -221,6 +230,16 @@ func (s *Server) try(args ...string) (string, error) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
+	r := bufio.NewReader(conn)
+	if s.pass != "" {
+		if _, err := exchange(conn, r, []string{"AUTH", s.pass}); err != nil {
+			return "", err
+		}
+	}
+	return exchange(conn, r, args)
+}
+
+func exchange(conn io.Writer, r *bufio.Reader, args []string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -229,7 +248,7 @@ func (s *Server) try(args ...string) (string, error) {
 	if _, err := io.WriteString(conn, b.String()); err != nil {
 		return "", err
 	}
-	return readReply(bufio.NewReader(conn))
+	return readReply(r)
 }
 
 func readReply(r *bufio.Reader) (string, error) {
