@@ -68,6 +68,9 @@ func parseAddress(text string) (*address, error) {
 	}
 	a := &address{mode: kind.mode, secure: kind.secure}
 	rest, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(query, "@") { // of a password, which may be anything
+		return nil, badAddress("user and password in the address of Redis must be percent-encoded: a ? in them is %3F; an @ in a setting is %40")
+	}
 	settings, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, badAddress("the settings after ? in the address of Redis cannot be read")
@@ -81,7 +84,7 @@ func parseAddress(text string) (*address, error) {
 			a.password, err = url.PathUnescape(password)
 		}
 		if err != nil {
-			return nil, badAddress("user or password in the address of Redis are not percent-encoded")
+			return nil, badAddress("user and password in the address of Redis must be percent-encoded: a % in them is %25")
 		}
 		rest = rest[at+1:]
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
@@ -300,15 +301,21 @@ func TestRedisAtStart(t *testing.T) {
 		{exitUnreachable, "127.0.0.1:1 ", "MORNINGAI_REDIS=redis://:" + secret + "@127.0.0.1:1", nil},
 		{exitUnreachable, "password", "REDIS_URL=redis://:" + secret + "x@" + redis.Addr(), nil},
 		{exitUsage, "form", "REDIS_URL=radis://:" + secret + "@h", nil},
-		{exitUsage, "host or port", "REDIS_URL=redis://:" + secret + "?@h", nil},
+		{exitUsage, "percent-encoded", "REDIS_URL=redis://:" + secret + "?@h", nil},
+		{exitUsage, "host or port", "REDIS_URL=redis://:" + secret + "/@h:x", nil},
 		{exitUsage, "", "", []string{"redis://:" + secret + "@h"}},
 		{exitUsage, "sqlite", "", []string{"--engine=redis://:" + secret + "@h"}},
+		{exitUsage, "sqlite", "", []string{"--engine=redis://h/?sentinel_password=" + secret}},
+		{exitUsage, "sqlite", "", []string{"--engine", `redis://:a'"` + secret + `@h`}},
+		{exitUsage, "redis://…", "", []string{"redis://h/?sentinel_password=" + secret}},
+		{exitUsage, "--queues", "", []string{"--queues=a=redis://:" + secret + "@h"}},
+		{exitRefused, "no database of that number", "REDIS_URL=" + url + "/99", nil},
 		{exitUsage, "--redis", "", []string{"--engine", "redis"}},
 		{exitUsage, "Redis", "", []string{"--no-journal"}},
 		{exitUsage, "Redis", "", []string{"--redis-allow-eviction"}},
 		{exitUsage, "--lease", "REDIS_URL=" + url, []string{"--lease", "10ms"}},
 		{exitUsage, "--retain-count", "REDIS_URL=" + url, []string{"--retain-count", "5"}},
-		{exitUsage, "not be negative", "REDIS_URL=" + url, []string{"--retain-failed", "-1h"}},
+		{exitUsage, "not be negative", "REDIS_URL=" + url, []string{"--retain-failed=-1h"}},
 		{exitDone, "REDIS_URL", "REDIS_URL=" + url, []string{"--help"}},
 	} {
 		cmd := exec.CommandContext(t.Context(), path, append([]string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--docs", t.TempDir()}, c.args...)...)
@@ -352,5 +359,21 @@ func TestRedisAtStart(t *testing.T) {
 	local := serve(t, t.TempDir(), "--engine", "sqlite") // although there is an address
 	if _, body, _ := ask(t, "GET", local.url+"/health", ""); !strings.Contains(body, `"engine":"sqlite"`) {
 		t.Errorf("health: %s", body)
+	}
+}
+
+// Without ca in the address, the system's authorities decide.
+func TestRedisWithSystemRoots(t *testing.T) {
+	own := redistest.NewAuthority(t)
+	port := redistest.FreePort(t)
+	redis := redistest.Start(t, own.TLSArgs(port, "127.0.0.1")...)
+	cert, key := own.Issue("client")
+	t.Setenv("REDIS_URL", fmt.Sprintf("rediss://127.0.0.1:%d?cert=%s&key=%s&client_name=tls", port, cert, key))
+	t.Setenv("SSL_CERT_FILE", own.File)
+	data := t.TempDir()
+	serve(t, data)
+	perform(t, 0, "task", "submit", "echo", "--wait", "--data", data)
+	if list := redis.Do("CLIENT", "LIST"); !strings.Contains(list, "name=tls") {
+		t.Errorf("clients: %s", list)
 	}
 }
