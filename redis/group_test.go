@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,6 +43,29 @@ func TestContractOnSentinel(t *testing.T) {
 func TestContractOnCluster(t *testing.T) {
 	t.Parallel()
 	contract(t, redistest.StartCluster(t, 3).URL())
+}
+
+// TestContractOnValkey runs where Valkey is installed. Where there is a package
+// and it is not, that is an error; .ci/deps installs it.
+func TestContractOnValkey(t *testing.T) {
+	t.Parallel()
+	v := redistest.Valkey
+	if !v.Installed() {
+		if v.Packaged() {
+			t.Fatal("Valkey has a package here that is not installed: apt-get install valkey-server")
+		}
+		t.Log("this system has no package of Valkey: nothing was tried on it")
+		return
+	}
+	t.Run("single", func(t *testing.T) {
+		s := v.Start(t)
+		if !strings.Contains(s.Do("INFO", "server"), "valkey") {
+			t.Fatal("valkey-server is not Valkey")
+		}
+		contract(t, s.URL())
+	})
+	t.Run("sentinel", func(t *testing.T) { contract(t, v.StartGroup(t).URL()) })
+	t.Run("cluster", func(t *testing.T) { contract(t, v.StartCluster(t, 3).URL()) })
 }
 
 // TestFailover kills the primary of a group: the engine finds the new one, and

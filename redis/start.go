@@ -180,7 +180,7 @@ func (e *Engine) checkRights(ctx context.Context, node rueidis.Client, missing [
 
 // aboutKeys tells the refusal of a key from that of a command.
 func aboutKeys(err error) bool {
-	return strings.Contains(err.Error(), "access") && strings.Contains(err.Error(), "key")
+	return strings.Contains(err.Error(), "to access ") && strings.Contains(err.Error(), "key")
 }
 
 func missingRights(commands []string, keys bool, prefix string) error {

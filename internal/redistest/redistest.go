@@ -24,6 +24,7 @@ const patience = 30 * time.Second
 // Server is one redis-server process. Its methods fail the test when something
 // goes wrong.
 type Server struct {
+	kind Kind
 	tb   testing.TB
 	dir  string
 	port int
@@ -34,17 +35,49 @@ type Server struct {
 	done chan struct{} // closed when the process has ended
 }
 
+// Kind is the program that serves.
+type Kind string
+
+// What Start and its like start by themselves, and the alternative.
+const (
+	Redis  Kind = "redis-server"
+	Valkey Kind = "valkey-server"
+)
+
+// Installed reports whether the program is on this machine.
+func (k Kind) Installed() bool {
+	_, err := exec.LookPath(string(k))
+	return err == nil
+}
+
+// Packaged reports whether this system has a package of the program.
+func (k Kind) Packaged() bool {
+	said, err := exec.Command("apt-cache", "policy", string(k)).Output()
+	return err == nil && strings.Contains(string(said), "Candidate: ") && !strings.Contains(string(said), "Candidate: (none)")
+}
+
 // Start runs a redis-server with the given arguments (such as "--appendonly",
 // "yes") beside those that make it private to the test.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	return StartEnv(tb, nil, args...)
+	return Redis.Start(tb, args...)
+}
+
+// Start is the function of that name with a program of the kind.
+func (k Kind) Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	return k.startEnv(tb, nil, args...)
 }
 
 // StartEnv is Start with more environment variables.
 func StartEnv(tb testing.TB, env []string, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, dir: folder(tb), args: args, env: env, pass: after(args, "--requirepass")}
+	return Redis.startEnv(tb, env, args...)
+}
+
+func (k Kind) startEnv(tb testing.TB, env []string, args ...string) *Server {
+	tb.Helper()
+	s := &Server{kind: k, tb: tb, dir: folder(tb), args: args, env: env, pass: after(args, "--requirepass")}
 	tb.Cleanup(s.end)
 	for range 5 { // another process may take the port in between
 		s.port = freePort(tb)
@@ -52,7 +85,7 @@ func StartEnv(tb testing.TB, env []string, args ...string) *Server {
 			return s
 		}
 	}
-	tb.Fatalf("redis-server does not start: %s", s.log())
+	tb.Fatalf("%s does not start: %s", k, s.log())
 	return nil
 }
 
@@ -74,11 +107,11 @@ func folder(tb testing.TB) string {
 	return dir
 }
 
-func binary(tb testing.TB, name string) string {
+func (k Kind) path(tb testing.TB) string {
 	tb.Helper()
-	path, err := exec.LookPath(name)
+	path, err := exec.LookPath(string(k))
 	if err != nil {
-		tb.Fatalf("%s is needed by this test: apt-get install redis-server redis-sentinel", name)
+		tb.Fatalf("%s is needed by this test: apt-get install %s", k, k)
 	}
 	return path
 }
@@ -106,7 +139,7 @@ func (s *Server) tryRun() bool {
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no",
 		"--unixsocket", s.Socket(), "--enable-debug-command", "yes", "--logfile", filepath.Join(s.dir, "log"),
 	}, s.args...)
-	return s.launch(binary(s.tb, "redis-server"), args)
+	return s.launch(s.kind.path(s.tb), args)
 }
 
 func (s *Server) launch(path string, args []string) bool {
