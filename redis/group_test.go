@@ -30,11 +30,6 @@ func contract(t *testing.T, url string) {
 	}})
 }
 
-func TestContract(t *testing.T) {
-	t.Parallel()
-	contract(t, redistest.Start(t).URL())
-}
-
 func TestContractOnSentinel(t *testing.T) {
 	t.Parallel()
 	contract(t, redistest.StartGroup(t).URL())
