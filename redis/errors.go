@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"regexp"
 	"strings"
 
 	"github.com/RC918/morningai"
@@ -129,9 +130,18 @@ func unavailable(op string, err error) error {
 	return out
 }
 
+// deniedCommand finds the name in a refusal such as "no permissions to run the
+// 'cluster|slots' command".
+var deniedCommand = regexp.MustCompile(`to run the '([a-z|]+)' command`)
+
 // notConnected is unavailable for the first connection, where what was set up
 // on one side only is the likely reason.
 func notConnected(a *address, err error) error {
+	if isReply(err, "NOPERM") {
+		if named := deniedCommand.FindStringSubmatch(err.Error()); named != nil {
+			return missingRights([]string{strings.ToUpper(named[1])}, false, "")
+		}
+	}
 	out := unavailable("open redis", err)
 	e, ok := errors.AsType[*morningai.Error](out)
 	if !ok {

@@ -162,6 +162,11 @@ func (e *Engine) checkRights(ctx context.Context, node rueidis.Client, missing [
 			return err
 		}
 	}
+	if e.where.mode == modeCluster { // while a slot moves
+		if err := try("ASKING", b().Asking().Build()); err != nil {
+			return err
+		}
+	}
 	for _, c := range needed {
 		cmd := b().Arbitrary(c[0]).Keys(scratch + c[1]).Args(c[2:]...)
 		built := cmd.Build

@@ -54,6 +54,12 @@ func TestMissingPersistenceIsWarnedAbout(t *testing.T) {
 	}
 }
 
+// leastRights are what the setup page lists.
+var leastRights = []string{"on", ">s3cret", "resetkeys", "~mai:*", "-@all", "+hello", "+client|setname", "+ping", "+select", "+info",
+	"+eval", "+evalsha", "+hset", "+hsetnx", "+hget", "+hmget", "+hgetall", "+hkeys", "+hexists", "+hincrby", "+hrandfield", "+hdel",
+	"+zadd", "+zrange", "+zrangebylex", "+zrevrangebylex", "+zrangebyscore", "+zremrangebylex", "+zrem", "+xadd", "+xrange", "+xtrim", "+xread",
+	"+llen", "+rpush", "+ltrim", "+blpop", "+time", "+del"}
+
 func TestMissingRightsAreNamed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -67,10 +73,7 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	e := open(t, url) // CONFIG is not needed
 	enqueue(t, e, specs(3))
 	// What the setup page lists is enough, and keys of others are out of reach.
-	server.Do("ACL", "SETUSER", "least", "on", ">s3cret", "resetkeys", "~mai:*", "-@all", "+hello", "+client|setname", "+ping", "+select", "+info",
-		"+eval", "+evalsha", "+hset", "+hsetnx", "+hget", "+hmget", "+hgetall", "+hkeys", "+hexists", "+hincrby", "+hrandfield", "+hdel",
-		"+zadd", "+zrange", "+zrangebylex", "+zrevrangebylex", "+zrangebyscore", "+zremrangebylex", "+zrem", "+xadd", "+xrange", "+xtrim", "+xread",
-		"+llen", "+rpush", "+ltrim", "+blpop", "+time", "+del")
+	server.Do(append([]string{"ACL", "SETUSER", "least"}, leastRights...)...)
 	least := open(t, "redis://least:s3cret@"+server.Addr())
 	session := join(t, least, 1)
 	finish(t, least, claim(t, least, session, 3, 0)...)
@@ -107,6 +110,52 @@ func TestRightsOneByOne(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLeastRights: what Sentinel and Cluster need besides is on the setup page
+// too, and named where it is missing.
+func TestLeastRights(t *testing.T) {
+	t.Parallel()
+	t.Run("sentinel", func(t *testing.T) {
+		t.Parallel()
+		g := redistest.StartGroup(t)
+		for _, s := range append(g.Replicas, g.Primary) {
+			s.Do(append([]string{"ACL", "SETUSER", "least"}, leastRights...)...)
+		}
+		url := strings.Replace(g.URL(), "://", "://least:s3cret@", 1)
+		if text := refused(t, redis.ErrWrongRedis, url); !strings.Contains(text, "ROLE") {
+			t.Errorf("the error says %q", text)
+		}
+		for _, s := range append(g.Replicas, g.Primary) {
+			s.Do("ACL", "SETUSER", "least", "+role")
+		}
+		work(t, open(t, url))
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		c := redistest.StartCluster(t, 3)
+		for _, s := range c.Nodes {
+			s.Do(append([]string{"ACL", "SETUSER", "least"}, leastRights...)...)
+		}
+		url := strings.Replace(c.URL(), "://", "://least:s3cret@", 1)
+		if text := refused(t, redis.ErrWrongRedis, url); !strings.Contains(text, "CLUSTER") {
+			t.Errorf("the error says %q", text)
+		}
+		for _, s := range c.Nodes {
+			s.Do("ACL", "SETUSER", "least", "+cluster|slots", "+cluster|shards")
+		}
+		if text := refused(t, redis.ErrWrongRedis, url); !strings.Contains(text, "lacks rights: ASKING") {
+			t.Errorf("the error says %q", text)
+		}
+		for _, s := range c.Nodes {
+			s.Do("ACL", "SETUSER", "least", "+asking")
+		}
+		e := open(t, url)
+		work(t, e)
+		c.Move("mai:{0}:meta", c.Nodes[0])
+		c.Move("mai:{0}:meta", c.Nodes[1])
+		work(t, e)
+	})
 }
 
 // TestEveryServerOfACluster is looked at, not only the one that answers first.
