@@ -78,6 +78,7 @@ func TestPasswords(t *testing.T) {
 	with := func(url string) string { return strings.Replace(url, "://", "://:"+escaped+"@", 1) }
 	single := redistest.Start(t, "--requirepass", secret)
 	work(t, open(t, with(single.URL())))
+	work(t, open(t, "unix://:"+escaped+"@"+single.Socket()+"?db=1"))
 	single.Do("ACL", "SETUSER", "app", "on", ">"+secret, "~own:*", "+@all")
 	work(t, open(t, "redis://app:"+escaped+"@"+single.Addr()+"/0?prefix=own"))
 	cluster := redistest.StartCluster(t, 3, "--requirepass", secret)
