@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"strings"
 	"testing"
@@ -212,7 +213,16 @@ func ask(t *testing.T, method, url, body string) (int, string, string) {
 // goes on, and its outcome is there when Redis is back.
 func TestRedisAway(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes")
-	d := node(t, redis, "n")
+	started, free := make(chan struct{}, 9), make(chan struct{})
+	site := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		started <- struct{}{}
+		select {
+		case <-free:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(site.Close)
+	d := node(t, redis, "n", "--http-allow", "127.0.0.0/8")
 	c := connect(t, d)
 	health := func(want int, body string) bool {
 		status, got, _ := ask(t, "GET", d.url+"/health/redis", "")
@@ -225,16 +235,16 @@ func TestRedisAway(t *testing.T) {
 	if _, err := c.Wait(t.Context(), done.ID); err != nil {
 		t.Fatal(err)
 	}
-	task := enqueueSleeps(t, c, 1, `{"ms":1500}`, "default")[0]
-	redistest.Until(t, "the task to run", func() bool {
-		got, err := c.Get(t.Context(), task.ID)
-		return err == nil && got.State == morningai.StateRunning
-	})
+	task, err := c.Enqueue(t.Context(), morningai.NewTaskSpec("http", []byte(`{"url":"`+site.URL+`"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-started // that Redis calls it running does not mean that the node knows
 	redis.Kill()
 
 	for _, r := range [][3]string{
 		{"GET", "/v1/tasks/" + task.ID.String()}, {"GET", "/v1/tasks/" + done.ID.String()}, {"GET", "/v1/tasks"}, {"GET", "/v1/queues"},
-		{"GET", "/v1/stats"}, {"GET", "/v1/tasks/" + task.ID.String() + "/attempts"}, {"GET", "/readyz"},
+		{"GET", "/v1/stats"}, {"GET", "/v1/tasks/" + task.ID.String() + "/attempts"},
 		{"POST", "/v1/tasks", `{"type":"echo"}`}, {"POST", "/api/agent/faq", `{"question":"why?"}`},
 	} {
 		status, body, retry := ask(t, r[0], d.url+r[1], r[2])
@@ -243,6 +253,10 @@ func TestRedisAway(t *testing.T) {
 		}
 	}
 	redistest.Until(t, "Redis to be called down", func() bool { return health(503, `{"status":"Redis is down"}`) })
+	redistest.Until(t, "readiness to end", func() bool { // from a write that may be a second old
+		status, body, retry := ask(t, "GET", d.url+"/readyz", "")
+		return status == 503 && strings.Contains(body, `"code":"redis_unavailable"`) && retry != ""
+	})
 	status, body, _ := ask(t, "GET", d.url+"/health", "")
 	var h struct {
 		Status, Engine string
@@ -258,6 +272,7 @@ func TestRedisAway(t *testing.T) {
 	perform(t, exitUnreachable, "health", "--server", d.url)
 	perform(t, exitUnreachable, "task", "get", task.ID.String(), "--server", d.url)
 
+	close(free)
 	redistest.Until(t, "the handler to end without Redis", func() bool { return strings.Contains(d.said(), "outcomes cannot be recorded") })
 	redis.Restart()
 	redistest.Until(t, "Redis to be up", func() bool { return health(200, `{"status":"Redis is up"}`) })
