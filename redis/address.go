@@ -52,6 +52,8 @@ var schemes = map[string]struct {
 	"redis+cluster": {modeCluster, false}, "rediss+cluster": {modeCluster, true},
 }
 
+const badDatabase = "the database in the address of Redis must be a number, and 0 on a Cluster"
+
 // badAddress never repeats the address, which may hold a password.
 func badAddress(message string) error {
 	return &morningai.Error{Code: morningai.CodeInvalidInput, Op: "redis address", Detail: message,
@@ -66,6 +68,9 @@ func parseAddress(text string) (*address, error) {
 	}
 	a := &address{mode: kind.mode, secure: kind.secure}
 	rest, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(query, "@") { // of a password, which may be anything
+		return nil, badAddress("user and password in the address of Redis must be percent-encoded: a ? in them is %3F; an @ in a setting is %40")
+	}
 	settings, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, badAddress("the settings after ? in the address of Redis cannot be read")
@@ -79,9 +84,18 @@ func parseAddress(text string) (*address, error) {
 			a.password, err = url.PathUnescape(password)
 		}
 		if err != nil {
-			return nil, badAddress("user or password in the address of Redis are not percent-encoded")
+			return nil, badAddress("user and password in the address of Redis must be percent-encoded: a % in them is %25")
 		}
 		rest = rest[at+1:]
+	}
+	if !a.secure && a.ca+a.cert+a.key != "" {
+		return nil, badAddress("ca, cert and key are for encrypted connections: rediss://, rediss+sentinel:// or rediss+cluster://")
+	}
+	if a.mode != modeSentinel && a.sentinelUser+a.sentinelPassword != "" {
+		return nil, badAddress("sentinel_user and sentinel_password are for addresses with sentinels")
+	}
+	if (a.cert == "") != (a.key == "") {
+		return nil, badAddress("a client certificate needs both cert and key")
 	}
 	if a.mode == modeUnix {
 		if rest == "" {
@@ -122,7 +136,7 @@ func (a *address) network(rest string) error {
 	if path != "" {
 		n, err := strconv.Atoi(path)
 		if err != nil || n < 0 || a.mode == modeCluster && n != 0 {
-			return badAddress("the database in the address of Redis must be a number, and 0 on a Cluster")
+			return badAddress(badDatabase)
 		}
 		a.db = n
 	}
@@ -148,6 +162,9 @@ func (a *address) settings(q url.Values) error {
 			}
 		case "db":
 			a.db, err = strconv.Atoi(v)
+			if err == nil && (a.db < 0 || a.mode == modeCluster && a.db != 0) {
+				return badAddress(badDatabase)
+			}
 		case "ca":
 			a.ca = v
 		case "cert":
@@ -216,10 +233,7 @@ func (a *address) clientOption(o *options) (rueidis.ClientOption, error) {
 }
 
 func (a *address) tls() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(a.hosts) > 0 {
-		config.ServerName, _, _ = net.SplitHostPort(a.hosts[0])
-	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12} // the name is that of each host dialed
 	if a.ca != "" {
 		pem, err := os.ReadFile(a.ca)
 		if err != nil {
@@ -227,10 +241,11 @@ func (a *address) tls() (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, badAddress("the file named by ca holds no certificate")
+			return nil, &morningai.Error{Code: morningai.CodeInvalidInput, Op: "redis address", Detail: "the file named by ca holds no certificate",
+				Hint: "give the certificates of the authorities in PEM form"}
 		}
 	}
-	if a.cert != "" || a.key != "" {
+	if a.cert != "" {
 		pair, err := tls.LoadX509KeyPair(a.cert, a.key)
 		if err != nil {
 			return nil, &morningai.Error{Code: morningai.CodeInvalidInput, Op: "redis address", Detail: "the client certificate named by cert and key cannot be used", Err: err}

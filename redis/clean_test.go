@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/redistest"
 	"github.com/RC918/morningai/redis"
 )
@@ -102,5 +103,98 @@ func TestMemoryReturns(t *testing.T) {
 	}
 	if bytes > 16<<10 {
 		t.Errorf("the keys that stay take %d bytes", bytes)
+	}
+}
+
+// TestNothingIsLeft: tasks that took every turn there is leave nothing behind
+// when their time is over, nor do the sessions that ran them.
+func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var offset atomic.Int64
+	e := open(t, server.URL(), redis.WithClock(func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }), redis.WithSweep(time.Hour))
+	ctx := t.Context()
+	one, two := join(t, e, 1), join(t, e, 2)
+	list := specs(60)
+	for i := range list {
+		list[i].UniqueKey = "k" + strconv.Itoa(i)
+		if i >= 50 {
+			list[i].RunAt = time.Now().Add(time.Hour)
+		}
+	}
+	enqueue(t, e, list)
+	grants := append(claim(t, e, one, 30, 0), claim(t, e, two, 10, 0)...)
+	if len(grants) != 40 {
+		t.Fatalf("%d grants", len(grants))
+	}
+	var points []morningai.Checkpoint
+	var reports []morningai.Report
+	var cancels []morningai.Command
+	for i, g := range grants {
+		for n := range 3 {
+			points = append(points,
+				morningai.Checkpoint{Lease: g.Lease, Kind: morningai.CheckpointStep, Name: "s" + strconv.Itoa(n), Data: []byte(`1`)},
+				morningai.Checkpoint{Lease: g.Lease, Kind: morningai.CheckpointProgress, Data: []byte(`2`)},
+				morningai.Checkpoint{Lease: g.Lease, Kind: morningai.CheckpointLog, Line: morningai.LogLine{At: time.Now(), Message: "m"}})
+		}
+		if i%10 == 0 || i >= 30 {
+			cancels = append(cancels, morningai.Command{Kind: morningai.CommandCancel, ID: g.Task.ID})
+		}
+		if i < 30 { // what the other session holds ends with it
+			r := morningai.Report{Lease: g.Lease, Node: "n", Attempt: g.Task.Attempt, StartedAt: g.Task.StartedAt, FinishedAt: time.Now()}
+			switch i % 3 {
+			case 0:
+				r.Outcome, r.Result = morningai.OutcomeSucceeded, []byte(`1`)
+			case 1:
+				r.Outcome, r.Error = morningai.OutcomeFailed, &morningai.TaskError{Code: "x", Message: "y"}
+			case 2:
+				r.Outcome, r.Error, r.RunAt = morningai.OutcomeRetry, &morningai.TaskError{Code: "x", Message: "y"}, time.Now().Add(time.Hour)
+			}
+			reports = append(reports, r)
+		}
+	}
+	if _, err := e.Checkpoint(ctx, points); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Command(ctx, cancels); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Finish(ctx, reports); err != nil {
+		t.Fatal(err)
+	}
+	beat(t, e, morningai.BeatRequest{Session: two, Leaving: true, Holding: []morningai.Lease{grants[30].Lease, grants[31].Lease}})
+	if _, err := e.Command(ctx, cancels); err != nil { // the session is gone, what it held waits for another
+		t.Fatal(err)
+	}
+	var rest []morningai.Command
+	for i, s := range list {
+		kind := morningai.CommandCancel
+		if i%2 == 0 {
+			kind = morningai.CommandDelete
+		}
+		rest = append(rest, morningai.Command{Kind: kind, ID: s.ID})
+	}
+	if _, err := e.Command(ctx, rest); err != nil {
+		t.Fatal(err)
+	}
+	offset.Add(int64(time.Minute))
+	claim(t, e, one, 1, 0) // finds that nobody answers for what was held
+	beat(t, e, morningai.BeatRequest{Session: one, Leaving: true})
+	stats, err := e.Stats(ctx)
+	if err != nil || stats.States[morningai.StateQueued]+stats.States[morningai.StateRunning]+stats.States[morningai.StateScheduled] != 0 {
+		t.Fatalf("not all have ended: %v, %v", stats.States, err)
+	}
+	for range 30 {
+		offset.Add(int64(8 * time.Hour))
+		if err := e.SweepAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key := range strings.SplitSeq(server.Do("KEYS", "*"), "\n") {
+		switch strings.TrimPrefix(key, "mai:{0}:") {
+		case "meta", "lanes", "names", "counts", "flow", "events", "w:work":
+		default:
+			t.Errorf("%q is left", key)
+		}
 	}
 }

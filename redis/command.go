@@ -85,7 +85,9 @@ func (p *partition) command(ctx context.Context, cmds []morningai.Command, list 
 			if len(compact) < 16 {
 				return errCorrupt
 			}
-			control = append(control, p.controlKey(morningai.SessionID([]byte(compact[:16]))))
+			if s := morningai.SessionID([]byte(compact[:16])); s != (morningai.SessionID{}) { // otherwise nobody would take the token
+				control = append(control, p.controlKey(s))
+			}
 			compact = compact[16:]
 		}
 		if err := commandErrors[letter]; err != nil {

@@ -103,7 +103,7 @@ func (e *Engine) connect(ctx context.Context) error {
 	select {
 	case m := <-done:
 		if m.err != nil {
-			return unavailable("open redis", m.err)
+			return notConnected(e.where, m.err)
 		}
 		e.client = m.client
 		return nil
@@ -119,7 +119,7 @@ func (e *Engine) connect(ctx context.Context) error {
 
 // start checks the server and the partitions.
 func (e *Engine) start(ctx context.Context) error {
-	if err := e.checkServer(ctx); err != nil {
+	if err := e.checkServers(ctx); err != nil {
 		return err
 	}
 	for _, p := range e.parts {
@@ -266,8 +266,8 @@ func (p *partition) open(ctx context.Context) error {
 	}
 	n, _ := reply[0].ToString()
 	if n != strconv.Itoa(p.eng.opt.partitions) {
-		return &morningai.Error{Code: CodeWrongRedis, Op: "open redis", Detail: "this Redis was set up with " + n + " partitions, not " + strconv.Itoa(p.eng.opt.partitions),
-			Hint: "use partitions=" + n + " everywhere, or an empty Redis"}
+		return &morningai.Error{Code: CodeWrongRedis, Op: "open redis", Detail: "this Redis was set up with partitions=" + n + ", not " + strconv.Itoa(p.eng.opt.partitions),
+			Hint: "use partitions=" + n + " everywhere, another prefix, or an empty Redis"}
 	}
 	if f, _ := reply[1].ToString(); f != format {
 		return &morningai.Error{Code: morningai.CodeNewerFormat, Op: "open redis", Detail: "the data in this Redis were written by another version of this program",

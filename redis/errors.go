@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"regexp"
 	"strings"
 
 	"github.com/RC918/morningai"
@@ -45,6 +46,16 @@ var causes = map[string][2]string{
 	"CROSSSLOT":   {"the server is a Redis Cluster", "use an address of the form redis+cluster://"},
 }
 
+// refusals explains the error replies without a token of their own that a wrong
+// address brings, by how they begin.
+var refusals = []struct{ begins, detail, hint string }{
+	{"DB index is out of range", "the Redis server has no database of that number", "correct the database in the address, or raise databases in redis.conf"},
+	{"SELECT is not allowed in cluster mode", "the server is a Redis Cluster, which has only database 0", "use an address of the form redis+cluster://h1,h2"},
+	{"No such master", "the sentinels know no master of that name", "correct the name after the hosts; SENTINEL MASTERS on a sentinel lists them"},
+	{"unknown command 'sentinel'", "the server is not a sentinel", "give the sentinels' own ports, 26379 by default, or use redis:// for a single server"},
+	{"unknown command `sentinel`", "the server is not a sentinel", "give the sentinels' own ports, 26379 by default, or use redis:// for a single server"},
+}
+
 // firstToken is the part of an error reply that does not vary between servers.
 func firstToken(reply string) string {
 	token, _, _ := strings.Cut(reply, " ")
@@ -62,6 +73,12 @@ func inDoubt(err error) bool {
 	_, replied := rueidis.IsRedisErr(err)
 	return !replied
 }
+
+const (
+	silentDetail  = "Redis does not answer in time"
+	lostDetail    = "the connection to Redis was lost"
+	refusedDetail = "nothing accepts connections at the address of Redis"
+)
 
 // unavailable turns what went wrong with a call into an error for people. It
 // carries no value that a caller sent, and no address with a password.
@@ -86,20 +103,62 @@ func unavailable(op string, err error) error {
 			out.Detail, out.Hint = "Redis has no free connection", "raise maxclients or close other clients"
 			return out
 		}
+		for _, r := range refusals {
+			if strings.HasPrefix(strings.ToLower(e.Error()), strings.ToLower(r.begins)) {
+				return &morningai.Error{Code: CodeWrongRedis, Op: op, Detail: r.detail, Hint: r.hint}
+			}
+		}
 		return &morningai.Error{Code: CodeWrongRedis, Op: op, Detail: "Redis refused a command: " + token, Hint: "see the log of the Redis server"}
 	}
 	var netErr net.Error
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
-		out.Detail, out.Hint = "Redis does not answer in time", "check the server and the network"
+		out.Detail, out.Hint = silentDetail, "check the server and the network"
 	case strings.Contains(err.Error(), "connection refused"):
-		out.Detail, out.Hint = "nothing accepts connections at the address of Redis", "start the server or correct the address"
+		out.Detail, out.Hint = refusedDetail, "start the server or correct the address"
+	case strings.Contains(err.Error(), "no such file"):
+		out.Detail, out.Hint = "there is no socket at the address of Redis", "start the server or correct the path"
+	case strings.Contains(err.Error(), "permission denied"):
+		out.Detail, out.Hint = "the socket of Redis cannot be opened by this user", "see unixsocketperm in redis.conf"
 	case strings.Contains(err.Error(), "no such host"):
 		out.Detail, out.Hint = "the host name of Redis is unknown", "correct the address"
 	case strings.Contains(err.Error(), "x509"), strings.Contains(err.Error(), "tls:"):
 		out.Detail, out.Hint = "the encrypted connection to Redis cannot be set up", "check certificates and the ca setting"
 	default:
-		out.Detail, out.Hint = "the connection to Redis was lost", "check the server and the network"
+		out.Detail, out.Hint = lostDetail, "check the server and the network"
 	}
 	return out
+}
+
+// deniedCommand finds the name in a refusal such as "no permissions to run the
+// 'cluster|slots' command".
+var deniedCommand = regexp.MustCompile(`to run the '([a-z|]+)' command`)
+
+// notConnected is unavailable for the first connection, where what was set up
+// on one side only is the likely reason.
+func notConnected(a *address, err error) error {
+	if isReply(err, "NOPERM") {
+		if named := deniedCommand.FindStringSubmatch(err.Error()); named != nil {
+			return missingRights([]string{strings.ToUpper(named[1])}, false, "")
+		}
+	}
+	out := unavailable("open redis", err)
+	e, ok := errors.AsType[*morningai.Error](out)
+	if !ok {
+		return out
+	}
+	_, replied := rueidis.IsRedisErr(err)
+	more := *e
+	switch {
+	case replied && a.mode == modeSentinel && (firstToken(err.Error()) == "NOAUTH" || firstToken(err.Error()) == "WRONGPASS"):
+		more.Hint += "; for the sentinels themselves it is sentinel_user and sentinel_password"
+	case replied:
+	case a.secure && e.Detail == silentDetail:
+		more.Hint += "; a server without TLS does not answer a client that begins with it"
+	case a.secure && e.Detail == lostDetail:
+		more.Hint += "; the server may want a client certificate: cert and key"
+	case !a.secure && e.Detail == lostDetail:
+		more.Hint += "; if it wants TLS, use rediss://"
+	}
+	return &more
 }

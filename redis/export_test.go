@@ -24,3 +24,12 @@ func (e *Engine) SweepAll() error {
 	}
 	return nil
 }
+
+// Scripts are the SHA-1 of each script, by name.
+func Scripts() map[string]string {
+	return map[string]string{
+		"open": scriptOpen.sha, "probe": scriptProbe.sha, "enqueue": scriptEnqueue.sha, "work": scriptWork.sha, "beat": scriptBeat.sha,
+		"reap": scriptReap.sha, "command": scriptCommand.sha, "queue": scriptQueue.sha, "import": scriptImport.sha, "export": scriptExport.sha,
+		"sweep": scriptSweep.sha, "get": scriptGet.sha, "list": scriptList.sha, "stats": scriptStats.sha, "events": scriptEvents.sha,
+	}
+}

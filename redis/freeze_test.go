@@ -137,3 +137,25 @@ func parseTime(t *testing.T, reply string) time.Time {
 	}
 	return time.Unix(seconds, 0)
 }
+
+// TestRateWithJumpingClock: a rate limit goes on at its pace when the server's
+// clock is set back, or forwards, by an hour.
+func TestRateWithJumpingClock(t *testing.T) {
+	t.Parallel()
+	server, clock := redistest.StartWithClock(t)
+	e := open(t, server.URL())
+	session := join(t, e, 1)
+	if _, err := e.SetQueue(t.Context(), "default", morningai.QueueChange{Rate: &morningai.Rate{Count: 1, Per: time.Second}}); err != nil {
+		t.Fatal(err)
+	}
+	enqueue(t, e, specs(20))
+	for _, offset := range []time.Duration{0, -time.Hour, time.Hour, 0} {
+		clock.Set(offset)
+		if got := claim(t, e, session, 5, 20*time.Second); len(got) != 1 {
+			t.Fatalf("with the clock at %v %d tasks start at once", offset, len(got))
+		}
+		if got := claim(t, e, session, 5, 0); len(got) != 0 {
+			t.Fatalf("with the clock at %v %d more start within the second", offset, len(got))
+		}
+	}
+}

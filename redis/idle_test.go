@@ -67,3 +67,33 @@ func TestIdleCost(t *testing.T) {
 		t.Fatalf("ten idle nodes cost %.1f commands a second", rate)
 	}
 }
+
+// TestRefusedWait: a waiting node that is refused at once, because the server
+// has become a replica, does not ask again and again without a pause.
+func TestRefusedWait(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	app := morningai.New(open(t, server.URL()), morningai.WithNode("node"))
+	app.HandleFunc("work", func(context.Context, *morningai.Task) (json.RawMessage, error) { return nil, nil })
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := app.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	redistest.Until(t, "the node to wait", func() bool { return server.Info("clients", "blocked_clients") == 1 })
+	server.Do("REPLICAOF", "127.0.0.1", "1")
+	pass(2 * time.Second)
+	server.Do("REPLICAOF", "NO", "ONE")
+	for line := range strings.Lines(server.Do("INFO", "errorstats")) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "errorstat_READONLY:count="); ok {
+			if n, err := strconv.Atoi(rest); err != nil || n > 100 {
+				t.Fatalf("a node that was refused for two seconds asked %s times, %v", rest, err)
+			}
+			return
+		}
+	}
+	t.Fatal("nothing was refused: the test has not tested")
+}

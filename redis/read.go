@@ -129,6 +129,7 @@ func readCursor(text string, n int) ([]int64, error) {
 
 const (
 	listBudget = 10_000  // records that one page looks at for a trace id
+	listPiece  = 2_000   // records that one call looks at: other calls wait meanwhile
 	listBytes  = 2 << 20 // of one answer of the script
 )
 
@@ -200,18 +201,19 @@ type line struct {
 	buf    []*stored
 	before int64 // where the script goes on
 	end    bool
+	looked int  // records, in calls that ended because they had looked at enough
 	spent  bool // the budget of this page is used up
 }
 
 func (l *line) fill(ctx context.Context, f *morningai.Filter, limit, budget int) error {
 	for len(l.buf) == 0 && !l.end && !l.spent {
-		trace := ""
+		trace, piece := "", listPiece
 		if !f.TraceID.IsZero() {
-			trace = string(f.TraceID[:])
+			trace, piece = string(f.TraceID[:]), min(piece, budget-l.looked)
 		}
 		call, cancel := l.part.eng.bounded(ctx)
 		reply, err := l.part.read(call, scriptList, strconv.Itoa(int(stateCodes[f.State])), f.Queue, f.Type, trace,
-			strconv.Itoa(limit), strconv.FormatInt(l.before, 10), strconv.Itoa(budget), strconv.Itoa(listBytes))
+			strconv.Itoa(limit), strconv.FormatInt(l.before, 10), strconv.Itoa(piece), strconv.Itoa(listBytes))
 		cancel()
 		if err != nil {
 			return err
@@ -227,7 +229,11 @@ func (l *line) fill(ctx context.Context, f *morningai.Filter, limit, budget int)
 		if err != nil {
 			return errCorrupt
 		}
-		l.end, l.spent = status[0] == 'e', status[0] == 'b'
+		l.end = status[0] == 'e'
+		if status[0] == 'b' && trace != "" {
+			l.looked += piece
+			l.spent = l.looked >= budget
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -88,13 +89,25 @@ var keyNames = []string{
 }
 
 // eval runs a script, sending its text if the server does not know it. The
-// budget holds even if the client's own queue is stuck.
+// budget holds even if the client's own queue is stuck. While the slot of the
+// keys moves to another server of a Cluster nothing is applied, and eval waits.
 func (e *Engine) eval(ctx context.Context, s *script, keys, args []string) ([]rueidis.RedisMessage, error) {
-	reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
-	if isReply(err, "NOSCRIPT") {
-		reply, err = e.evalOnce(ctx, s.text, true, keys, args)
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
+		if isReply(err, "NOSCRIPT") {
+			reply, err = e.evalOnce(ctx, s.text, true, keys, args)
+		}
+		if !isReply(err, "TRYAGAIN") {
+			return reply, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
 	}
-	return reply, err
 }
 
 func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, args []string) ([]rueidis.RedisMessage, error) {
@@ -118,8 +131,12 @@ func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, arg
 // do sends one command. It returns when the context ends even if the client
 // does not: its queue may be full because the server is frozen.
 func (e *Engine) do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisResult, error) {
+	return e.doOn(ctx, e.client, cmd)
+}
+
+func (e *Engine) doOn(ctx context.Context, client rueidis.Client, cmd rueidis.Completed) (rueidis.RedisResult, error) {
 	done := make(chan rueidis.RedisResult, 1)
-	e.calls.Go(func() { done <- e.client.Do(ctx, cmd) })
+	e.calls.Go(func() { done <- client.Do(ctx, cmd) })
 	select {
 	case result := <-done:
 		return result, result.NonRedisError()

@@ -2,6 +2,9 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,18 +12,57 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// checkServer refuses a server on which tasks would not be safe, and warns
-// about one on which they would not survive a restart.
-func (e *Engine) checkServer(ctx context.Context) error {
-	ctx, cancel := e.bounded(ctx)
-	defer cancel()
-	info, err := e.info(ctx)
-	if err != nil {
-		if isReply(err, "NOPERM") {
-			return missingRights([]string{"INFO"})
+// checkServers refuses servers on which tasks would not be safe, and warns about
+// those on which they would not survive a restart. On a Cluster each has its own
+// settings and rights; one that does not answer is no reason not to start, as
+// long as its slots are served.
+func (e *Engine) checkServers(ctx context.Context) error {
+	nodes := e.client.Nodes()
+	answered := false
+	var silent error
+	for _, address := range slices.Sorted(maps.Keys(nodes)) {
+		call, cancel := e.bounded(ctx)
+		err := e.checkServer(call, address, nodes[address])
+		cancel()
+		switch {
+		case err == nil:
+			answered = true
+		case len(nodes) > 1 && inDoubt(err) && !errors.Is(err, ErrWrongRedis):
+			silent = err
+		default:
+			return unavailable("open redis", err)
 		}
-		return unavailable("open redis", err)
 	}
+	if !answered && silent != nil {
+		return unavailable("open redis", silent)
+	}
+	return nil
+}
+
+func (e *Engine) checkServer(ctx context.Context, address string, node rueidis.Client) error {
+	var missing []string
+	info, err := e.info(ctx, node)
+	switch {
+	case isReply(err, "NOPERM"):
+		missing = []string{"INFO"}
+	case err != nil:
+		return err
+	default:
+		if err := e.checkInfo(info); err != nil {
+			return err
+		}
+	}
+	if err := e.checkRights(ctx, node, missing); err != nil {
+		return err
+	}
+	if info["aof_enabled"] == "0" && !e.saves(ctx, node) {
+		e.opt.logger.Warn("the Redis server writes nothing to disk: a restart of it loses every task",
+			"server", address, "hint", "CONFIG SET appendonly yes, and in redis.conf")
+	}
+	return nil
+}
+
+func (e *Engine) checkInfo(info map[string]string) error {
 	if major, minor := version(info["redis_version"]); major < 6 || major == 6 && minor < 2 {
 		return &morningai.Error{Code: CodeWrongRedis, Op: "open redis", Detail: "the Redis server is older than 6.2",
 			Hint: "use Redis 6.2 or newer, or Valkey"}
@@ -30,21 +72,14 @@ func (e *Engine) checkServer(ctx context.Context) error {
 			Detail: "the Redis server evicts keys when its memory is full (maxmemory-policy " + policy + "), which would lose tasks without an error",
 			Hint:   "CONFIG SET maxmemory-policy noeviction, and in redis.conf"}
 	}
-	if err := e.checkRights(ctx); err != nil {
-		return err
-	}
-	if info["aof_enabled"] == "0" && !e.saves(ctx) {
-		e.opt.logger.Warn("the Redis server writes nothing to disk: a restart of it loses every task",
-			"hint", "CONFIG SET appendonly yes, and in redis.conf")
-	}
 	return nil
 }
 
 // info reads the sections that the checks need.
-func (e *Engine) info(ctx context.Context) (map[string]string, error) {
+func (e *Engine) info(ctx context.Context, node rueidis.Client) (map[string]string, error) {
 	out := map[string]string{}
 	for _, section := range []string{"server", "memory", "persistence"} {
-		result, err := e.do(ctx, e.client.B().Info().Section(section).Build())
+		result, err := e.doOn(ctx, node, node.B().Info().Section(section).Build())
 		if err != nil {
 			return nil, err
 		}
@@ -62,8 +97,8 @@ func (e *Engine) info(ctx context.Context) (map[string]string, error) {
 }
 
 // saves reports whether snapshots are on, as far as the server tells.
-func (e *Engine) saves(ctx context.Context) bool {
-	result, err := e.do(ctx, e.client.B().ConfigGet().Parameter("save").Build())
+func (e *Engine) saves(ctx context.Context, node rueidis.Client) bool {
+	result, err := e.doOn(ctx, node, node.B().ConfigGet().Parameter("save").Build())
 	if err != nil {
 		return true
 	}
@@ -81,91 +116,90 @@ func version(text string) (major, minor int) {
 	return major, minor
 }
 
-// rightsCheck runs every command that the scripts use on scratch keys and
-// returns the names of those that the user may not run.
-const rightsCheck = `
-local missing = {}
-local function try(...)
-  local r = redis.pcall(...)
-  if type(r) == 'table' and r.err and (string.find(r.err, 'NOPERM', 1, true) or string.find(r.err, 'ermission', 1, true) or string.find(r.err, "can't run", 1, true)) then
-    missing[#missing + 1] = (...)
-  end
-end
-local h, z, s, l = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-for _, c in ipairs({{'HSET', h, 'a', '1'}, {'HSETNX', h, 'a', '1'}, {'HGET', h, 'a'}, {'HMGET', h, 'a'}, {'HGETALL', h}, {'HKEYS', h},
-  {'HEXISTS', h, 'a'}, {'HINCRBY', h, 'a', 1}, {'HRANDFIELD', h, 1}, {'HDEL', h, 'a'},
-  {'ZADD', z, 0, 'a'}, {'ZRANGE', z, 0, 0}, {'ZRANGEBYLEX', z, '-', '+'}, {'ZREVRANGEBYLEX', z, '+', '-'}, {'ZRANGEBYSCORE', z, 0, 0},
-  {'ZREMRANGEBYLEX', z, '-', '+'}, {'ZREM', z, 'a'},
-  {'XADD', s, '1-1', 'a', '1'}, {'XRANGE', s, '-', '+'}, {'XTRIM', s, 'MAXLEN', 0}, {'LLEN', l}, {'RPUSH', l, 'a'}, {'TIME'}, {'DEL', h, z, s, l}}) do
-  try(unpack(c))
-end
-return missing`
+// needed lists every command that the engine and its scripts run, tried on
+// scratch keys h, z, s and l. A script runs with the rights of its caller, so
+// that what is allowed here is allowed in there.
+var needed = [][]string{
+	{"HSET", "h", "a", "1"}, {"HSETNX", "h", "a", "1"}, {"HGET", "h", "a"}, {"HMGET", "h", "a"}, {"HGETALL", "h"}, {"HKEYS", "h"},
+	{"HEXISTS", "h", "a"}, {"HINCRBY", "h", "a", "1"}, {"HRANDFIELD", "h", "1"}, {"HDEL", "h", "a"},
+	{"ZADD", "z", "0", "a"}, {"ZRANGE", "z", "0", "0"}, {"ZRANGEBYLEX", "z", "-", "+"}, {"ZREVRANGEBYLEX", "z", "+", "-"},
+	{"ZRANGEBYSCORE", "z", "0", "0"}, {"ZREMRANGEBYLEX", "z", "-", "+"}, {"ZREM", "z", "a"},
+	{"XADD", "s", "*", "a", "1"}, {"XRANGE", "s", "-", "+"}, {"XTRIM", "s", "MAXLEN", "0"},
+	{"RPUSH", "l", "a"}, {"LLEN", "l"}, {"LTRIM", "l", "0", "0"}, {"BLPOP", "l", "0.01"},
+	{"DEL", "h"}, {"DEL", "z"}, {"DEL", "s"}, {"DEL", "l"},
+}
 
-// checkRights names what an ACL withholds.
-func (e *Engine) checkRights(ctx context.Context) error {
-	p := e.parts[0]
-	var missing []string
-	note := func(name string, err error) error {
-		if isReply(err, "NOPERM") {
+// checkRights names what an ACL withholds, beside what is known to be missing.
+func (e *Engine) checkRights(ctx context.Context, node rueidis.Client, missing []string) error {
+	scratch := e.parts[0].base + "try:"
+	keys, b := false, node.B
+	try := func(name string, cmd rueidis.Completed) error {
+		result, err := e.doOn(ctx, node, cmd)
+		if err == nil {
+			err = result.Error()
+		}
+		switch {
+		case isReply(err, "NOPERM") && aboutKeys(err):
+			keys = true
+		case isReply(err, "NOPERM"):
 			missing = append(missing, name)
-			return nil
+		case isReply(err, "MOVED"), isReply(err, "ASK"), isReply(err, "TRYAGAIN"): // allowed; the keys are elsewhere
+		case err != nil && !rueidis.IsRedisNil(err) && !isReply(err, "NOSCRIPT"):
+			return err
 		}
-		if rueidis.IsRedisNil(err) {
-			return nil
-		}
-		return err
+		return nil
 	}
-	keys := []string{p.base + "try:h", p.base + "try:z", p.base + "try:s", p.base + "try:l"}
-	result, err := e.do(ctx, e.client.B().Eval().Script(rightsCheck).Numkeys(int64(len(keys))).Key(keys...).Build())
-	if err == nil {
-		var names []string
-		if names, err = result.AsStrSlice(); err == nil {
-			missing = append(missing, names...)
-		}
-	}
-	if err := note("EVAL", err); err != nil {
-		return unavailable("open redis", err)
-	}
-	list := keys[3]
 	for _, c := range []struct {
 		name string
 		cmd  rueidis.Completed
 	}{
-		{"EVALSHA", e.client.B().Evalsha().Sha1(strings.Repeat("0", 40)).Numkeys(1).Key(list).Build()},
-		{"LTRIM", e.client.B().Ltrim().Key(list).Start(0).Stop(0).Build()},
-		{"RPUSH", e.client.B().Rpush().Key(list).Element("1").Build()},
-		{"BLPOP", e.client.B().Blpop().Key(list).Timeout(0.01).Build()},
-		{"XREAD", e.client.B().Xread().Streams().Key(keys[2]).Id("0").Build()},
-		{"HDEL", e.client.B().Hdel().Key(keys[0]).Field("a").Build()},
-		{"DEL", e.client.B().Del().Key(list).Build()},
+		{"TIME", b().Time().Build()},
+		{"EVAL", b().Eval().Script("return 1").Numkeys(1).Key(scratch + "l").Build()},
+		{"EVALSHA", b().Evalsha().Sha1(strings.Repeat("0", 40)).Numkeys(1).Key(scratch + "l").Build()},
+		{"XREAD", b().Xread().Streams().Key(scratch + "s").Id("0").Build()},
 	} {
-		result, err := e.do(ctx, c.cmd)
-		if err == nil {
-			err = result.Error()
-		}
-		if isReply(err, "NOSCRIPT") {
-			continue
-		}
-		if err := note(c.name, err); err != nil {
-			return unavailable("open redis", err)
+		if err := try(c.name, c.cmd); err != nil {
+			return err
 		}
 	}
-	if len(missing) > 0 {
-		return missingRights(missing)
+	if e.where.mode == modeCluster { // while a slot moves
+		if err := try("ASKING", b().Asking().Build()); err != nil {
+			return err
+		}
+	}
+	for _, c := range needed {
+		cmd := b().Arbitrary(c[0]).Keys(scratch + c[1]).Args(c[2:]...)
+		built := cmd.Build
+		if c[0] == "BLPOP" {
+			built = cmd.Blocking
+		}
+		if err := try(c[0], built()); err != nil {
+			return err
+		}
+	}
+	if len(missing) > 0 || keys {
+		return missingRights(missing, keys, e.opt.prefix)
 	}
 	return nil
 }
 
-func missingRights(names []string) error {
-	seen := map[string]bool{}
-	var list []string
-	for _, n := range names {
-		if !seen[n] {
-			seen[n] = true
-			list = append(list, n)
-		}
+// aboutKeys tells the refusal of a key from that of a command.
+func aboutKeys(err error) bool {
+	return strings.Contains(err.Error(), "to access ") && strings.Contains(err.Error(), "key")
+}
+
+func missingRights(commands []string, keys bool, prefix string) error {
+	commands = slices.Compact(commands)
+	pattern := "~" + prefix + ":*"
+	var grant []string
+	for _, c := range commands {
+		grant = append(grant, "+"+strings.ToLower(c))
 	}
-	grant := "+" + strings.ToLower(strings.Join(list, " +"))
+	lacks := commands
+	if keys {
+		lacks = append(lacks[:len(lacks):len(lacks)], "reading and writing the keys "+pattern[1:])
+		grant = append(grant, pattern)
+	}
 	return &morningai.Error{Code: CodeWrongRedis, Op: "open redis",
-		Detail: "the Redis user lacks rights: " + strings.Join(list, ", "), Hint: "ACL SETUSER name " + grant + ", and the keys of the prefix"}
+		Detail: "the Redis user lacks rights: " + strings.Join(lacks, ", "), Hint: "ACL SETUSER name " + strings.Join(grant, " ")}
 }

@@ -54,6 +54,12 @@ func TestMissingPersistenceIsWarnedAbout(t *testing.T) {
 	}
 }
 
+// leastRights are what the setup page lists.
+var leastRights = []string{"on", ">s3cret", "resetkeys", "~mai:*", "-@all", "+hello", "+client|setname", "+ping", "+select", "+info",
+	"+eval", "+evalsha", "+hset", "+hsetnx", "+hget", "+hmget", "+hgetall", "+hkeys", "+hexists", "+hincrby", "+hrandfield", "+hdel",
+	"+zadd", "+zrange", "+zrangebylex", "+zrevrangebylex", "+zrangebyscore", "+zremrangebylex", "+zrem", "+xadd", "+xrange", "+xtrim", "+xread",
+	"+llen", "+rpush", "+ltrim", "+blpop", "+time", "+del"}
+
 func TestMissingRightsAreNamed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -67,10 +73,7 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	e := open(t, url) // CONFIG is not needed
 	enqueue(t, e, specs(3))
 	// What the setup page lists is enough, and keys of others are out of reach.
-	server.Do("ACL", "SETUSER", "least", "on", ">s3cret", "resetkeys", "~mai:*", "-@all", "+hello", "+client|setname", "+ping", "+select", "+info",
-		"+eval", "+evalsha", "+hset", "+hsetnx", "+hget", "+hmget", "+hgetall", "+hkeys", "+hexists", "+hincrby", "+hrandfield", "+hdel",
-		"+zadd", "+zrange", "+zrangebylex", "+zrevrangebylex", "+zrangebyscore", "+zremrangebylex", "+zrem", "+xadd", "+xrange", "+xtrim", "+xread",
-		"+llen", "+rpush", "+ltrim", "+blpop", "+time", "+del")
+	server.Do(append([]string{"ACL", "SETUSER", "least"}, leastRights...)...)
 	least := open(t, "redis://least:s3cret@"+server.Addr())
 	session := join(t, least, 1)
 	finish(t, least, claim(t, least, session, 3, 0)...)
@@ -80,6 +83,99 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	if err := least.SweepAll(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestRightsOneByOne: all that is missing is named at once, also what scripts
+// would run if the user were allowed any, and keys are told from commands.
+func TestRightsOneByOne(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for rules, want := range map[string]struct{ says, not []string }{
+		"~mai:* +@all -info -eval -evalsha -hset -xadd -ltrim": {[]string{"INFO, EVAL, EVALSHA, HSET, XADD, LTRIM", "+info +eval +evalsha +hset +xadd +ltrim"}, []string{"HGET", "~mai"}},
+		"~other:* +@all":     {[]string{"keys mai:*", "ACL SETUSER name ~mai:*"}, []string{"EVAL", "DEL", "+"}},
+		"%R~mai:* +@all":     {[]string{"keys mai:*"}, []string{"HSET"}},
+		"~mai:* +@all -time": {[]string{"TIME", "+time"}, []string{"EVAL"}},
+		"~x +@all -blpop":    {[]string{"BLPOP", "keys mai:*", "+blpop ~mai:*"}, []string{"EVAL"}},
+	} {
+		server.Do(append([]string{"ACL", "SETUSER", "app", "reset", "on", ">s3cret"}, strings.Fields(rules)...)...)
+		text := refused(t, redis.ErrWrongRedis, "redis://app:s3cret@"+server.Addr())
+		for _, s := range want.says {
+			if !strings.Contains(text, s) {
+				t.Errorf("with %q the error lacks %q: %s", rules, s, text)
+			}
+		}
+		for _, s := range want.not {
+			if strings.Contains(text, s) {
+				t.Errorf("with %q the error has %q: %s", rules, s, text)
+			}
+		}
+	}
+}
+
+// TestLeastRights: what Sentinel and Cluster need besides is on the setup page
+// too, and named where it is missing.
+func TestLeastRights(t *testing.T) {
+	t.Parallel()
+	t.Run("sentinel", func(t *testing.T) {
+		t.Parallel()
+		g := redistest.StartGroup(t)
+		for _, s := range append(g.Replicas, g.Primary) {
+			s.Do(append([]string{"ACL", "SETUSER", "least"}, leastRights...)...)
+		}
+		url := strings.Replace(g.URL(), "://", "://least:s3cret@", 1)
+		if text := refused(t, redis.ErrWrongRedis, url); !strings.Contains(text, "ROLE") {
+			t.Errorf("the error says %q", text)
+		}
+		for _, s := range append(g.Replicas, g.Primary) {
+			s.Do("ACL", "SETUSER", "least", "+role")
+		}
+		work(t, open(t, url))
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		c := redistest.StartCluster(t, 3)
+		for _, s := range c.Nodes {
+			s.Do(append([]string{"ACL", "SETUSER", "least"}, leastRights...)...)
+		}
+		url := strings.Replace(c.URL(), "://", "://least:s3cret@", 1)
+		if text := refused(t, redis.ErrWrongRedis, url); !strings.Contains(text, "CLUSTER") {
+			t.Errorf("the error says %q", text)
+		}
+		for _, s := range c.Nodes {
+			s.Do("ACL", "SETUSER", "least", "+cluster|slots", "+cluster|shards")
+		}
+		if text := refused(t, redis.ErrWrongRedis, url); !strings.Contains(text, "lacks rights: ASKING") {
+			t.Errorf("the error says %q", text)
+		}
+		for _, s := range c.Nodes {
+			s.Do("ACL", "SETUSER", "least", "+asking")
+		}
+		e := open(t, url)
+		work(t, e)
+		c.Move("mai:{0}:meta", c.Nodes[0])
+		c.Move("mai:{0}:meta", c.Nodes[1])
+		work(t, e)
+	})
+}
+
+// TestEveryServerOfACluster is looked at, not only the one that answers first.
+func TestEveryServerOfACluster(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 3)
+	open(t, c.URL())
+	for _, s := range c.Nodes {
+		s.Do("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+		if text := refused(t, redis.ErrWrongRedis, c.URL()); !strings.Contains(text, "volatile-ttl") {
+			t.Errorf("the error says %q", text)
+		}
+		s.Do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+		s.Do("ACL", "SETUSER", "default", "-zrem")
+		if text := refused(t, redis.ErrWrongRedis, c.URL()); !strings.Contains(text, "ZREM") {
+			t.Errorf("the error says %q", text)
+		}
+		s.Do("ACL", "SETUSER", "default", "+zrem")
+	}
+	open(t, c.URL())
 }
 
 func TestAnotherNumberOfPartitionsIsRefused(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
 )
 
 // waiter blocks on the lists that wake a session, once for all of its claims,
@@ -105,7 +106,13 @@ func (e *Engine) pop(w *waiter, p *partition, keys []string) {
 	ctx, cancel := context.WithTimeout(e.ctx, e.opt.blockFor+e.opt.timeout)
 	defer cancel()
 	result, err := e.do(ctx, e.client.B().Blpop().Key(keys...).Timeout(e.opt.blockFor.Seconds()).Build())
-	if err != nil {
+	if err == nil {
+		err = result.Error()
+	}
+	if rueidis.IsRedisNil(err) {
+		return // nothing came
+	}
+	if err != nil { // a refusal comes at once: a replica, a slot on its way
 		timer := time.NewTimer(e.opt.pauseOnFailure)
 		defer timer.Stop()
 		select {
@@ -116,7 +123,7 @@ func (e *Engine) pop(w *waiter, p *partition, keys []string) {
 	}
 	got, err := result.AsStrSlice()
 	if err != nil || len(got) == 0 {
-		return // nothing came
+		return
 	}
 	w.mu.Lock()
 	wanted := w.subs > 0

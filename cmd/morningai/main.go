@@ -56,14 +56,14 @@ func run(args []string, s streams) int {
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return report(s.err, misused(err))
+		return report(s.err, misused(err, args))
 	}
 	return report(s.err, parsed.Run())
 }
 
 // misused turns what the parser says into a usage error that names the help to
 // read.
-func misused(err error) error {
+func misused(err error, args []string) error {
 	help := "morningai --help"
 	var pe *kong.ParseError
 	if errors.As(err, &pe) {
@@ -71,5 +71,5 @@ func misused(err error) error {
 			help = node.FullPath() + " --help"
 		}
 	}
-	return usage(withoutPasswords(err.Error()), "see "+help)
+	return usage(withoutPasswords(err.Error(), args), "see "+help)
 }

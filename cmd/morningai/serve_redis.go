@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,28 @@ func redisHost(url string) string {
 	return rest
 }
 
-var withPassword = regexp.MustCompile(`(://)[^\s"']*@`)
+// withoutPasswords hides the addresses among the arguments in a text that may
+// repeat them: a password may be anywhere in one that was put in a wrong place.
+func withoutPasswords(text string, args []string) string {
+	for _, a := range args {
+		if strings.HasPrefix(a, "-") {
+			_, a, _ = strings.Cut(a, "=")
+		}
+		scheme, rest, ok := strings.Cut(a, "://")
+		if !ok || rest == "" {
+			continue
+		}
+		for _, shown := range []string{a, quoted(a)} {
+			text = strings.ReplaceAll(text, shown, scheme+"://…")
+		}
+	}
+	return withPassword.ReplaceAllString(text, "$1…@")
+}
 
-// withoutPasswords hides what comes before the host in every address of a text.
-func withoutPasswords(text string) string { return withPassword.ReplaceAllString(text, "$1…@") }
+var withPassword = regexp.MustCompile(`(://)\S*@`)
+
+// quoted is an argument as %q shows it, without the quotes.
+func quoted(a string) string {
+	q := strconv.Quote(a)
+	return q[1 : len(q)-1]
+}

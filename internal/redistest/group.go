@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,19 +18,31 @@ type Group struct {
 	Sentinels []*Server
 }
 
-// StartGroup starts a Sentinel group and waits until it is complete.
+// StartGroup starts a Sentinel group and waits until it is complete. With
+// "--requirepass" its sentinels want [SentinelPassword].
 func StartGroup(tb testing.TB, args ...string) *Group {
 	tb.Helper()
-	g := &Group{Primary: Start(tb, args...)}
+	return Redis.StartGroup(tb, args...)
+}
+
+// StartGroup is the function of that name with programs of the kind.
+func (k Kind) StartGroup(tb testing.TB, args ...string) *Group {
+	tb.Helper()
+	var auth []string
+	if pass := after(args, "--requirepass"); pass != "" {
+		args = append(slices.Clone(args), "--masterauth", pass)
+		auth = []string{"sentinel auth-pass main " + pass, "requirepass " + SentinelPassword}
+	}
+	g := &Group{Primary: k.Start(tb, args...)}
 	for range 2 {
-		replica := Start(tb, append(args, "--replicaof", fmt.Sprintf("127.0.0.1 %d", g.Primary.port), "--repl-diskless-sync-delay", "0")...)
+		replica := k.Start(tb, append(slices.Clone(args), "--replicaof", fmt.Sprintf("127.0.0.1 %d", g.Primary.port), "--repl-diskless-sync-delay", "0")...)
 		g.Replicas = append(g.Replicas, replica)
 	}
 	for _, r := range g.Replicas {
 		Until(tb, "a replica to follow", func() bool { return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up") })
 	}
 	for range 3 {
-		g.Sentinels = append(g.Sentinels, startSentinel(tb, g.Primary.port))
+		g.Sentinels = append(g.Sentinels, k.startSentinel(tb, g.Primary.port, 2, auth...))
 	}
 	for _, s := range g.Sentinels {
 		Until(tb, "a sentinel to know the others", func() bool {
@@ -40,15 +53,29 @@ func StartGroup(tb testing.TB, args ...string) *Group {
 	return g
 }
 
-func startSentinel(tb testing.TB, master int) *Server {
+// SentinelPassword is what the sentinels of a group with a password want.
+const SentinelPassword = "sentinels"
+
+// StartSentinel starts one sentinel for a primary that it calls "main", with
+// more lines in its configuration.
+func StartSentinel(tb testing.TB, master, quorum int, lines ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, dir: folder(tb)}
+	return Redis.startSentinel(tb, master, quorum, lines...)
+}
+
+func (k Kind) startSentinel(tb testing.TB, master, quorum int, lines ...string) *Server {
+	tb.Helper()
+	s := &Server{kind: k, tb: tb, dir: folder(tb)}
+	if slices.Contains(lines, "requirepass "+SentinelPassword) {
+		s.pass = SentinelPassword
+	}
 	tb.Cleanup(s.end)
-	path := binary(tb, "redis-server")
+	path := k.path(tb)
 	for range 5 {
 		s.port = freePort(tb)
-		config := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor main 127.0.0.1 %d 2\n"+
-			"sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n", s.port, s.dir, filepath.Join(s.dir, "log"), master)
+		config := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor main 127.0.0.1 %d %d\n"+
+			"sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n%s\n",
+			s.port, s.dir, filepath.Join(s.dir, "log"), master, quorum, strings.Join(lines, "\n"))
 		file := filepath.Join(s.dir, "conf")
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			tb.Fatal(err)
@@ -77,9 +104,15 @@ type Cluster struct{ Nodes []*Server }
 // they agree.
 func StartCluster(tb testing.TB, n int, args ...string) *Cluster {
 	tb.Helper()
+	return Redis.StartCluster(tb, n, args...)
+}
+
+// StartCluster is the function of that name with programs of the kind.
+func (k Kind) StartCluster(tb testing.TB, n int, args ...string) *Cluster {
+	tb.Helper()
 	c := &Cluster{}
 	for range n {
-		c.Nodes = append(c.Nodes, Start(tb, append(args, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")...))
+		c.Nodes = append(c.Nodes, k.Start(tb, append(slices.Clone(args), "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")...))
 	}
 	for i, s := range c.Nodes {
 		s.Do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*16384/n), strconv.Itoa((i+1)*16384/n-1))

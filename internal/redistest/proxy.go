@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -17,6 +18,8 @@ type Proxy struct {
 	lose  int // replies still to be lost
 	lost  int
 	conns map[net.Conn]bool
+	old   []byte // in replies, with what takes its place
+	new   []byte
 }
 
 // NewProxy listens on a free port and forwards to the address.
@@ -48,6 +51,13 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 func (p *Proxy) LoseReplies(n int) {
 	p.mu.Lock()
 	p.lose += n
+	p.mu.Unlock()
+}
+
+// Replace makes the server seem to say something else of the same length.
+func (p *Proxy) Replace(old, new string) {
+	p.mu.Lock()
+	p.old, p.new = []byte(old), []byte(new)
 	p.mu.Unlock()
 }
 
@@ -99,7 +109,13 @@ func (p *Proxy) replies(client, server net.Conn) {
 			if drop {
 				return
 			}
-			if _, err := client.Write(buf[:n]); err != nil {
+			p.mu.Lock()
+			said := buf[:n]
+			if len(p.old) > 0 {
+				said = bytes.ReplaceAll(said, p.old, p.new)
+			}
+			p.mu.Unlock()
+			if _, err := client.Write(said); err != nil {
 				return
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,26 +24,60 @@ const patience = 30 * time.Second
 // Server is one redis-server process. Its methods fail the test when something
 // goes wrong.
 type Server struct {
+	kind Kind
 	tb   testing.TB
 	dir  string
 	port int
 	args []string
 	env  []string
+	pass string // of --requirepass
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
+}
+
+// Kind is the program that serves.
+type Kind string
+
+// What Start and its like start by themselves, and the alternative.
+const (
+	Redis  Kind = "redis-server"
+	Valkey Kind = "valkey-server"
+)
+
+// Installed reports whether the program is on this machine.
+func (k Kind) Installed() bool {
+	_, err := exec.LookPath(string(k))
+	return err == nil
+}
+
+// Packaged reports whether this system has a package of the program.
+func (k Kind) Packaged() bool {
+	said, err := exec.Command("apt-cache", "policy", string(k)).Output()
+	return err == nil && strings.Contains(string(said), "Candidate: ") && !strings.Contains(string(said), "Candidate: (none)")
 }
 
 // Start runs a redis-server with the given arguments (such as "--appendonly",
 // "yes") beside those that make it private to the test.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	return StartEnv(tb, nil, args...)
+	return Redis.Start(tb, args...)
+}
+
+// Start is the function of that name with a program of the kind.
+func (k Kind) Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	return k.startEnv(tb, nil, args...)
 }
 
 // StartEnv is Start with more environment variables.
 func StartEnv(tb testing.TB, env []string, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, dir: folder(tb), args: args, env: env}
+	return Redis.startEnv(tb, env, args...)
+}
+
+func (k Kind) startEnv(tb testing.TB, env []string, args ...string) *Server {
+	tb.Helper()
+	s := &Server{kind: k, tb: tb, dir: folder(tb), args: args, env: env, pass: after(args, "--requirepass")}
 	tb.Cleanup(s.end)
 	for range 5 { // another process may take the port in between
 		s.port = freePort(tb)
@@ -50,8 +85,15 @@ func StartEnv(tb testing.TB, env []string, args ...string) *Server {
 			return s
 		}
 	}
-	tb.Fatalf("redis-server does not start: %s", s.log())
+	tb.Fatalf("%s does not start: %s", k, s.log())
 	return nil
+}
+
+func after(args []string, flag string) string {
+	if i := slices.Index(args, flag); i >= 0 {
+		return args[i+1]
+	}
+	return ""
 }
 
 // folder is short: the path of a unix socket has a limit of about 100 bytes.
@@ -65,11 +107,11 @@ func folder(tb testing.TB) string {
 	return dir
 }
 
-func binary(tb testing.TB, name string) string {
+func (k Kind) path(tb testing.TB) string {
 	tb.Helper()
-	path, err := exec.LookPath(name)
+	path, err := exec.LookPath(string(k))
 	if err != nil {
-		tb.Fatalf("%s is needed by this test: apt-get install redis-server redis-sentinel", name)
+		tb.Fatalf("%s is needed by this test: apt-get install %s", k, k)
 	}
 	return path
 }
@@ -97,7 +139,7 @@ func (s *Server) tryRun() bool {
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no",
 		"--unixsocket", s.Socket(), "--enable-debug-command", "yes", "--logfile", filepath.Join(s.dir, "log"),
 	}, s.args...)
-	return s.launch(binary(s.tb, "redis-server"), args)
+	return s.launch(s.kind.path(s.tb), args)
 }
 
 func (s *Server) launch(path string, args []string) bool {
@@ -122,7 +164,7 @@ func (s *Server) launch(path string, args []string) bool {
 		default:
 		}
 		reply, err := s.try("PING")
-		up = err == nil && reply == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH")
+		up = err == nil && reply == "PONG"
 		return up
 	})
 	return up
@@ -221,6 +263,16 @@ func (s *Server) try(args ...string) (string, error) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
+	r := bufio.NewReader(conn)
+	if s.pass != "" {
+		if _, err := exchange(conn, r, []string{"AUTH", s.pass}); err != nil {
+			return "", err
+		}
+	}
+	return exchange(conn, r, args)
+}
+
+func exchange(conn io.Writer, r *bufio.Reader, args []string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -229,7 +281,7 @@ func (s *Server) try(args ...string) (string, error) {
 	if _, err := io.WriteString(conn, b.String()); err != nil {
 		return "", err
 	}
-	return readReply(bufio.NewReader(conn))
+	return readReply(r)
 }
 
 func readReply(r *bufio.Reader) (string, error) {

@@ -2,9 +2,9 @@
 --
 -- ARGV 8 state (0 any, 8 retrying), 9 queue, 10 type, 11 trace id ('' any),
 -- 12 tasks at most, 13 only those before this number (-1: all), 14 records to
--- look at, 15 bytes at most.
--- Returns compact (a state letter and the number to go on before: m more, b the
--- budget of records is used up, e the end), names, records, extras.
+-- look at in this call, 15 bytes at most.
+-- Returns compact (a state letter and the number to go on before: m more, b as
+-- many records were looked at, e the end), names, records, extras.
 local st, limit, before, budget, cap = tonumber(ARGV[8]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local q = ARGV[9] ~= '' and numbers('q', 9, 9)[1] or ARGV[9] == '' and 0
 local t = ARGV[10] ~= '' and numbers('t', 10, 10)[1] or ARGV[10] == '' and 0
@@ -66,7 +66,7 @@ while before > 0 and status == 'e' do
       end
     end
     if status ~= 'e' then break end
-    if trace ~= '' and looked >= budget then status = 'b'; break end
+    if looked >= budget then status = 'b'; break end
   end
   if status == 'e' then
     before = chunk * 256

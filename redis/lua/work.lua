@@ -243,7 +243,7 @@ local function places(qs)
           local tokens, at = count, clock
           if old then tokens, at = string.match(old, '(%S+) (%S+)'); tokens, at = tonumber(tokens), tonumber(at) end
           tokens = min(count, tokens + max(0, clock - at) * count / PERIOD[per])
-          buckets[q] = {tokens = tokens, at = clock}
+          buckets[q] = {tokens = tokens, at = clock, used = clock < at} -- a clock set back counts from there
           if tokens < 1 then wait = min(wait, math.ceil((1 - tokens) * PERIOD[per] / count)) end
           left[q] = min(left[q], floor(tokens))
         end
