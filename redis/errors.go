@@ -56,11 +56,10 @@ func isReply(err error, token string) bool {
 	return ok && firstToken(e.Error()) == token
 }
 
-// inDoubt reports whether a call that failed with err may have been applied,
-// so that it has to be sent again under its number.
+// inDoubt reports whether a call that failed with err may have been applied.
 func inDoubt(err error) bool {
 	_, replied := rueidis.IsRedisErr(err)
-	return !replied
+	return err != nil && !replied
 }
 
 // unavailable turns what went wrong with a call into an error for people. It

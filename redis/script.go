@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -87,14 +88,26 @@ var keyNames = []string{
 	"unique", "purge", "events", "sessions", "grants", "cancels", "queues", "flow",
 }
 
-// eval runs a script, sending its text if the server does not know it. The
-// budget holds even if the client's own queue is stuck.
+// eval runs a script, sending its text if the server does not know it, and the
+// same bytes again where that makes sense: every script may be repeated.
 func (e *Engine) eval(ctx context.Context, s *script, keys, args []string) ([]rueidis.RedisMessage, error) {
-	reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
-	if isReply(err, "NOSCRIPT") {
-		reply, err = e.evalOnce(ctx, s.text, true, keys, args)
+	var t tries
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
+		if isReply(err, "NOSCRIPT") {
+			reply, err = e.evalOnce(ctx, s.text, true, keys, args)
+		}
+		if err == nil || ctx.Err() != nil || !t.again(err) {
+			return reply, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
 	}
-	return reply, err
 }
 
 func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, args []string) ([]rueidis.RedisMessage, error) {
@@ -115,11 +128,32 @@ func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, arg
 	return list, err
 }
 
+// callsAtOnce bounds the commands that the client has in its hand, those that
+// were given up while the server is frozen among them.
+const callsAtOnce = 512
+
 // do sends one command. It returns when the context ends even if the client
-// does not: its queue may be full because the server is frozen.
+// does not: its queue may be full because the server is frozen. A command given
+// up keeps its slot until its connection has answered or is gone.
 func (e *Engine) do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisResult, error) {
-	done := make(chan rueidis.RedisResult, 1)
-	e.calls.Go(func() { done <- e.client.Do(ctx, cmd) })
+	client, done := e.client, make(chan rueidis.RedisResult, 1)
+	if cmd.IsBlock() { // the client has a connection for it alone, and closes it
+		ctx := context.WithValue(ctx, blocking{}, true)
+		e.calls.Go(func() { done <- client.Do(ctx, cmd) })
+	} else {
+		select {
+		case e.slots <- struct{}{}:
+		case <-ctx.Done():
+			return rueidis.RedisResult{}, ctx.Err()
+		}
+		// A connection is made with the context of whoever needs it first; the
+		// others would share its end.
+		lasting := context.WithoutCancel(ctx)
+		e.calls.Go(func() {
+			done <- client.Do(lasting, cmd)
+			<-e.slots
+		})
+	}
 	select {
 	case result := <-done:
 		return result, result.NonRedisError()

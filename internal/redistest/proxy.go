@@ -16,6 +16,8 @@ type Proxy struct {
 	mu    sync.Mutex
 	lose  int // replies still to be lost
 	lost  int
+	holed int // connections up to this one lead nowhere
+	made  int
 	conns map[net.Conn]bool
 }
 
@@ -51,6 +53,21 @@ func (p *Proxy) LoseReplies(n int) {
 	p.mu.Unlock()
 }
 
+// BlackHole makes every connection there is lead nowhere, for good: what is sent
+// on it disappears, nothing comes back, and neither side is told. New ones work.
+func (p *Proxy) BlackHole() {
+	p.mu.Lock()
+	p.holed = p.made
+	p.mu.Unlock()
+}
+
+// Made is how many connections were made so far.
+func (p *Proxy) Made() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.made
+}
+
 // Lost is how many replies were lost so far.
 func (p *Proxy) Lost() int {
 	p.mu.Lock()
@@ -71,20 +88,39 @@ func (p *Proxy) accept() {
 		}
 		p.mu.Lock()
 		p.conns[client], p.conns[server] = true, true
+		p.made++
+		number := p.made
 		p.mu.Unlock()
 		both := func() { _ = client.Close(); _ = server.Close() }
 		p.wait.Go(func() {
-			_, _ = io.Copy(server, client)
+			_, _ = io.Copy(&way{p, number, server}, client)
 			both()
 		})
 		p.wait.Go(func() {
-			p.replies(client, server)
+			p.replies(&way{p, number, client}, server)
 			both()
 		})
 	}
 }
 
-func (p *Proxy) replies(client, server net.Conn) {
+// way is one direction of a connection.
+type way struct {
+	proxy  *Proxy
+	number int
+	to     net.Conn
+}
+
+func (w *way) Write(b []byte) (int, error) {
+	w.proxy.mu.Lock()
+	holed := w.number <= w.proxy.holed
+	w.proxy.mu.Unlock()
+	if holed {
+		return len(b), nil
+	}
+	return w.to.Write(b)
+}
+
+func (p *Proxy) replies(client io.Writer, server net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := server.Read(buf)
