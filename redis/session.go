@@ -234,11 +234,14 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
 	args = append(args, marks...)
 	args = append(args, packLeases(held)...)
-	got, err := p.eng.eval(ctx, scriptBeat, p.with([]string{p.controlKey(req.Session)}), args)
+	if p.n == 0 {
+		args = append(args, memberArgs(req)...)
+	}
+	got, err := p.eng.eval(ctx, scriptBeat, p.with([]string{p.controlKey(req.Session), p.membersKey()}), args)
 	if err != nil {
 		return 0, err
 	}
-	if len(got) < 6 {
+	if len(got) < 7 {
 		return 0, errCorrupt
 	}
 	counter, err := got[0].AsInt64()
@@ -271,6 +274,11 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		members[s.ID] = s
 	}
 	p.wakeTypes(got[4])
+	if p.n == 0 {
+		if reply.Members, err = readMembers(got[6]); err != nil {
+			return 0, err
+		}
+	}
 	if behind, err := got[5].AsStrSlice(); err == nil && len(behind) > 0 {
 		p.behind(ctx, behind, byID)
 	}

@@ -1,13 +1,24 @@
 -- Keeps a session alive, or ends it, and tells it what it has to know. Not
 -- numbered: a second beat does no harm. It compares lane marks instead.
 --
--- KEYS 22 control list of the session.
+-- KEYS 22 control list of the session, 23 members.
 -- ARGV 8 session, 9 details (packed by the caller), 10 through, 11 leaving (0,
 -- 1; - if nothing was granted since a beat that held nothing), 12 number of lanes, 13 of held leases; then lane and acknowledged number
--- in turn, then held leases: id 16, lease 8, claim 6.
+-- in turn, then held leases: id 16, lease 8, claim 6; then, in partition 0 alone,
+-- the journal of a member or '', what is recorded of it ('': it is removed), and
+-- the journals that are forgotten.
 -- Returns compact (counter), ids whose cancel was requested, held leases that
 -- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
--- grants, in turn), types to wake, lanes that lost.
+-- grants, in turn), types to wake, lanes that lost, members (journal and record
+-- in turn).
+local function members(at)
+  if at > #ARGV then return {} end
+  if ARGV[at] ~= '' then
+    if ARGV[at + 1] ~= '' then call('HSET', KEYS[23], ARGV[at], ARGV[at + 1]) else call('HDEL', KEYS[23], ARGV[at]) end
+  end
+  for i = at + 2, #ARGV do call('HDEL', KEYS[23], ARGV[i]) end
+  return call('HGETALL', KEYS[23])
+end
 local function run()
   local session, through, leaving = ARGV[8], tonumber(ARGV[10]), ARGV[11] == '1'
   local nl, nh = tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -75,10 +86,10 @@ local function run()
       local at = #all + 1
       for i = 1, #all, 2 do if all[i] == session then at = i end end
       all[at], all[at + 1] = session, text
-      return {tostring(counter), cancels, lost, all, {}, behind}
+      return {tostring(counter), cancels, lost, all, {}, behind, members(14 + 2 * nl + nh)}
     end
   end
   flush()
-  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), typenames(woken), behind}
+  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), typenames(woken), behind, members(14 + 2 * nl + nh)}
 end
 return run()

@@ -17,7 +17,8 @@
 --     details; session,seq -> unfinished grants of one reply
 --   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
--- KEYS 22.. wake lists and control lists, one token each.
+-- KEYS 22.. wake lists and control lists, one token each; and, of partition 0,
+--   members HASH journal -> what is known of the node that keeps it
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
 -- number, hash of the call, the caller's wall clock in ms, the same in ns as 8
