@@ -20,7 +20,7 @@ type session struct {
 	beaten   bool
 	granted  int64 // the last claim that may have brought grants; 0 after a beat that settled it
 	seq      int64
-	inflight map[int64]chan struct{}
+	inflight map[int64]chan struct{} // claims under way; nil: only in doubt
 	turn     int
 }
 
@@ -47,7 +47,9 @@ func (s *session) begin() int64 {
 func (s *session) end(seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.inflight[seq])
+	if ended := s.inflight[seq]; ended != nil {
+		close(ended)
+	}
 	delete(s.inflight, seq)
 }
 
@@ -95,24 +97,28 @@ func (s *session) firstPartition(n int) int {
 }
 
 // settled waits for the claims up to a number whose callers may have left while
-// the call was under way, and returns the number up to which there are none.
+// the call was under way, and returns the number up to which none can bring
+// grants any more.
 func (s *session) settled(ctx context.Context, through int64) int64 {
 	for {
 		s.mu.Lock()
-		least, wait := int64(0), (chan struct{})(nil)
+		free, wait := through, (chan struct{})(nil)
 		for seq, done := range s.inflight {
-			if seq <= through && (wait == nil || seq < least) {
-				least, wait = seq, done
+			if seq <= through {
+				free = min(free, seq-1)
+				if done != nil {
+					wait = done
+				}
 			}
 		}
 		s.mu.Unlock()
 		if wait == nil {
-			return through
+			return free
 		}
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return least - 1
+			return free
 		}
 	}
 }
@@ -190,7 +196,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	bounded, cancel := e.bounded(ctx)
 	defer cancel()
 	// A claim under way could otherwise be granted after this beat has looked.
-	through := s.settled(bounded, req.Through)
+	through := s.settleFor(bounded, req.Through)
 	quiet := s.quiet(len(req.Holding), through)
 	held := make(map[*partition][]morningai.Lease)
 	for _, l := range req.Holding {

@@ -1,7 +1,10 @@
 package redistest
 
 import (
+	"bytes"
+	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -17,6 +20,9 @@ type Proxy struct {
 	lose  int // replies still to be lost
 	lost  int
 	holed int // connections up to this one lead nowhere
+	held  int // what is sent on connections up to this one waits
+	free  *sync.Cond
+	bad   []byte // what ends the connection on which it is sent
 	made  int
 	conns map[net.Conn]bool
 }
@@ -29,6 +35,7 @@ func NewProxy(tb testing.TB, target string) *Proxy {
 		tb.Fatal(err)
 	}
 	p := &Proxy{listener: l, target: target, conns: map[net.Conn]bool{}}
+	p.free = sync.NewCond(&p.mu)
 	p.wait.Go(p.accept)
 	tb.Cleanup(func() {
 		_ = l.Close()
@@ -37,6 +44,7 @@ func NewProxy(tb testing.TB, target string) *Proxy {
 			_ = c.Close()
 		}
 		p.mu.Unlock()
+		p.Release()
 		p.wait.Wait()
 	})
 	return p
@@ -58,6 +66,37 @@ func (p *Proxy) LoseReplies(n int) {
 func (p *Proxy) BlackHole() {
 	p.mu.Lock()
 	p.holed = p.made
+	p.mu.Unlock()
+}
+
+// Hold keeps what is sent on the connections there are, until Release lets the
+// server have it, even if the client has closed them meanwhile.
+func (p *Proxy) Hold() {
+	p.mu.Lock()
+	p.held = p.made
+	p.mu.Unlock()
+}
+
+// HoldAll is Hold for new connections too.
+func (p *Proxy) HoldAll() {
+	p.mu.Lock()
+	p.held = math.MaxInt
+	p.mu.Unlock()
+}
+
+// Release ends a Hold.
+func (p *Proxy) Release() {
+	p.mu.Lock()
+	p.held = 0
+	p.free.Broadcast()
+	p.mu.Unlock()
+}
+
+// BreakOn ends every connection on which these bytes are sent, before the server
+// has them.
+func (p *Proxy) BreakOn(bad string) {
+	p.mu.Lock()
+	p.bad = []byte(bad)
 	p.mu.Unlock()
 }
 
@@ -93,11 +132,11 @@ func (p *Proxy) accept() {
 		p.mu.Unlock()
 		both := func() { _ = client.Close(); _ = server.Close() }
 		p.wait.Go(func() {
-			_, _ = io.Copy(&way{p, number, server}, client)
+			_, _ = io.Copy(&way{proxy: p, number: number, to: server, request: true}, client)
 			both()
 		})
 		p.wait.Go(func() {
-			p.replies(&way{p, number, client}, server)
+			p.replies(&way{proxy: p, number: number, to: client}, server)
 			both()
 		})
 	}
@@ -105,15 +144,28 @@ func (p *Proxy) accept() {
 
 // way is one direction of a connection.
 type way struct {
-	proxy  *Proxy
-	number int
-	to     net.Conn
+	proxy   *Proxy
+	number  int
+	to      net.Conn
+	request bool
+	tail    []byte // the end of what was sent before
 }
 
 func (w *way) Write(b []byte) (int, error) {
-	w.proxy.mu.Lock()
-	holed := w.number <= w.proxy.holed
-	w.proxy.mu.Unlock()
+	p := w.proxy
+	p.mu.Lock()
+	for w.request && w.number <= p.held {
+		p.free.Wait()
+	}
+	holed, bad := w.number <= p.holed, p.bad
+	p.mu.Unlock()
+	if w.request && len(bad) > 0 {
+		seen := append(w.tail, b...)
+		if bytes.Contains(seen, bad) {
+			return 0, errors.New("what must not pass")
+		}
+		w.tail = bytes.Clone(seen[max(0, len(seen)-len(bad)):])
+	}
 	if holed {
 		return len(b), nil
 	}
