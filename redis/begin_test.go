@@ -172,6 +172,13 @@ func TestDeferredStartFrozen(t *testing.T) {
 	if err := later.Probe(t.Context()); !errors.Is(err, redis.ErrUnavailable) {
 		t.Errorf("a probe of a frozen server says %v", err)
 	}
+	patient := open(t, server.URL(), redis.WithDeferredStart())
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began = time.Now()
+	if err := patient.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 3*time.Second {
+		t.Errorf("a probe of 200 ms says %v after %v", err, time.Since(began))
+	}
 	server.Thaw()
 	redistest.Until(t, "the engine to begin", func() bool { return later.Probe(t.Context()) == nil })
 	never := open(t, "redis://127.0.0.1:1", redis.WithDeferredStart())

@@ -9,8 +9,10 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// membersKey is where partition 0 keeps the members.
-func (p *partition) membersKey() string { return p.base + "members" }
+// memberField is the length of a field of the sessions that names a member, an m
+// and its journal: members are kept there, so that a beat reads and writes them
+// without a command more.
+const memberField = 17
 
 // memberArgs is what a beat changes of the members: one that is recorded, or
 // removed if nothing of it is packed, and those that are forgotten.
@@ -49,15 +51,18 @@ func readMember(journal, text string) (morningai.Member, bool) {
 	return m, r.ok
 }
 
-// readMembers lists the members on record, by journal.
-func readMembers(reply rueidis.RedisMessage) ([]morningai.Member, error) {
-	list, err := reply.AsStrSlice()
+// readMembers finds the members among the sessions, and sorts them by journal.
+func readMembers(sessions rueidis.RedisMessage) ([]morningai.Member, error) {
+	list, err := sessions.AsStrSlice()
 	if err != nil {
 		return nil, err
 	}
 	var out []morningai.Member
 	for i := 0; i+1 < len(list); i += 2 {
-		m, ok := readMember(list[i], list[i+1])
+		if len(list[i]) != memberField {
+			continue
+		}
+		m, ok := readMember(list[i][1:], list[i+1])
 		if !ok {
 			return nil, errCorrupt
 		}

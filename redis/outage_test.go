@@ -48,6 +48,7 @@ func TestFrozenKeepsBudgets(t *testing.T) {
 	const timeout, slack = time.Second, 2 * time.Second // slack for a busy machine
 	server := redistest.Start(t)
 	e := open(t, server.URL(), redis.WithTimeout(timeout))
+	patient := open(t, server.URL()+"?prefix=patient") // of which only the callers are in a hurry
 	session := join(t, e, 1)
 	list := specs(4)
 	enqueue(t, e, list)
@@ -71,6 +72,12 @@ func TestFrozenKeepsBudgets(t *testing.T) {
 		began := time.Now()
 		if err := e.Probe(ctx); err == nil || time.Since(began) > 400*time.Millisecond+slack {
 			t.Errorf("a probe of 400 ms says %v after %v", err, time.Since(began))
+		}
+		cancel()
+		ctx, cancel = context.WithTimeout(t.Context(), 400*time.Millisecond)
+		began = time.Now()
+		if got, _ := everyMethod(ctx, patient); time.Since(began) > 400*time.Millisecond+slack {
+			t.Errorf("calls of 400 ms took %v: %v", time.Since(began), got)
 		}
 		cancel()
 	}

@@ -163,7 +163,7 @@ func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
 	}
 	count := map[morningai.SessionID]int{}
 	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) > 16 { // unfinished grants of one reply
+		if len(list[i]) > memberField { // unfinished grants of one reply
 			n, err := strconv.Atoi(list[i+1])
 			if err != nil {
 				return nil, errCorrupt
@@ -173,7 +173,7 @@ func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
 	}
 	out := make([]morningai.Session, 0, len(list)/2)
 	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) > 16 {
+		if len(list[i]) >= memberField {
 			continue
 		}
 		s, ok := readSession(list[i], list[i+1])
@@ -243,11 +243,11 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	if p.n == 0 {
 		args = append(args, memberArgs(req)...)
 	}
-	got, err := p.eng.eval(ctx, scriptBeat, p.with([]string{p.controlKey(req.Session), p.membersKey()}), args)
+	got, err := p.eng.eval(ctx, scriptBeat, p.with([]string{p.controlKey(req.Session)}), args)
 	if err != nil {
 		return 0, err
 	}
-	if len(got) < 7 {
+	if len(got) < 6 {
 		return 0, errCorrupt
 	}
 	counter, err := got[0].AsInt64()
@@ -281,7 +281,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	}
 	p.wakeTypes(got[4])
 	if p.n == 0 {
-		if reply.Members, err = readMembers(got[6]); err != nil {
+		if reply.Members, err = readMembers(got[3]); err != nil {
 			return 0, err
 		}
 	}
