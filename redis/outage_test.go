@@ -5,6 +5,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"net"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -174,6 +175,17 @@ func TestReconnects(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
+	narrow := redistest.Start(t, "--tcp-backlog", "1")
+	full := func() { // not even a connection can be made
+		narrow.Freeze()
+		for {
+			c, err := net.DialTimeout("tcp", narrow.Addr(), 300*time.Millisecond)
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = c.Close() })
+		}
+	}
 	const most = 2 * time.Second // a tenth of it is usual; the machine may be busy
 	for name, c := range map[string]struct {
 		url       string
@@ -181,6 +193,7 @@ func TestReconnects(t *testing.T) {
 	}{
 		"killed":     {server.URL(), server.Kill, server.Restart},
 		"frozen":     {server.URL(), server.Freeze, server.Thaw},
+		"full":       {narrow.URL(), full, narrow.Thaw},
 		"black hole": {"redis://" + proxy.Addr(), proxy.BlackHole, func() {}},
 	} {
 		e := open(t, c.url, redis.WithTimeout(2*time.Second))
