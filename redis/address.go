@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -198,14 +197,23 @@ func (a *address) apply(o *options) {
 	}
 }
 
-const dialTimeout = time.Second
+// dialTimeout bounds the making of a connection: short against what a call may
+// take, so that one which hangs does not outlast the outage.
+func (o *options) dialTimeout() time.Duration {
+	return min(time.Second, max(o.timeout/6, min(o.timeout, 250*time.Millisecond)))
+}
 
-func (a *address) clientOption(o *options) (rueidis.ClientOption, error) {
+// silence is how long a connection may leave everything unanswered.
+func (o *options) silence() time.Duration {
+	return max(o.timeout/2, min(o.timeout, 300*time.Millisecond))
+}
+
+func (a *address) clientOption(o *options, l *link) (rueidis.ClientOption, error) {
 	out := rueidis.ClientOption{
 		InitAddress: a.hosts, Username: a.user, Password: a.password, SelectDB: a.db, ClientName: o.clientName,
 		DisableCache: true, DisableRetry: true, AlwaysPipelining: true, ClientSetInfo: rueidis.DisableClientSetInfo,
-		Dialer:           net.Dialer{Timeout: dialTimeout, KeepAlive: 5 * time.Second},
-		ConnWriteTimeout: min(o.timeout, 2*time.Second),
+		Dialer:           net.Dialer{Timeout: o.dialTimeout(), KeepAlive: 5 * time.Second},
+		ConnWriteTimeout: o.silence(), DialCtxFn: l.dial,
 	}
 	if a.secure {
 		config, err := a.tls()
@@ -215,14 +223,8 @@ func (a *address) clientOption(o *options) (rueidis.ClientOption, error) {
 		out.TLSConfig = config
 	}
 	switch a.mode {
-	case modeSingle:
+	case modeSingle, modeUnix:
 		out.ForceSingleClient = true
-	case modeUnix:
-		out.ForceSingleClient = true
-		path := a.hosts[0]
-		out.DialCtxFn = func(ctx context.Context, _ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-			return d.DialContext(ctx, "unix", path)
-		}
 	case modeSentinel:
 		out.Sentinel = rueidis.SentinelOption{Dialer: out.Dialer, TLSConfig: out.TLSConfig, MasterSet: a.master,
 			Username: a.sentinelUser, Password: a.sentinelPassword, ClientName: o.clientName}

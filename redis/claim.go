@@ -170,8 +170,9 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 	}
 }
 
-// endClaim lets beats know that a claim can bring no more grants, which for one
-// whose caller has left is when its call has ended.
+// endClaim lets beats know that a claim can bring no more grants. For one whose
+// caller has left, or whose answer was lost, that is when its call has ended and
+// cannot be applied later either.
 func (e *Engine) endClaim(s *session, seq int64, open *workJob) {
 	if open == nil {
 		s.end(seq)
@@ -180,6 +181,11 @@ func (e *Engine) endClaim(s *session, seq int64, open *workJob) {
 	e.loops.Go(func() {
 		select {
 		case <-open.done:
+			s.doubt(seq)
+		case <-e.idle:
+		}
+		select {
+		case <-open.over:
 		case <-e.idle:
 		}
 		s.end(seq)

@@ -35,6 +35,9 @@ func (e *Engine) Command(ctx context.Context, cmds []morningai.Command) ([]morni
 		}
 		b := append(c.ID[:len(c.ID):len(c.ID)], code, 0, 0)
 		b = binary.BigEndian.AppendUint32(b, uint32(c.Version))
+		if c.Error != nil && c.Kind == morningai.CommandCancel {
+			b = append(b, packFront(time.Now(), c.Error, "")...)
+		}
 		p := e.of(c.ID)
 		items[p] = append(items[p], slot{i, string(b)})
 	}

@@ -16,6 +16,7 @@
 // it. While Redis cannot be reached, calls return an error whose code is
 // [CodeUnavailable], within the time that [WithTimeout] sets, and what they
 // asked for may or may not have been applied: repeat them with the same ids.
+// With [WithDeferredStart] Redis may be away when the engine is opened.
 //
 // # Layout
 //

@@ -22,6 +22,11 @@ type Engine struct {
 	where  *address
 	parts  []*partition
 
+	option rueidis.ClientOption
+	link   *link
+	slots  chan struct{} // taken by commands under way
+	start  starter
+
 	ctx    context.Context // ends when Close begins: nothing waits any more
 	stop   context.CancelFunc
 	idle   chan struct{}  // closed when the last method has returned
@@ -49,13 +54,14 @@ type Engine struct {
 // with the settings client_name, prefix, partitions, and for TLS ca, cert and
 // key (files), as a query. It returns an [ErrWrongRedis] if the server must not
 // be used, with what to change, and an [ErrUnavailable] if it cannot be
-// reached. The context bounds the opening only.
+// reached. The context bounds the opening only. See [WithDeferredStart] for a
+// Redis that may come later.
 func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 	where, err := parseAddress(url)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{opt: defaults(), where: where, sessions: map[morningai.SessionID]*session{}}
+	e := &Engine{opt: defaults(), where: where, sessions: map[morningai.SessionID]*session{}, slots: make(chan struct{}, callsAtOnce)}
 	for _, o := range opts {
 		o(&e.opt)
 	}
@@ -66,7 +72,8 @@ func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 	if e.opt.partitions < 1 || e.opt.partitions > 256 {
 		return nil, morningai.InvalidInput("open redis", morningai.FieldError{Location: "partitions", Message: "must be 1 to 256"})
 	}
-	if err := e.connect(ctx); err != nil {
+	e.link = newLink(where.mode == modeUnix, e.opt.silence())
+	if e.option, err = where.clientOption(&e.opt, e.link); err != nil {
 		return nil, err
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())
@@ -74,60 +81,15 @@ func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 	for n := range e.opt.partitions {
 		e.parts = append(e.parts, newPartition(e, n))
 	}
-	if err := e.start(ctx); err != nil {
+	if e.opt.deferred {
+		return e, nil
+	}
+	if err := e.begin(ctx); err != nil {
 		e.stop()
-		e.client.Close()
 		e.calls.Wait()
 		return nil, err
 	}
-	for _, p := range e.parts {
-		p.run()
-	}
 	return e, nil
-}
-
-func (e *Engine) connect(ctx context.Context) error {
-	option, err := e.where.clientOption(&e.opt)
-	if err != nil {
-		return err
-	}
-	type made struct {
-		client rueidis.Client
-		err    error
-	}
-	done := make(chan made, 1)
-	go func() {
-		c, err := rueidis.NewClient(option)
-		done <- made{c, err}
-	}()
-	select {
-	case m := <-done:
-		if m.err != nil {
-			return notConnected(e.where, m.err)
-		}
-		e.client = m.client
-		return nil
-	case <-ctx.Done():
-		go func() { // the dial timeout bounds it
-			if m := <-done; m.err == nil {
-				m.client.Close()
-			}
-		}()
-		return unavailable("open redis", ctx.Err())
-	}
-}
-
-// start checks the server and the partitions.
-func (e *Engine) start(ctx context.Context) error {
-	if err := e.checkServers(ctx); err != nil {
-		return err
-	}
-	for _, p := range e.parts {
-		if err := p.open(ctx); err != nil {
-			return unavailable("open redis", err)
-		}
-	}
-	return nil
 }
 
 // Capabilities describes the engine.
@@ -145,9 +107,20 @@ func (e *Engine) lost(p *partition, next, stored uint64) {
 		"partition", p.n, "expected", next-1, "stored", stored)
 }
 
-// enter admits a call, unless the engine is closed or the context has ended.
-// Every call that was admitted is waited for by Close.
+// enter admits a call, unless the engine is closed, has not begun, or the
+// context has ended. Every call that was admitted is waited for by Close.
 func (e *Engine) enter(ctx context.Context) error {
+	if err := e.admit(ctx); err != nil {
+		return err
+	}
+	if err := e.begun(ctx); err != nil {
+		e.active.Done()
+		return err
+	}
+	return nil
+}
+
+func (e *Engine) admit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -191,13 +164,16 @@ func (e *Engine) Close() error {
 	e.active.Wait()
 	close(e.idle)
 	e.loops.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
-	defer cancel()
-	e.endSessions(ctx)
-	for _, p := range e.parts {
-		p.forgetLanes(ctx)
+	if e.client != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
+		defer cancel()
+		e.endSessions(ctx)
+		for _, p := range e.parts {
+			p.forgetLanes(ctx)
+		}
+		e.disconnect()
 	}
-	e.client.Close()
+	e.link.close()
 	e.calls.Wait()
 	return nil
 }

@@ -206,7 +206,6 @@ func (q *enqueuer) loop() {
 }
 
 func (q *enqueuer) send(items []enqueueItem) {
-	e := q.part.eng
 	kept := items[:0]
 	for _, it := range items {
 		if it.job.abandoned() {
@@ -218,16 +217,20 @@ func (q *enqueuer) send(items []enqueueItem) {
 	if items = kept; len(items) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
-	defer cancel()
-	b := &enqueueBatch{queues: &index{}, types: &index{}}
-	for _, it := range items {
-		b.add(&it.job.specs[it.i], e.acceptedAt())
-	}
-	reply, err := q.lane.call(ctx, scriptEnqueue, b.keys(q.part), b.args())
 	var receipts []morningai.Receipt
-	if err == nil {
-		receipts, err = b.receipts(reply)
+	send := func() (err error) {
+		receipts, err = q.try(items)
+		return err
+	}
+	var err error
+	if len(items) == 1 {
+		if err = q.part.alone(send); err == errPoison {
+			receipts, err = []morningai.Receipt{{Err: err}}, nil
+		}
+	} else if err = send(); err != nil && q.part.poisoned(err) {
+		q.send(items[: len(items)/2 : len(items)/2])
+		q.send(items[len(items)/2:])
+		return
 	}
 	for i, it := range items {
 		if err != nil {
@@ -236,6 +239,21 @@ func (q *enqueuer) send(items []enqueueItem) {
 			it.job.settle(it.i, receipts[i], nil)
 		}
 	}
+}
+
+func (q *enqueuer) try(items []enqueueItem) ([]morningai.Receipt, error) {
+	e := q.part.eng
+	ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
+	defer cancel()
+	b := &enqueueBatch{queues: &index{}, types: &index{}}
+	for _, it := range items {
+		b.add(&it.job.specs[it.i], e.acceptedAt())
+	}
+	reply, err := q.lane.call(ctx, scriptEnqueue, b.keys(q.part), b.args())
+	if err != nil {
+		return nil, err
+	}
+	return b.receipts(reply)
 }
 
 // acceptedAt is the time of acceptance of one task; it grows strictly.

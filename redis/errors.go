@@ -62,16 +62,19 @@ func firstToken(reply string) string {
 	return strings.TrimPrefix(token, "-")
 }
 
+// plainText is an error reply without the token that says nothing; the client
+// takes it away, a script does not.
+func plainText(e *rueidis.RedisError) string { return strings.TrimPrefix(e.Error(), "ERR ") }
+
 func isReply(err error, token string) bool {
 	e, ok := rueidis.IsRedisErr(err)
 	return ok && firstToken(e.Error()) == token
 }
 
-// inDoubt reports whether a call that failed with err may have been applied,
-// so that it has to be sent again under its number.
+// inDoubt reports whether a call that failed with err may have been applied.
 func inDoubt(err error) bool {
 	_, replied := rueidis.IsRedisErr(err)
-	return !replied
+	return err != nil && !replied
 }
 
 const (
@@ -99,7 +102,7 @@ func unavailable(op string, err error) error {
 			out.Detail, out.Hint = c[0], c[1]
 			return out
 		}
-		if strings.HasPrefix(e.Error(), "ERR max number of clients") {
+		if strings.HasPrefix(plainText(e), "max number of clients") {
 			out.Detail, out.Hint = "Redis has no free connection", "raise maxclients or close other clients"
 			return out
 		}

@@ -63,12 +63,13 @@ type slot struct {
 }
 
 // inBatches sends each partition's items, a batch after the other so that their
-// order holds, and gives the letters of each item to got.
-func (e *Engine) inBatches(ctx context.Context, items map[*partition][]slot, reports bool, got func(at int, letters string)) error {
+// order holds, and gives the letters of each item to got, or why it is refused.
+func (e *Engine) inBatches(ctx context.Context, items map[*partition][]slot, reports bool, got func(at int, letters string, err error)) error {
 	for p, list := range items {
+		most := batchTasks
 		for len(list) > 0 {
 			j, n := &workJob{}, 0
-			for n < len(list) && n < batchTasks && (n == 0 || j.bytes+len(list[n].packed) <= batchBytes) {
+			for n < len(list) && n < most && (n == 0 || j.bytes+len(list[n].packed) <= batchBytes) {
 				j.bytes += len(list[n].packed)
 				if reports {
 					j.reports = append(j.reports, list[n].packed)
@@ -80,14 +81,21 @@ func (e *Engine) inBatches(ctx context.Context, items map[*partition][]slot, rep
 			call, cancel := e.bounded(ctx)
 			err := p.works.do(call, j)
 			cancel()
-			if err != nil {
+			switch {
+			case err == errPoison && n > 1:
+				most = n / 2
+				continue
+			case err == errPoison:
+				got(list[0].at, "", err)
+			case err != nil:
 				return err
+			default:
+				width := len(j.verdicts) / n
+				for i := range n {
+					got(list[i].at, j.verdicts[i*width:(i+1)*width], nil)
+				}
 			}
-			width := len(j.verdicts) / n
-			for i := range n {
-				got(list[i].at, j.verdicts[i*width:(i+1)*width])
-			}
-			list = list[n:]
+			list, most = list[n:], batchTasks
 		}
 	}
 	return nil
@@ -107,9 +115,11 @@ func (e *Engine) Finish(ctx context.Context, reports []morningai.Report) ([]morn
 			items[p] = append(items[p], slot{i, packReport(&reports[i])})
 		}
 	}
-	err := e.inBatches(ctx, items, true, func(at int, letters string) {
-		switch letters[0] {
-		case 'o', 'r':
+	err := e.inBatches(ctx, items, true, func(at int, letters string, err error) {
+		switch {
+		case err != nil:
+			out[at].Err = err
+		case letters[0] == 'o', letters[0] == 'r':
 			out[at].State = stateNames[letters[1]-'0']
 		default:
 			out[at].Err = verdictErrors[letters[0]]
@@ -171,8 +181,11 @@ func (e *Engine) Checkpoint(ctx context.Context, points []morningai.Checkpoint) 
 			items[p] = append(items[p], slot{i, packPoint(&points[i])})
 		}
 	}
-	err := e.inBatches(ctx, items, false, func(at int, letters string) {
-		if letters[0] != 'o' {
+	err := e.inBatches(ctx, items, false, func(at int, letters string, err error) {
+		switch {
+		case err != nil:
+			out[at] = err
+		case letters[0] != 'o':
 			out[at] = verdictErrors[letters[0]]
 		}
 	})

@@ -15,13 +15,14 @@ import (
 )
 
 // contract runs the suite of all engines, a prefix for each check.
-func contract(t *testing.T, url string) {
+func contract(t *testing.T, url string, opts ...redis.Option) {
 	var n atomic.Int64
 	enginetest.Run(t, enginetest.Harness{New: func(tb testing.TB) enginetest.Storage {
 		address := fmt.Sprintf("%s?prefix=t%d", url, n.Add(1))
 		return func(tb testing.TB) morningai.Engine {
 			tb.Helper()
-			e, err := redis.Open(context.Background(), address, redis.WithOrphanGrace(200*time.Millisecond), redis.WithTimeout(20*time.Second))
+			opts := append([]redis.Option{redis.WithOrphanGrace(200 * time.Millisecond), redis.WithTimeout(20 * time.Second)}, opts...)
+			e, err := redis.Open(context.Background(), address, opts...)
 			if err != nil {
 				tb.Fatal(err)
 			}

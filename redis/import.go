@@ -32,16 +32,27 @@ func (e *Engine) Import(ctx context.Context, records []morningai.Record) ([]morn
 	}
 	for p, list := range order {
 		slices.SortStableFunc(list, func(a, b int) int { return records[a].Task.CreatedAt.Compare(records[b].Task.CreatedAt) })
-		for len(list) > 0 {
+		for most := batchTasks; len(list) > 0; {
 			b := &importBatch{queues: &index{}, types: &index{}}
-			n := b.fill(records, list)
-			call, cancel := e.bounded(ctx)
-			err := p.merge(call, b, out)
-			cancel()
+			n := b.fill(records, list[:min(most, len(list))])
+			send := func() error {
+				call, cancel := e.bounded(ctx)
+				defer cancel()
+				return p.merge(call, b, out)
+			}
+			var err error
+			if n == 1 {
+				if err = p.alone(send); err == errPoison {
+					out[list[0]], err = morningai.ImportResult{Err: err}, nil
+				}
+			} else if err = send(); err != nil && p.poisoned(err) {
+				most = n / 2
+				continue
+			}
 			if err != nil {
 				return nil, e.failed(ctx, "import", err)
 			}
-			list = list[n:]
+			list, most = list[n:], batchTasks
 		}
 	}
 	return out, nil

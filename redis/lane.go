@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -22,12 +21,12 @@ type lane struct {
 	part *partition
 	turn chan struct{} // holds one token; whoever has it owns the fields below
 
-	id     string
-	next   uint64          // number of the next call
-	hashes map[string]bool // of calls under this number that were given up unanswered
+	id   string
+	next uint64 // number of the next call
 
-	mu    sync.Mutex
-	acked uint64 // number of the last call that was answered
+	mu     sync.Mutex
+	acked  uint64 // number of the last call that was answered
+	doubts []func()
 }
 
 func newLane(p *partition) *lane {
@@ -44,7 +43,8 @@ func (l *lane) renew() {
 	l.mu.Lock()
 	l.id, l.acked = string(id[:]), 0
 	l.mu.Unlock()
-	l.next, l.hashes = 1, map[string]bool{}
+	l.next = 1
+	l.settle()
 }
 
 // mark is what Redis must have stored of this lane at least.
@@ -54,9 +54,8 @@ func (l *lane) mark() (id string, acked uint64) {
 	return l.id, l.acked
 }
 
-// call runs a numbered script and returns its reply. It sends the same bytes
-// again until an answer comes or the context ends; then the call is in doubt,
-// and the next one finds out what became of it.
+// call runs a numbered script and returns its reply. A call without an answer is
+// in doubt; the next one, under the same number, finds out what became of it.
 func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([]rueidis.RedisMessage, error) {
 	select {
 	case <-l.turn:
@@ -70,7 +69,6 @@ func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([
 	hash := hashOf(s, tail)
 	full := make([]string, 3, 3+len(tail))
 	full = append(full, tail...)
-	pause := 5 * time.Millisecond
 	for {
 		full[0], full[1], full[2] = l.id, strconv.FormatUint(l.next, 10), hash
 		reply, err := l.eng.eval(ctx, s, keys, full)
@@ -88,21 +86,7 @@ func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([
 			}
 			continue
 		}
-		if !inDoubt(err) {
-			return nil, err // refused before it was applied
-		}
-		l.hashes[hash] = true
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-			pause = min(2*pause, 100*time.Millisecond)
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, err
-		}
+		return nil, err
 	}
 }
 
@@ -111,17 +95,41 @@ func (l *lane) accept() {
 	l.acked = l.next
 	l.mu.Unlock()
 	l.next++
-	clear(l.hashes)
+	l.settle()
 }
 
-// gap handles a number that does not follow. If Redis has applied a call that
-// was given up here, the sequence goes on after it. Otherwise Redis has lost
-// writes that it had acknowledged: the lane starts anew.
+// settle tells that no call sent before can be applied any more.
+func (l *lane) settle() {
+	l.mu.Lock()
+	list := l.doubts
+	l.doubts = nil
+	l.mu.Unlock()
+	for _, f := range list {
+		f()
+	}
+}
+
+// settled calls f once the calls sent so far cannot be applied any more.
+func (l *lane) settled(f func()) {
+	l.mu.Lock()
+	l.doubts = append(l.doubts, f)
+	l.mu.Unlock()
+}
+
+func (l *lane) doubtful() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.doubts) > 0
+}
+
+// gap handles a number that does not follow. If Redis has applied one that was
+// not acknowledged, it was a call given up here, for nobody else uses the name
+// of the lane: the sequence goes on after it. Otherwise Redis has lost writes
+// that it had acknowledged: the lane starts anew.
 func (l *lane) gap(ctx context.Context, reply []rueidis.RedisMessage) error {
 	text, _ := reply[1].ToString()
-	hash, _ := reply[2].ToString()
 	stored, _ := strconv.ParseUint(text, 10, 64)
-	if stored == l.next && l.hashes[hash] {
+	if stored == l.next {
 		l.accept()
 		return nil
 	}

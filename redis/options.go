@@ -25,6 +25,7 @@ type options struct {
 	blockFor       time.Duration
 	pauseOnFailure time.Duration
 	now            func() time.Time
+	deferred       bool
 }
 
 func defaults() options {
@@ -37,7 +38,9 @@ func defaults() options {
 }
 
 // WithTimeout bounds how long a call waits for Redis; 2 s by default. A claim
-// may take longer by the time it is asked to wait.
+// may take longer by the time it is asked to wait. A connection on which nothing
+// is answered for half of it is given up, and a new one has to come about within
+// a sixth, 250 ms to 1 s.
 func WithTimeout(d time.Duration) Option { return func(o *options) { o.timeout = d } }
 
 // WithRetention says how long ended tasks stay readable unless they say
@@ -51,8 +54,14 @@ func WithRetention(succeeded, others time.Duration) Option {
 // opens an empty Redis decides it; an engine that asks for another number is
 // refused. The default is 1. Order and priority hold within a partition; with
 // more than one, queues cannot be limited (they can be paused), and a task with
-// a unique key cannot bring its own id.
+// a unique key cannot bring an id of its own, except one of [Engine.Prepare].
 func WithPartitions(n int) Option { return func(o *options) { o.partitions = n } }
+
+// WithDeferredStart lets Open return at once, without Redis: it connects and
+// checks the server at the first call, and again until that has succeeded. Until
+// then every method returns why it has not: an [ErrUnavailable] while Redis is
+// away, or an [ErrWrongRedis] while it must not be used.
+func WithDeferredStart() Option { return func(o *options) { o.deferred = true } }
 
 // WithAnyEviction accepts a Redis that evicts keys when its memory is full. It
 // will then lose tasks without an error.

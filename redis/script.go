@@ -88,16 +88,18 @@ var keyNames = []string{
 	"unique", "purge", "events", "sessions", "grants", "cancels", "queues", "flow",
 }
 
-// eval runs a script, sending its text if the server does not know it. The
-// budget holds even if the client's own queue is stuck. While the slot of the
-// keys moves to another server of a Cluster nothing is applied, and eval waits.
+// eval runs a script, sending its text if the server does not know it, and the
+// same bytes again where that makes sense: every script may be repeated. While
+// the slot of the keys moves to another server of a Cluster nothing is applied,
+// and eval waits.
 func (e *Engine) eval(ctx context.Context, s *script, keys, args []string) ([]rueidis.RedisMessage, error) {
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	var t tries
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
 		if isReply(err, "NOSCRIPT") {
 			reply, err = e.evalOnce(ctx, s.text, true, keys, args)
 		}
-		if !isReply(err, "TRYAGAIN") {
+		if err == nil || ctx.Err() != nil || !isReply(err, "TRYAGAIN") && !t.again(err) {
 			return reply, err
 		}
 		timer := time.NewTimer(pause)
@@ -128,15 +130,37 @@ func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, arg
 	return list, err
 }
 
+// callsAtOnce bounds the commands that the client has in its hand, those that
+// were given up while the server is frozen among them.
+const callsAtOnce = 512
+
 // do sends one command. It returns when the context ends even if the client
-// does not: its queue may be full because the server is frozen.
+// does not: its queue may be full because the server is frozen. A command given
+// up keeps its slot until its connection has answered or is gone.
 func (e *Engine) do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisResult, error) {
 	return e.doOn(ctx, e.client, cmd)
 }
 
+// doOn is do on the client of one server.
 func (e *Engine) doOn(ctx context.Context, client rueidis.Client, cmd rueidis.Completed) (rueidis.RedisResult, error) {
 	done := make(chan rueidis.RedisResult, 1)
-	e.calls.Go(func() { done <- client.Do(ctx, cmd) })
+	if cmd.IsBlock() { // the client has a connection for it alone, and closes it
+		ctx := context.WithValue(ctx, blocking{}, true)
+		e.calls.Go(func() { done <- client.Do(ctx, cmd) })
+	} else {
+		select {
+		case e.slots <- struct{}{}:
+		case <-ctx.Done():
+			return rueidis.RedisResult{}, ctx.Err()
+		}
+		// A connection is made with the context of whoever needs it first; the
+		// others would share its end.
+		lasting := context.WithoutCancel(ctx)
+		e.calls.Go(func() {
+			done <- client.Do(lasting, cmd)
+			<-e.slots
+		})
+	}
 	select {
 	case result := <-done:
 		return result, result.NonRedisError()

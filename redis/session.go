@@ -20,7 +20,7 @@ type session struct {
 	beaten   bool
 	granted  int64 // the last claim that may have brought grants; 0 after a beat that settled it
 	seq      int64
-	inflight map[int64]chan struct{}
+	inflight map[int64]chan struct{} // claims under way; nil: only in doubt
 	turn     int
 }
 
@@ -47,7 +47,9 @@ func (s *session) begin() int64 {
 func (s *session) end(seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.inflight[seq])
+	if ended := s.inflight[seq]; ended != nil {
+		close(ended)
+	}
 	delete(s.inflight, seq)
 }
 
@@ -95,24 +97,28 @@ func (s *session) firstPartition(n int) int {
 }
 
 // settled waits for the claims up to a number whose callers may have left while
-// the call was under way, and returns the number up to which there are none.
+// the call was under way, and returns the number up to which none can bring
+// grants any more.
 func (s *session) settled(ctx context.Context, through int64) int64 {
 	for {
 		s.mu.Lock()
-		least, wait := int64(0), (chan struct{})(nil)
+		free, wait := through, (chan struct{})(nil)
 		for seq, done := range s.inflight {
-			if seq <= through && (wait == nil || seq < least) {
-				least, wait = seq, done
+			if seq <= through {
+				free = min(free, seq-1)
+				if done != nil {
+					wait = done
+				}
 			}
 		}
 		s.mu.Unlock()
 		if wait == nil {
-			return through
+			return free
 		}
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return least - 1
+			return free
 		}
 	}
 }
@@ -157,7 +163,7 @@ func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
 	}
 	count := map[morningai.SessionID]int{}
 	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) > 16 { // unfinished grants of one reply
+		if len(list[i]) > memberField { // unfinished grants of one reply
 			n, err := strconv.Atoi(list[i+1])
 			if err != nil {
 				return nil, errCorrupt
@@ -167,7 +173,7 @@ func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
 	}
 	out := make([]morningai.Session, 0, len(list)/2)
 	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) > 16 {
+		if len(list[i]) >= memberField {
 			continue
 		}
 		s, ok := readSession(list[i], list[i+1])
@@ -190,7 +196,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	bounded, cancel := e.bounded(ctx)
 	defer cancel()
 	// A claim under way could otherwise be granted after this beat has looked.
-	through := s.settled(bounded, req.Through)
+	through := s.settleFor(bounded, req.Through)
 	quiet := s.quiet(len(req.Holding), through)
 	held := make(map[*partition][]morningai.Lease)
 	for _, l := range req.Holding {
@@ -234,6 +240,9 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
 	args = append(args, marks...)
 	args = append(args, packLeases(held)...)
+	if p.n == 0 {
+		args = append(args, memberArgs(req)...)
+	}
 	got, err := p.eng.eval(ctx, scriptBeat, p.with([]string{p.controlKey(req.Session)}), args)
 	if err != nil {
 		return 0, err
@@ -271,6 +280,11 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		members[s.ID] = s
 	}
 	p.wakeTypes(got[4])
+	if p.n == 0 {
+		if reply.Members, err = readMembers(got[3]); err != nil {
+			return 0, err
+		}
+	}
 	if behind, err := got[5].AsStrSlice(); err == nil && len(behind) > 0 {
 		p.behind(ctx, behind, byID)
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -271,4 +273,26 @@ func TestOutageIsAnError(t *testing.T) {
 		server.Do("REPLICAOF", "NO", "ONE")
 	}
 	redistest.Until(t, "Redis to take writes again", func() bool { return e.Probe(t.Context()) == nil })
+}
+
+// TestNoFreeConnection: a server whose connections are used up is away, not
+// wrong.
+func TestNoFreeConnection(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--maxclients", "1")
+	taken, err := net.Dial("tcp", server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	answer := make([]byte, 7)
+	if _, err := io.WriteString(taken, "PING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(taken, answer); err != nil {
+		t.Fatal(err)
+	}
+	if text := refused(t, redis.ErrUnavailable, server.URL()); !strings.Contains(text, "maxclients") {
+		t.Fatalf("no advice in %q", text)
+	}
 }

@@ -154,10 +154,12 @@ func sameError(last *morningai.TaskError, t *morningai.Task) bool {
 	switch {
 	case t.State == morningai.StateSucceeded:
 		return t.Error == nil
+	case t.State == morningai.StateCanceled && (last == nil || last.Code != morningai.ErrorCodeCanceled):
+		return t.Error == nil || t.Error.Code == morningai.ErrorCodeCanceled && t.Error.Message == "canceled"
 	case last == nil:
-		return t.Error == nil || t.State == morningai.StateCanceled && t.Error.Code == morningai.ErrorCodeCanceled && t.Error.Message == "canceled"
+		return t.Error == nil
 	}
-	return t.Error != nil && *t.Error == *last || t.State == morningai.StateCanceled && last.Code != morningai.ErrorCodeCanceled
+	return t.Error != nil && *t.Error == *last
 }
 
 func packExtras(r *morningai.Record, attempts []morningai.Attempt) (b []byte, flags uint16) {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/redis/rueidis"
@@ -32,6 +33,7 @@ type workJob struct {
 	claim           *claimArgs
 	ctx             context.Context // of the caller; a job not sent yet is dropped with it
 	done            chan struct{}
+	over            chan struct{} // closed when its call cannot be applied any more
 
 	verdicts string // two letters a report, one a checkpoint
 	grants   grants
@@ -68,7 +70,7 @@ func (w *worker) add(j *workJob) {
 
 // do sends a job and waits for its answer as long as the context lasts.
 func (w *worker) do(ctx context.Context, j *workJob) error {
-	j.ctx, j.done = ctx, make(chan struct{})
+	j.ctx, j.done, j.over = ctx, make(chan struct{}), make(chan struct{})
 	w.add(j)
 	select {
 	case <-j.done:
@@ -102,13 +104,24 @@ func (w *worker) take() []*workJob {
 	return out
 }
 
+// clearUp is how often a lane with a claim in doubt asks what became of it.
+const clearUp = 200 * time.Millisecond
+
 func (w *worker) loop(l *lane) {
 	for {
 		for jobs := w.take(); len(jobs) > 0; jobs = w.take() {
 			w.send(l, jobs)
 		}
+		var doubt <-chan time.Time
+		if l.doubtful() {
+			doubt = time.After(clearUp)
+		}
 		select {
 		case <-w.wake:
+		case <-doubt:
+			ctx, cancel := context.WithTimeout(w.part.eng.ctx, w.part.eng.opt.timeout)
+			_, _ = l.call(ctx, scriptProbe, nil, nil) // if it fails the doubt stays
+			cancel()
 		case <-w.part.eng.idle:
 			return
 		}
@@ -123,6 +136,7 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 		if err := j.ctx.Err(); err != nil {
 			j.err = err
 			close(j.done)
+			close(j.over)
 			continue
 		}
 		kept = append(kept, j)
@@ -142,17 +156,39 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 		args = append(args, claim.claim.args()...)
 		keys = claim.claim.keys(w.part)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), w.part.eng.opt.timeout)
-	defer cancel()
-	reply, err := l.call(ctx, scriptWork, keys, args)
-	if err == nil {
-		err = w.answer(jobs, len(reports), len(points), reply)
+	var reply []rueidis.RedisMessage
+	send := func() (err error) {
+		ctx, cancel := context.WithTimeout(context.Background(), w.part.eng.opt.timeout)
+		defer cancel()
+		if reply, err = l.call(ctx, scriptWork, keys, args); err == nil {
+			err = w.answer(jobs, len(reports), len(points), reply)
+		}
+		return err
+	}
+	var err error
+	switch items := len(reports) + len(points); {
+	case len(jobs) == 1 && items == 1:
+		err = w.part.alone(send)
+	default:
+		err = send()
+		switch {
+		case err == nil || items == 0 || !w.part.poisoned(err):
+		case len(jobs) > 1:
+			w.send(l, jobs[:len(jobs)/2:len(jobs)/2])
+			w.send(l, jobs[len(jobs)/2:])
+			return
+		default:
+			err = errPoison // in one of its items: its caller halves it
+		}
 	}
 	for _, j := range jobs {
-		if err != nil {
-			j.err = err
-		}
+		j.err = err
 		close(j.done)
+		if j.claim != nil && inDoubt(err) {
+			l.settled(func() { close(j.over) })
+		} else {
+			close(j.over)
+		}
 	}
 	if err == nil {
 		w.part.wakeTypes(reply[4])

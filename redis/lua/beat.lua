@@ -4,10 +4,13 @@
 -- KEYS 22 control list of the session.
 -- ARGV 8 session, 9 details (packed by the caller), 10 through, 11 leaving (0,
 -- 1; - if nothing was granted since a beat that held nothing), 12 number of lanes, 13 of held leases; then lane and acknowledged number
--- in turn, then held leases: id 16, lease 8, claim 6.
+-- in turn, then held leases: id 16, lease 8, claim 6; then, in partition 0 alone,
+-- the journal of a member or '', what is recorded of it ('': it is removed), and
+-- the journals that are forgotten.
 -- Returns compact (counter), ids whose cancel was requested, held leases that
 -- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
--- grants, in turn), types to wake, lanes that lost.
+-- grants, or m + journal and what is known of a member, in turn), types to wake,
+-- lanes that lost.
 local function run()
   local session, through, leaving = ARGV[8], tonumber(ARGV[10]), ARGV[11] == '1'
   local nl, nh = tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -57,7 +60,15 @@ local function run()
       end
     end
   end
+  local m = 14 + 2 * nl + nh
+  local member, removed = ARGV[m] and ARGV[m] ~= '' and 'm' .. ARGV[m], false
+  for i = m + 2, #ARGV do
+    removed = true
+    call('HDEL', SESSIONS, 'm' .. ARGV[i])
+  end
   if leaving then
+    if member and ARGV[m + 1] == '' then call('HDEL', SESSIONS, member)
+    elseif member then call('HSET', SESSIONS, member, ARGV[m + 1]) end
     for id in pairs(holds) do -- nobody will beat for it: it waits for another session
       local r = loaded[id]
       tally(r, -1)
@@ -70,11 +81,15 @@ local function run()
     call('DEL', KEYS[22])
   else
     local text = pack('>I6', counter) .. ARGV[9]
-    call('HSET', SESSIONS, session, text)
-    if #dirtied == 0 then -- nothing else has changed: what was read still holds
-      local at = #all + 1
-      for i = 1, #all, 2 do if all[i] == session then at = i end end
-      all[at], all[at + 1] = session, text
+    local news = {session, text}
+    if member and ARGV[m + 1] ~= '' then news[3], news[4] = member, ARGV[m + 1] end
+    call('HSET', SESSIONS, unpack(news))
+    if #dirtied == 0 and not removed then -- nothing else has changed: what was read still holds
+      for n = 1, #news, 2 do
+        local at = #all + 1
+        for i = 1, #all, 2 do if all[i] == news[n] then at = i end end
+        all[at], all[at + 1] = news[n], news[n + 1]
+      end
       return {tostring(counter), cancels, lost, all, {}, behind}
     end
   end

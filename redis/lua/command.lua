@@ -1,7 +1,8 @@
 -- Carries out operators' commands.
 --
 -- ARGV 8.. one a command: id 16, kind 1 (1 cancel, 2 retry, 3 run, 4 delete),
--- version 6 (0: any).
+-- version 6 (0: any), what readers see of a task that is canceled, if not that
+-- it was (the front part of an end).
 -- Returns compact, names, records, extras, types to wake. compact: a letter a
 -- command (o done, n unknown, v version has moved, k key held by another task,
 -- w wrong state); r done, and 16 bytes of the session that runs the task follow.
@@ -10,7 +11,7 @@ local function wakeup(r)
   move(r, QUEUED, E_QUEUED)
   return 'o'
 end
-local function cancel(r)
+local function cancel(r, why)
   if r.st == RUNNING then
     local session = sub(r.run, 9, 24)
     if not has(r, F_CANCEL) then
@@ -24,7 +25,7 @@ local function cancel(r)
   if r.st == CANCELED then return 'o' end
   if r.st >= SUCCEEDED then return 'w' end
   tally(r, -1)
-  r.fin = nowns .. '\0' .. pack('>I3', 0)
+  r.fin = nowns .. '\0' .. pack('>I3', #why) .. why
   bump(dflow, 'c', 1)
   move(r, CANCELED, E_CANCELED)
   return 'o'
@@ -77,7 +78,7 @@ local function run()
     if not r or has(r, F_HIDDEN) or has(r, F_DELETED) and kind ~= 4 then out[i] = 'n'
     elseif has(r, F_DELETED) then out[i] = 'o'
     elseif version ~= 0 and version ~= r.ver then out[i] = 'v'
-    elseif kind == 1 then out[i] = cancel(r)
+    elseif kind == 1 then out[i] = cancel(r, sub(ARGV[7 + i], 24))
     elseif kind == 2 then out[i] = retry(r)
     elseif kind == 3 then
       if r.st >= SUCCEEDED then out[i] = 'w' elseif r.st == SCHEDULED then out[i] = wakeup(r) else out[i] = 'o' end

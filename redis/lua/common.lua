@@ -14,7 +14,8 @@
 --   index ZSET (lex) the cells that are not 0 unique HASH key -> id of the live holder
 --   purge ZSET ids of one batch by the time they may go
 --   events STREAM one entry per batch         sessions HASH session -> counter,
---     details; session,seq -> unfinished grants of one reply
+--     details; session,seq -> unfinished grants of one reply; in partition 0,
+--     m,journal -> what is known of the node that keeps it
 --   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
 -- KEYS 22.. wake lists and control lists, one token each.

@@ -286,7 +286,7 @@ local function extras(vals, all)
 end
 -- over says whether an ended task's retention has passed.
 local function finished(r) return r.fin ~= '' and unstruct('>I8', r.fin) / 1000000 or 0 end
-local function over(r) return r.st >= SUCCEEDED and finished(r) + retention(r) <= now end
+local function over(r) return r.st >= SUCCEEDED and finished(r) + retention(r) <= unstruct('>I8', nowns) / 1000000 end
 
 -- wake leaves one token in a type's list; a blocked node takes it.
 local function wake(list)

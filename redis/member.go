@@ -1,0 +1,73 @@
+package redis
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
+)
+
+// memberField is the length of a field of the sessions that names a member, an m
+// and its journal: members are kept there, so that a beat reads and writes them
+// without a command more.
+const memberField = 17
+
+// memberArgs is what a beat changes of the members: one that is recorded, or
+// removed if nothing of it is packed, and those that are forgotten.
+func memberArgs(req *morningai.BeatRequest) []string {
+	args := []string{"", ""}
+	if m := req.Member; m != nil {
+		args[0] = string(m.Journal[:])
+		if !req.Leaving || m.Backlog > 0 {
+			args[1] = packMember(m)
+		}
+	}
+	for _, id := range req.Forget {
+		args = append(args, string(id[:]))
+	}
+	return args
+}
+
+func packMember(m *morningai.Member) string {
+	b := append([]byte(nil), m.Session[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(nanos(m.ContactAt)))
+	b = binary.AppendUvarint(b, uint64(max(0, m.Backlog)))
+	for _, text := range []string{m.Node, m.URL, m.Version} {
+		b = appendText(b, text)
+	}
+	return string(b)
+}
+
+func readMember(journal, text string) (morningai.Member, bool) {
+	if len(journal) != 16 || len(text) < 24 {
+		return morningai.Member{}, false
+	}
+	r := &reader{rest: text[24:], ok: true}
+	m := morningai.Member{Journal: morningai.ID([]byte(journal)), Session: morningai.SessionID([]byte(text[:16])),
+		ContactAt: fromNanos(be64(text[16:])), Backlog: int64(r.uvarint())}
+	m.Node, m.URL, m.Version = r.text(), r.text(), r.text()
+	return m, r.ok
+}
+
+// readMembers finds the members among the sessions, and sorts them by journal.
+func readMembers(sessions rueidis.RedisMessage) ([]morningai.Member, error) {
+	list, err := sessions.AsStrSlice()
+	if err != nil {
+		return nil, err
+	}
+	var out []morningai.Member
+	for i := 0; i+1 < len(list); i += 2 {
+		if len(list[i]) != memberField {
+			continue
+		}
+		m, ok := readMember(list[i][1:], list[i+1])
+		if !ok {
+			return nil, errCorrupt
+		}
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b morningai.Member) int { return bytes.Compare(a.Journal[:], b.Journal[:]) })
+	return out, nil
+}
