@@ -125,6 +125,8 @@ func unavailable(op string, err error) error {
 		out.Detail, out.Hint = "the socket of Redis cannot be opened by this user", "see unixsocketperm in redis.conf"
 	case strings.Contains(err.Error(), "no such host"):
 		out.Detail, out.Hint = "the host name of Redis is unknown", "correct the address"
+	case strings.Contains(err.Error(), "tls: certificate required"):
+		out.Detail, out.Hint = "Redis wants a client certificate", "give its files in the address: cert and key"
 	case strings.Contains(err.Error(), "x509"), strings.Contains(err.Error(), "tls:"):
 		out.Detail, out.Hint = "the encrypted connection to Redis cannot be set up", "check certificates and the ca setting"
 	default:

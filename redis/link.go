@@ -46,6 +46,14 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls
 	}
 	c := &conn{Conn: raw, raw: raw, link: l, addr: addr, watched: ctx.Value(blocking{}) == nil}
 	if config != nil {
+		if config.ServerName == "" { // each host has its own name
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				host = addr
+			}
+			config = config.Clone()
+			config.ServerName = host
+		}
 		secure := tls.Client(raw, config)
 		shake, cancel := context.WithTimeout(ctx, d.Timeout)
 		defer cancel()
