@@ -35,7 +35,6 @@ type taskJSON struct {
 	Runs            string            `json:"runs,omitempty"`
 	Duplicate       bool              `json:"duplicate,omitempty"`
 	CancelRequested bool              `json:"cancel_requested,omitempty"`
-	Pending         bool              `json:"pending,omitempty"`
 }
 
 // MarshalJSON writes the task as the HTTP API shows it: times in RFC 3339 UTC,
@@ -55,7 +54,7 @@ func (t Task) MarshalJSON() ([]byte, error) {
 		CreatedAt: timeOrNil(t.CreatedAt), RunAt: timeOrNil(t.RunAt),
 		StartedAt: timeOrNil(t.StartedAt), FinishedAt: timeOrNil(t.FinishedAt),
 		Life: t.Life, Version: t.Version, Fresh: t.Fresh, AsOf: timeOrNil(t.AsOf),
-		Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, CancelRequested: t.CancelRequested, Pending: t.Pending,
+		Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, CancelRequested: t.CancelRequested,
 	})
 }
 
