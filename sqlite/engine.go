@@ -70,6 +70,7 @@ type Engine struct {
 	unmarked   []*entry // running without a row in leases, in order of claim
 	orphans    map[*entry]struct{}
 	sessions   map[morningai.SessionID]*session
+	members    map[morningai.ID]morningai.Member
 	waiters    waiterList
 	cache      cache
 	refills    []*run
@@ -117,7 +118,7 @@ func Open(ctx context.Context, path string, opts ...Option) (*Engine, error) {
 		reqs: make(chan *request, 4096), poke: make(chan struct{}, 1), tick: make(chan struct{}, 1), stop: make(chan struct{}),
 		writerEnd: make(chan struct{}), clockEnd: make(chan struct{}),
 		queues: map[string]*queue{}, counts: map[countKey]int64{}, kinds: map[morningai.NoteKind]noteKind{}, running: map[int64]*entry{}, byID: map[morningai.ID]*entry{},
-		orphans: map[*entry]struct{}{}, sessions: map[morningai.SessionID]*session{}, trim: map[string]bool{},
+		orphans: map[*entry]struct{}{}, sessions: map[morningai.SessionID]*session{}, members: map[morningai.ID]morningai.Member{}, trim: map[string]bool{},
 		cache: cache{rows: map[int64]*row{}},
 	}
 	if err := e.start(); err != nil {

@@ -182,6 +182,9 @@ func (e *Engine) load() error {
 	if err := e.loadNotes(); err != nil {
 		return err
 	}
+	if err := e.loadMembers(); err != nil {
+		return err
+	}
 	if e.nextDue, _, err = first(e.sql.dueMin); err != nil {
 		return err
 	}
