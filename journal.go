@@ -32,7 +32,8 @@ type Journal interface {
 	// one is zero.
 	Noted(ctx context.Context, keys []NoteKey) ([]Note, error)
 
-	// NotedAs returns the oldest note of a kind with this Alt, or a zero one.
+	// NotedAs returns the oldest note of a kind with this Alt, or a zero one. An
+	// Alt of "" is none, and finds none.
 	NotedAs(ctx context.Context, kind NoteKind, alt string) (Note, error)
 
 	// Withdraw takes up to limit tasks out of the engine, oldest first: those
@@ -49,7 +50,8 @@ type Journal interface {
 }
 
 // NoteKind tells notes for different purposes apart. What they mean is the
-// business of whoever writes them.
+// business of whoever writes them. Kind 0 is the journal's own and an
+// [ErrInvalidInput] everywhere.
 type NoteKind uint8
 
 // NoteKey names a note.

@@ -18,6 +18,11 @@ func beatChecks() []check {
 		{"a leaving session gives back what it does not hold", beatLeaving},
 		{"a beat repeated is a beat", beatRepeated},
 		{"a session that beats after a reopen learns what became of its grants", beatReopened},
+		{"a member is recorded as it stands, for all to see, until its next word", memberRecorded},
+		{"a member that leaves with nothing undelivered is removed", memberLeaves},
+		{"a member with a backlog, or whose session dies, stays on record", memberStays},
+		{"a forgotten member is gone until it beats again", memberForgotten},
+		{"members survive a reopen", memberReopened},
 	}
 }
 

@@ -80,6 +80,7 @@ func commandChecks() []check {
 		{"a retried task takes its old place and limits", commandRetryPlace},
 		{"a deleted task is gone from everywhere, its id stays taken", commandDeleted},
 		{"commands survive a reopen", commandReopened},
+		{"a cancel that ends a task says why", commandWhy},
 		{"a cancel and a claim at once end in one of two ways", commandRace},
 	}
 	for _, kind := range commandKinds {
@@ -219,6 +220,46 @@ func commandDeleted(r *rig) {
 	}
 	r.claim(r.join(), 1)
 	r.want(len(r.ask(r.join(), 1).Grants) == 0, "a deleted task is handed out")
+}
+
+func commandWhy(r *rig) {
+	why := morningai.TaskError{Code: morningai.ErrorCodeSuperseded, Message: "another task\u2019s \"key\""}
+	cancel := func(id morningai.ID, why *morningai.TaskError) {
+		r.Helper()
+		_, err := r.tryCommand(morningai.Command{Kind: morningai.CommandCancel, ID: id, Error: why})
+		r.noError(err, "cancel")
+	}
+	check := func(id morningai.ID, want morningai.TaskError) {
+		r.Helper()
+		t := r.wantState(id, morningai.StateCanceled)
+		r.want(t.Error != nil && *t.Error == want, "its error is %+v, want %+v", t.Error, want)
+	}
+	var ended []morningai.ID
+	for _, s := range situations() {
+		if end, ok := commandTable[morningai.CommandCancel][s.name].(morningai.State); !ok || end != morningai.StateCanceled {
+			continue
+		}
+		id := s.make(r)
+		cancel(id, &why)
+		check(id, why)
+		cancel(id, &morningai.TaskError{Code: "other", Message: "a repeat"})
+		check(id, why)
+		ended = append(ended, id)
+	}
+	r.want(len(ended) >= 3, "only %d situations end at once", len(ended))
+	// One that runs ends with what its handler says.
+	_, g := r.start(r.specs(1)[0])
+	cancel(g.Task.ID, &why)
+	gaveUp := report(g, morningai.OutcomeCanceled)
+	r.finish(gaveUp)
+	check(g.Task.ID, *gaveUp.Error)
+	r.reopen()
+	for _, id := range ended {
+		check(id, why)
+	}
+	// Another life has nothing of it.
+	t := r.command(morningai.CommandRetry, ended[0])
+	r.want(t.Error == nil, "the next life has the error %+v", t.Error)
 }
 
 func commandReopened(r *rig) {

@@ -213,6 +213,7 @@ func mutants() map[string]mutant {
 	}, "Lifecycle/close finishes the writes under way or refuses them", "Enqueue/a repeat after a reopen is a repeat")
 	claimMutants(add)
 	readMutants(add)
+	memberMutants(add)
 	return out
 }
 

@@ -19,6 +19,7 @@ type reference struct {
 	tasks    map[morningai.ID]*entry
 	sessions map[morningai.SessionID]*member
 	lines    map[string]*line
+	fleet    map[morningai.ID]morningai.Member
 	events   []morningai.Event
 	thru     []counted
 	last     time.Time     // of the newest task: acceptance times grow strictly
@@ -59,6 +60,7 @@ func newReference(now func() time.Time) *reference {
 		tasks:    map[morningai.ID]*entry{},
 		sessions: map[morningai.SessionID]*member{},
 		lines:    map[string]*line{},
+		fleet:    map[morningai.ID]morningai.Member{},
 		changed:  make(chan struct{}),
 	}
 }

@@ -209,8 +209,27 @@ func (e *reference) Beat(ctx context.Context, req morningai.BeatRequest) (mornin
 	if req.Leaving {
 		delete(e.sessions, req.Session)
 	}
-	reply.Sessions = e.members()
+	reply.Sessions, reply.Members = e.members(), e.record(&req)
 	return reply, nil
+}
+
+// record brings the record of members up to a beat and returns it.
+func (e *reference) record(req *morningai.BeatRequest) []morningai.Member {
+	for _, id := range req.Forget {
+		delete(e.fleet, id)
+	}
+	if m := req.Member; m != nil {
+		e.fleet[m.Journal] = *m
+		if req.Leaving && m.Backlog == 0 {
+			delete(e.fleet, m.Journal)
+		}
+	}
+	var out []morningai.Member
+	for _, m := range e.fleet {
+		m.Connected = e.sessions[m.Session] != nil
+		out = append(out, m)
+	}
+	return out
 }
 
 // bury forgets a session; what it ran goes back to the queues.
@@ -272,6 +291,10 @@ func (e *reference) command(c morningai.Command) (morningai.Task, error) {
 			}
 		case !state.Terminal():
 			e.move(t, morningai.StateCanceled, morningai.EventCanceled, time.Time{})
+			if c.Error != nil {
+				why := *c.Error
+				t.Task.Error = &why
+			}
 			e.count(morningai.OutcomeCanceled)
 		case state != morningai.StateCanceled:
 			return morningai.Task{}, morningai.ErrWrongState

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,24 +46,86 @@ func BenchmarkEnqueue(b *testing.B) {
 	for _, producers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprint(producers), func(b *testing.B) {
 			e := openBench(b)
-			var left atomic.Int64
-			left.Store(int64(b.N))
-			b.ResetTimer()
-			var wg sync.WaitGroup
-			for range producers {
-				wg.Go(func() {
-					for left.Add(-1) >= 0 {
-						if _, err := e.Enqueue(context.Background(), []morningai.TaskSpec{benchSpec()}); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			wg.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+			produce(b, producers, "tasks/s", func() error {
+				_, err := e.Enqueue(context.Background(), []morningai.TaskSpec{benchSpec()})
+				return err
+			})
 		})
 	}
+}
+
+// BenchmarkNote measures single notes as large as the tasks of BenchmarkEnqueue,
+// new ones and then their replacement, which is what an outcome is.
+func BenchmarkNote(b *testing.B) {
+	for _, producers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprint(producers), func(b *testing.B) {
+			e := openBench(b)
+			produce(b, producers, "notes/s", func() error {
+				id, err := morningai.NewID()
+				if err != nil {
+					return err
+				}
+				return e.Note(context.Background(), []morningai.Note{{NoteKey: morningai.NoteKey{Kind: 1, Key: id}, Data: benchPayload}})
+			})
+		})
+	}
+}
+
+func BenchmarkNoteAgain(b *testing.B) {
+	e := openBench(b)
+	notes := make([]morningai.Note, b.N)
+	for i := range notes {
+		id, err := morningai.NewID()
+		if err != nil {
+			b.Fatal(err)
+		}
+		notes[i] = morningai.Note{NoteKey: morningai.NoteKey{Kind: 1, Key: id}, Data: benchPayload}
+	}
+	for part := range slices.Chunk(notes, 1000) {
+		if err := e.Note(context.Background(), part); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var next atomic.Int64
+	produce(b, 256, "notes/s", func() error {
+		i := next.Add(1) - 1
+		return e.Note(context.Background(), notes[i:i+1])
+	})
+}
+
+// BenchmarkWithdraw turns a backlog into notes.
+func BenchmarkWithdraw(b *testing.B) {
+	e := openBench(b)
+	fill(b, e, b.N)
+	b.ResetTimer()
+	for n := 0; n < b.N; {
+		got, err := e.Withdraw(context.Background(), 1, 1000)
+		if err != nil || len(got) == 0 {
+			b.Fatal(n, err)
+		}
+		n += len(got)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
+// produce makes b.N calls from a number of goroutines.
+func produce(b *testing.B, producers int, unit string, call func() error) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for range producers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := call(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), unit)
 }
 
 func fill(b *testing.B, e *sqlite.Engine, n int) {

@@ -9,7 +9,7 @@ import (
 )
 
 // clockLoop makes happen what is due: scheduled tasks, the marks of claims,
-// retention, tasks whose session is gone, and rates that allow another start.
+// retention, erasures, tasks whose session is gone, and rates that allow another start.
 func (e *Engine) clockLoop() {
 	defer close(e.clockEnd)
 	timer := time.NewTimer(0)
@@ -62,7 +62,8 @@ func (e *Engine) dueWork() []work {
 	for name := range e.trim {
 		out = append(out, trimWork{name})
 	}
-	if en := e.oldestUnmarked(); en != nil && now.Sub(en.at) >= markAfter {
+	en := e.oldestUnmarked()
+	if in, ok := e.erasures.due(); ok && in <= 0 || en != nil && now.Sub(en.at) >= markAfter {
 		out = append(out, markWork{})
 	}
 	var lost []lostRun
@@ -122,10 +123,14 @@ func (e *Engine) nextLook() time.Duration {
 	if !e.cfg.realClock {
 		wait = min(wait, 20*time.Millisecond)
 	}
+	if in, ok := e.erasures.due(); ok {
+		wait = min(wait, in)
+	}
 	return max(wait, 100*time.Microsecond)
 }
 
-// markWork makes a commit, which notes the claims that no other has.
+// markWork makes a commit, which notes the claims that no other has and makes
+// the erasures that wait.
 type markWork struct{}
 
 func (markWork) size() int          { return 1 }

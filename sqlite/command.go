@@ -47,7 +47,7 @@ func (t *txn) command(c morningai.Command) (res morningai.CommandResult, err err
 	var carry func(*item) (done bool, refused, err error)
 	switch c.Kind {
 	case morningai.CommandCancel:
-		carry = t.cancel
+		carry = func(it *item) (bool, error, error) { return t.cancel(it, c.Error) }
 	case morningai.CommandRetry:
 		carry = t.retry
 	case morningai.CommandRun:
@@ -98,7 +98,9 @@ func (t *txn) effective(it *item, kind morningai.CommandKind) bool {
 	return false
 }
 
-func (t *txn) cancel(it *item) (done bool, refused, err error) {
+// cancel ends a task that does not run, with the error that readers shall see of
+// it, and asks for the end of one that does.
+func (t *txn) cancel(it *item, why *morningai.TaskError) (done bool, refused, err error) {
 	switch {
 	case it.row.status == stCanceled:
 		return true, nil, nil
@@ -118,9 +120,15 @@ func (t *txn) cancel(it *item) (done bool, refused, err error) {
 	if err := t.keepAttempt(it); err != nil {
 		return false, nil, err
 	}
+	text := canceledText
+	if why != nil {
+		if text, err = errorText(why); err != nil {
+			return false, nil, err
+		}
+	}
 	t.touch(it)
 	r := it.edit()
-	r.finished, r.err, r.runAt = t.nowUS, canceledText, 0
+	r.finished, r.err, r.runAt = t.nowUS, text, 0
 	t.traffic[trafficCanceled]++
 	return true, nil, t.end(it, stCanceled)
 }

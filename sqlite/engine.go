@@ -48,20 +48,29 @@ type Engine struct {
 	expiryN  int64  // the writer's
 	buf      []byte // the writer's, to encode rows in
 	recent   recentIDs
+	noted    recentIDs // keys of notes; the writer's
+	own      *reader   // the writer's, on its connection
 	maxPages int64
 
-	events *eventLog
+	events   *eventLog
+	erasures erasures
+	journal  struct { // set at start
+		id    morningai.ID
+		since time.Time
+	}
 
 	// mu guards what follows. It is never held over a commit.
 	mu         sync.Mutex
 	claims     *reader // for claims, which read under mu
 	queues     map[string]*queue
 	counts     map[countKey]int64
+	kinds      map[morningai.NoteKind]noteKind
 	running    map[int64]*entry
 	byID       map[morningai.ID]*entry
 	unmarked   []*entry // running without a row in leases, in order of claim
 	orphans    map[*entry]struct{}
 	sessions   map[morningai.SessionID]*session
+	members    map[morningai.ID]morningai.Member
 	waiters    waiterList
 	cache      cache
 	refills    []*run
@@ -108,8 +117,8 @@ func Open(ctx context.Context, path string, opts ...Option) (*Engine, error) {
 		cfg: cfg, path: path, lock: lock, names: newNames(),
 		reqs: make(chan *request, 4096), poke: make(chan struct{}, 1), tick: make(chan struct{}, 1), stop: make(chan struct{}),
 		writerEnd: make(chan struct{}), clockEnd: make(chan struct{}),
-		queues: map[string]*queue{}, counts: map[countKey]int64{}, running: map[int64]*entry{}, byID: map[morningai.ID]*entry{},
-		orphans: map[*entry]struct{}{}, sessions: map[morningai.SessionID]*session{}, trim: map[string]bool{},
+		queues: map[string]*queue{}, counts: map[countKey]int64{}, kinds: map[morningai.NoteKind]noteKind{}, running: map[int64]*entry{}, byID: map[morningai.ID]*entry{},
+		orphans: map[*entry]struct{}{}, sessions: map[morningai.SessionID]*session{}, members: map[morningai.ID]morningai.Member{}, trim: map[string]bool{},
 		cache: cache{rows: map[int64]*row{}},
 	}
 	if err := e.start(); err != nil {

@@ -22,6 +22,9 @@ func (t *txn) flush() error {
 	if err := t.flushMarks(); err != nil {
 		return err
 	}
+	if err := t.flushNotes(); err != nil {
+		return err
+	}
 	q := &t.e.sql
 	for key, n := range t.deltas {
 		if n == 0 {
@@ -302,6 +305,9 @@ func (t *txn) publish() {
 			e.counts[key] += n
 		}
 	}
+	for kind, k := range t.kinds {
+		e.kinds[kind] = *k
+	}
 	woken, signal := 0, false
 	for _, it := range t.order {
 		if en := it.entry; en != nil {
@@ -354,6 +360,7 @@ func (t *txn) publish() {
 	e.events.append(t.events)
 	e.waiters.wake(e, woken)
 	e.mu.Unlock()
+	e.erasures.done(t.erased, t.erasedTurn)
 	if signal {
 		e.look()
 	}

@@ -16,6 +16,8 @@ type reader struct {
 	byID, bySeq, span, export *stmt
 	runDesc, allDesc          *stmt
 	attempts, steps, logs     *stmt
+	notes                     *stmt
+	noteByKey, noteByAlt      *stmt
 }
 
 func openReader(path string) (*reader, error) {
@@ -30,6 +32,13 @@ func openReader(path string) (*reader, error) {
 			return fail(err)
 		}
 	}
+	if err := r.prepare(); err != nil {
+		return fail(err)
+	}
+	return r, nil
+}
+
+func (r *reader) prepare() error {
 	for _, p := range []struct {
 		s   **stmt
 		sql string
@@ -43,14 +52,17 @@ func openReader(path string) (*reader, error) {
 		{&r.attempts, "SELECT number,life,node,started,finished,outcome,error,stack FROM attempts WHERE seq=? ORDER BY number"},
 		{&r.steps, "SELECT name,data FROM steps WHERE seq=?"},
 		{&r.logs, "SELECT attempt,at,level,message,attrs FROM logs WHERE seq=? ORDER BY n"},
+		{&r.notes, "SELECT seq,key,alt,data FROM notes WHERE seq>? AND seq<=? ORDER BY seq"},
+		{&r.noteByKey, "SELECT seq,key,alt,data FROM notes WHERE kind=? AND key=?"},
+		{&r.noteByAlt, "SELECT seq,key,alt,data FROM notes WHERE kind=? AND alt=? ORDER BY seq"},
 	} {
-		s, err := c.prepare(p.sql)
+		s, err := r.c.prepare(p.sql)
 		if err != nil {
-			return fail(err)
+			return err
 		}
 		*p.s = s
 	}
-	return r, nil
+	return nil
 }
 
 func (e *Engine) openReaders() error {

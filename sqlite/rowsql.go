@@ -37,9 +37,11 @@ func bindInsert(s *stmt, at int, r *row, buf []byte) []byte {
 	return buf
 }
 
-func insertSQL(n int) string {
-	return "INSERT INTO tasks (" + rowColumns + ") VALUES " + strings.Repeat("(?,?,?,?,?),", n-1) + "(?,?,?,?,?)"
-}
+func insertSQL(n int) string { return "INSERT INTO tasks (" + rowColumns + ") VALUES " + fives(n) }
+
+func noteSQL(n int) string { return "INSERT INTO notes (seq,kind,key,alt,data) VALUES " + fives(n) }
+
+func fives(n int) string { return strings.Repeat("(?,?,?,?,?),", n-1) + "(?,?,?,?,?)" }
 
 const updateSQL = "UPDATE tasks SET slot=?1,life=?2 WHERE seq=?3"
 

@@ -24,13 +24,18 @@ type session struct {
 	gone        bool
 }
 
-// Beat implements morningai.Engine.
+// Beat implements morningai.Engine. Members are written down before it returns;
+// sessions are not.
 func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
 	if err := e.ready(ctx); err != nil {
 		return morningai.BeatReply{}, err
 	}
 	if req.Session == (morningai.SessionID{}) {
 		return morningai.BeatReply{}, morningai.InvalidInput("beat", morningai.FieldError{Location: "session", Message: "must not be zero"})
+	}
+	changes, err := e.membersOf(&req)
+	if err != nil {
+		return morningai.BeatReply{}, err
 	}
 	e.mu.Lock()
 	s := e.sessions[req.Session]
@@ -74,6 +79,14 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	if err := e.giveBack(ctx, lost, morningai.OutcomeReleased); err != nil {
 		return morningai.BeatReply{}, err
 	}
+	if changes != nil {
+		if err := e.submit(ctx, changes); err != nil {
+			return morningai.BeatReply{}, err
+		}
+	}
+	e.mu.Lock()
+	reply.Members = e.memberList()
+	e.mu.Unlock()
 	return reply, nil
 }
 

@@ -63,6 +63,10 @@ func (e *Engine) start() error {
 	if err := e.sql.prepare(w); err != nil {
 		return err
 	}
+	e.own = &reader{c: w}
+	if err := e.own.prepare(); err != nil {
+		return err
+	}
 	if err := e.openReaders(); err != nil {
 		return err
 	}
@@ -173,6 +177,12 @@ func (e *Engine) load() error {
 		return err
 	}
 	if err := e.loadCounts(); err != nil {
+		return err
+	}
+	if err := e.loadNotes(); err != nil {
+		return err
+	}
+	if err := e.loadMembers(); err != nil {
 		return err
 	}
 	if e.nextDue, _, err = first(e.sql.dueMin); err != nil {

@@ -33,6 +33,9 @@ type writerSQL struct {
 	expPut, expNext, expDel, expMin  *stmt
 	queued, oldest, metaPut, hasSeq  *stmt
 	pages, free                      *stmt
+	notePut1, notePutN               *stmt
+	noteGet, noteSet, noteDel        *stmt
+	kindPut, oldestAny               *stmt
 }
 
 func (q *writerSQL) prepare(c *conn) error {
@@ -75,6 +78,12 @@ func (q *writerSQL) prepare(c *conn) error {
 		{&q.queued, "SELECT seq FROM tasks WHERE slot=? AND seq>? ORDER BY seq LIMIT ?"},
 		{&q.oldest, "SELECT seq FROM tasks WHERE slot=? ORDER BY seq LIMIT ?"},
 		{&q.metaPut, "INSERT OR REPLACE INTO meta (key,value) VALUES (?,?)"},
+		{&q.notePut1, noteSQL(1)}, {&q.notePutN, noteSQL(insertRows)},
+		{&q.noteGet, "SELECT seq FROM notes WHERE kind=? AND key=?"},
+		{&q.noteSet, "UPDATE notes SET alt=?1,data=?2 WHERE seq=?3"},
+		{&q.noteDel, "DELETE FROM notes WHERE seq=?"},
+		{&q.kindPut, "INSERT OR REPLACE INTO note_kinds (kind,n,last) VALUES (?,?,?)"},
+		{&q.oldestAny, "SELECT seq FROM tasks WHERE seq>? ORDER BY seq LIMIT ?"},
 		{&q.pages, "PRAGMA page_count"}, {&q.free, "PRAGMA freelist_count"},
 	} {
 		s, err := c.prepare(p.sql)

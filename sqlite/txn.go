@@ -74,10 +74,16 @@ type txn struct {
 	configs  []morningai.QueueConfig
 	cancels  []*entry
 	traffic  [trafficKinds]int64
-	after    []func(*Engine) error // run by the writer once the commit is made
-	checked  bool                  // isFull is known
-	isFull   bool
-	markAll  bool // note every running task, at Close
+	notes    map[morningai.NoteKey]*noteItem
+	// noteOrder is the notes in the order in which they came up.
+	noteOrder  []*noteItem
+	kinds      map[morningai.NoteKind]*noteKind
+	erased     []morningai.NoteKey
+	erasedTurn int64
+	after      []func(*Engine) error // run by the writer once the commit is made
+	checked    bool                  // isFull is known
+	isFull     bool
+	markAll    bool // note every running task, at Close
 }
 
 // begin starts a transaction on about n tasks.
@@ -122,6 +128,9 @@ func (t *txn) find(id morningai.ID) (*item, error) {
 
 func (t *txn) findSeq(seq int64) (*item, error) {
 	if it := t.bySeq[seq]; it != nil {
+		if it.moved {
+			return nil, nil
+		}
 		return it, nil
 	}
 	r, err := t.e.rowBySeq(t.e.sql.bySeq, seq)

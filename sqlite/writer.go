@@ -115,6 +115,9 @@ func (e *Engine) commit(batch []*request) error {
 	}
 	t := e.begin(rows)
 	err := e.sql.begin.exec()
+	if err == nil {
+		err = t.eraseWaiting()
+	}
 	for i := 0; err == nil && i < len(batch); i++ {
 		err = batch[i].work.apply(t)
 	}
