@@ -284,6 +284,9 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		if reply.Members, err = readMembers(got[3]); err != nil {
 			return 0, err
 		}
+		for i := range reply.Members {
+			_, reply.Members[i].Connected = members[reply.Members[i].Session]
+		}
 	}
 	if behind, err := got[5].AsStrSlice(); err == nil && len(behind) > 0 {
 		p.behind(ctx, behind, byID)
