@@ -3,10 +3,10 @@ SHELL := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint cross unit yardstick bench-embedded bench-gate fuzz soak
+.PHONY: help build test lint cross unit yardstick bench-embedded bench-redis bench-redis-steady bench-gate bench-redis-gate fuzz soak
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/morningai
 	CGO_ENABLED=0 go build -trimpath -o bin/morningai ./cmd/morningai
@@ -39,8 +39,17 @@ yardstick: ## how well questions find their passages, against fixed figures
 bench-embedded: ## the embedded engine beside its peers, one table (minutes)
 	cd bench && go run ./speed
 
+bench-redis: ## the Redis engine beside asynq, one table (minutes)
+	cd bench && go run ./speed -redis
+
+bench-redis-steady: ## half of the Redis engine's capacity for a minute: fails if the backlog grows
+	cd bench && go run ./speed -steady -quick
+
 bench-gate: ## fail on a ratio 30 % below the recorded table
 	cd bench && go run ./speed -gate
+
+bench-redis-gate: ## the same for the Redis engine
+	cd bench && go run ./speed -redis -gate
 
 fuzz: ## each fuzz test for a minute
 	.ci/fuzz 60s

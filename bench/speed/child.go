@@ -56,13 +56,16 @@ func beChild(ctx context.Context, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(result)
 }
 
-// onFresh runs a job on a database in a new folder and removes it.
+// onFresh runs a job on a database or a Redis in a new folder and removes it.
 func onFresh(ctx context.Context, parent string, j job) (outcome, error) {
 	dir, err := os.MkdirTemp(parent, "run-")
 	if err != nil {
 		return outcome{}, err
 	}
 	defer os.RemoveAll(dir)
+	if j.Store == onRedis {
+		return onFreshRedis(ctx, dir, j)
+	}
 	j.Path = filepath.Join(dir, "tasks.db")
 	return inChild(ctx, j)
 }

@@ -1,10 +1,12 @@
-// Speed compares MorningAI's embedded engine with other task queues on SQLite,
+// Speed compares MorningAI's engines with other task queues on SQLite or Redis,
 // on this machine, in one run.
 //
 //	go run ./speed           the full table, some minutes
 //	go run ./speed -quick    a shorter one
 //	go run ./speed -gate     a shorter one, compared with the recorded ratios
 //	go run ./speed -record   the full table, kept in speed/ratios.json
+//	go run ./speed -redis    the Redis engine beside asynq; the flags above hold
+//	go run ./speed -steady   half of the Redis engine's capacity for a minute
 //
 // Rates depend on the disk and on what else runs; ratios from one run do so
 // much less, and only they are compared.
@@ -42,7 +44,9 @@ func mainErr(ctx context.Context) error {
 	quick := flags.Bool("quick", false, "shorter measures, three rounds, a smaller large queue")
 	doGate := flags.Bool("gate", false, "fail on a ratio 30 % below the recorded one; implies -quick")
 	doRecord := flags.Bool("record", false, "keep the table in the file of recorded ratios")
-	file := flags.String("ratios", "speed/ratios.json", "the file of recorded ratios")
+	withRedis := flags.Bool("redis", false, "compare the Redis engine with asynq, each on a fresh redis-server")
+	doSteady := flags.Bool("steady", false, "see that half of the Redis engine's capacity holds for a minute without a growing backlog")
+	file := flags.String("ratios", "", "the file of recorded ratios (default speed/ratios.json, with -redis speed/ratios-redis.json)")
 	dir := flags.String("dir", "", "folder on the disk to measure (default: the system's folder for temporary files)")
 	rounds := flags.Int("rounds", 0, "rounds of each measure, at least 3 for a table worth showing")
 	only := flags.String("only", "", "measures to take, separated by semicolons, such as \""+endToEnd+";"+latency+"\"")
@@ -56,6 +60,12 @@ func mainErr(ctx context.Context) error {
 	s := fullRun()
 	if *quick || *doGate {
 		s = quickRun()
+	}
+	if s.store = onSQLite; *withRedis || *doSteady {
+		s.store = onRedis
+	}
+	if *file == "" {
+		*file = map[store]string{onSQLite: "speed/ratios.json", onRedis: "speed/ratios-redis.json"}[s.store]
 	}
 	if *rounds > 0 {
 		s.rounds = *rounds
@@ -78,15 +88,22 @@ func mainErr(ctx context.Context) error {
 	}
 	defer os.RemoveAll(s.dir)
 
+	if *doSteady {
+		return holdSteady(ctx, s, os.Stdout)
+	}
 	rows, err := compare(ctx, s)
 	if err != nil {
 		return err
 	}
-	more, err := scale(ctx, s)
+	more := scale
+	if s.store == onRedis {
+		more = spread
+	}
+	others, err := more(ctx, s)
 	if err != nil {
 		return err
 	}
-	rows = append(rows, more...)
+	rows = append(rows, others...)
 	machine := fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	fmt.Printf("%s; %d rounds, medians; %s; a ratio says how many times better MorningAI is in this run\n\n",
 		machine, s.rounds, time.Now().UTC().Format(time.DateOnly))

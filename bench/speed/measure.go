@@ -20,13 +20,20 @@ const (
 	claims10k = "claims, 10k queued"
 	fill1M    = "fill 1M" // prepares claims1M
 	claims1M  = "claims, 1M queued"
+
+	// On Redis only.
+	oneByOne = "end to end, enqueued one at a time"
+	keeping  = "end to end, results kept 24 h"
+	fleet    = "end to end, 16 nodes"
+	steady   = "steady"
 )
 
 // job says what a child process has to do.
 type job struct {
+	Store   store
 	System  string
 	Measure string
-	Path    string // of the database
+	Path    string // of the database, or address of the Redis
 	Seconds float64
 	Tasks   int
 	Rate    int
@@ -43,6 +50,9 @@ type outcome struct {
 	RSS     int64   // bytes resident after opening
 	PeakRSS int64
 	CPU     float64 // seconds of processor time of the whole child
+	Used    usage   // of the Redis server, while measuring
+	Early   float64 // backlog of a steady run: median of its second quarter
+	Late    float64 // and of its last
 }
 
 func (o outcome) rate() float64 { return float64(o.Tasks) / o.Seconds }
@@ -50,14 +60,11 @@ func (o outcome) rate() float64 { return float64(o.Tasks) / o.Seconds }
 // measure does what j says and then checks that nothing was lost: it opens the
 // database again and counts.
 func measure(ctx context.Context, j job) (out outcome, err error) {
-	c, err := find(j.System)
+	c, err := find(j.Store, j.System)
 	if err != nil {
 		return out, err
 	}
-	t := forRate
-	if j.Measure == latency {
-		t = forLatency
-	}
+	t := tuningFor(j.Measure)
 	began := time.Now()
 	s, err := c.open(ctx, j.Path, t)
 	if err != nil {
@@ -72,6 +79,13 @@ func measure(ctx context.Context, j job) (out outcome, err error) {
 	if err != nil {
 		return out, err
 	}
+	meter, metered := s.(metered)
+	var before usage
+	if metered {
+		if before, err = meter.usage(ctx); err != nil {
+			return out, err
+		}
+	}
 	switch j.Measure {
 	case enqueue1:
 		err = r.produce(ctx, 1, &out)
@@ -79,7 +93,7 @@ func measure(ctx context.Context, j job) (out outcome, err error) {
 		err = r.produce(ctx, 16, &out)
 	case enqueueIn:
 		err = r.produceInBulk(ctx, &out)
-	case endToEnd:
+	case endToEnd, keeping, fleet:
 		err = r.endToEnd(ctx, &out)
 	case backlog, claims10k:
 		if err = r.fill(ctx); err == nil {
@@ -95,8 +109,17 @@ func measure(ctx context.Context, j job) (out outcome, err error) {
 		}
 	case latency:
 		err = r.latency(ctx, &out)
+	case oneByOne:
+		err = r.oneByOne(ctx, &out)
+	case steady:
+		err = r.steady(ctx, &out)
 	default:
 		err = fmt.Errorf("no measure is called %q", j.Measure)
+	}
+	if metered && err == nil {
+		var after usage
+		after, err = meter.usage(ctx)
+		out.Used = after.since(before)
 	}
 	if stopErr := stopProfile(); err == nil {
 		err = stopErr
@@ -122,7 +145,7 @@ type run struct {
 }
 
 func (r *run) nothingLost(ctx context.Context, c contender) error {
-	s, err := c.open(ctx, r.Path, forRate)
+	s, err := c.open(ctx, r.Path, tuningFor(r.Measure))
 	if err != nil {
 		return fmt.Errorf("open again: %w", err)
 	}

@@ -51,8 +51,11 @@ func (s *ourSystem) start(ctx context.Context, handle func(int)) error {
 	return s.app.Start(ctx)
 }
 
-func (s *ourSystem) stored(ctx context.Context) (counts, error) {
-	stats, err := s.app.Stats(ctx)
+func (s *ourSystem) stored(ctx context.Context) (counts, error) { return storedIn(ctx, s.app) }
+
+// storedIn counts by the app's statistics, which engines keep with the tasks.
+func storedIn(ctx context.Context, app *morningai.App) (counts, error) {
+	stats, err := app.Stats(ctx)
 	if err != nil {
 		return counts{}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 // settings say how long a run is.
 type settings struct {
+	store   store
 	rounds  int
 	seconds float64 // of each measure bounded by time
 	part    float64 // of a contender's tasks that an end-to-end run takes
@@ -34,25 +35,30 @@ func (s settings) wants(measure string) bool {
 
 const latencyRate = 500
 
-// compared lists the measures that all systems take.
-var compared = []string{enqueue1, enqueue16, enqueueIn, endToEnd, backlog, latency}
+// compared lists the measures that all systems on a store take.
+func compared(on store) []string {
+	if on == onRedis {
+		return []string{endToEnd, enqueue16, enqueueIn, oneByOne, keeping, latency}
+	}
+	return []string{enqueue1, enqueue16, enqueueIn, endToEnd, backlog, latency}
+}
 
 // compare takes every compared measure with every system. Systems alternate
 // within a round and rounds within a measure, so that a slow minute of the
 // machine hits them all; the system that begins changes with the round.
 func compare(ctx context.Context, s settings) ([]row, error) {
 	var rows []row
-	for _, m := range compared {
+	for _, m := range compared(s.store) {
 		if !s.wants(m) {
 			continue
 		}
-		systems := contenders()
+		systems := contenders(s.store)
 		samples := make([]samples, len(systems))
 		for round := range s.rounds {
 			for k := range systems {
 				i := (round + k) % len(systems)
 				c := systems[i]
-				j := job{System: c.name, Measure: m, Seconds: s.seconds, Rate: latencyRate, Tasks: int(float64(c.tasks) * s.part)}
+				j := job{Store: s.store, System: c.name, Measure: m, Seconds: s.seconds, Rate: latencyRate, Tasks: int(float64(c.tasks) * s.part)}
 				if m == latency {
 					j.Seconds = max(3, 2*s.seconds)
 				}
@@ -132,7 +138,11 @@ func (a *samples) rows(measure string, c contender) []row {
 			pick(fmt.Sprintf("start latency p99 at %d/s", latencyRate), "ms", func(o outcome) float64 { return o.P99 }),
 		}
 	}
-	return []row{pick(measure, "tasks/s", outcome.rate)}
+	rows := []row{pick(measure, "tasks/s", outcome.rate)}
+	if a.metered() {
+		rows = append(rows, serverRows(measure, pick)...)
+	}
+	return rows
 }
 
 func profilePath(dir, measure string) string {

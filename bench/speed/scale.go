@@ -36,13 +36,13 @@ func scale(ctx context.Context, s settings) ([]row, error) {
 // largeQueue compares the rate of claims with a long queue and a short one. A
 // claim is counted when its handler runs.
 func largeQueue(ctx context.Context, s settings) ([]row, error) {
-	c, err := find(ours)
+	c, err := find(onSQLite, ours)
 	if err != nil {
 		return nil, err
 	}
 	var short, long samples
 	for range s.rounds {
-		if err := short.take(ctx, s, job{System: ours, Measure: claims10k, Tasks: 10_000}); err != nil {
+		if err := short.take(ctx, s, job{Store: onSQLite, System: ours, Measure: claims10k, Tasks: 10_000}); err != nil {
 			return nil, err
 		}
 		fsync, err := fsyncRate(s.dir)
@@ -87,10 +87,10 @@ func onLargeQueue(ctx context.Context, s settings) (outcome, error) {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "tasks.db")
-	if _, err := inChild(ctx, job{System: ours, Measure: fill1M, Path: path, Tasks: s.million}); err != nil {
+	if _, err := inChild(ctx, job{Store: onSQLite, System: ours, Measure: fill1M, Path: path, Tasks: s.million}); err != nil {
 		return outcome{}, err
 	}
-	j := job{System: ours, Measure: claims1M, Path: path, Tasks: s.million / 5}
+	j := job{Store: onSQLite, System: ours, Measure: claims1M, Path: path, Tasks: s.million / 5}
 	if s.profile != "" {
 		j.Profile = profilePath(s.profile, claims1M)
 	}
@@ -130,7 +130,7 @@ func idleServer(ctx context.Context, s settings) (row, error) {
 		a.add(outcome{RSS: rss}, fsync, before)
 		fmt.Fprintf(s.log, "%-24s %-14s %.1f MB\n", "idle server", ours, megabytes(rss))
 	}
-	c, err := find(ours)
+	c, err := find(onSQLite, ours)
 	if err != nil {
 		return row{}, err
 	}

@@ -10,10 +10,10 @@ import (
 // TestMeasures runs every measure on every system, briefly: it is about the
 // counting, not about speed.
 func TestMeasures(t *testing.T) {
-	for _, c := range contenders() {
-		for _, m := range compared {
+	for _, c := range contenders(onSQLite) {
+		for _, m := range compared(onSQLite) {
 			t.Run(c.name+"/"+m, func(t *testing.T) {
-				j := job{System: c.name, Measure: m, Path: filepath.Join(t.TempDir(), "tasks.db"), Seconds: 0.05, Tasks: 50, Rate: 200}
+				j := job{Store: onSQLite, System: c.name, Measure: m, Path: filepath.Join(t.TempDir(), "tasks.db"), Seconds: 0.05, Tasks: 50, Rate: 200}
 				out, err := measure(t.Context(), j)
 				if err != nil {
 					t.Fatal(err)
@@ -26,12 +26,58 @@ func TestMeasures(t *testing.T) {
 	}
 }
 
+// TestMeasuresOnRedis does the same on real servers, and on the fleet.
+func TestMeasuresOnRedis(t *testing.T) {
+	for _, c := range contenders(onRedis) {
+		for _, m := range append(compared(onRedis), fleet, steady) {
+			t.Run(c.name+"/"+m, func(t *testing.T) {
+				server, err := startRedis(t.Context(), t.TempDir())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() {
+					if err := server.stop(); err != nil {
+						t.Error(err)
+					}
+				}()
+				j := job{Store: onRedis, System: c.name, Measure: m, Path: "redis://" + server.addr(), Seconds: 0.05, Tasks: 50, Rate: 200}
+				if m == steady {
+					j.Seconds = 4
+				}
+				out, err := measure(t.Context(), j)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if out.Tasks == 0 || out.Seconds <= 0 || out.Used.Memory <= 0 {
+					t.Errorf("outcome %+v", out)
+				}
+			})
+		}
+	}
+}
+
+func TestGrowth(t *testing.T) {
+	j := job{Rate: 1000, Seconds: 60}
+	for _, tt := range []struct {
+		out  outcome
+		grew bool
+	}{
+		{outcome{Early: 50, Late: 149, Seconds: 60.5}, false},
+		{outcome{Early: 50, Late: 151, Seconds: 60.5}, true},
+		{outcome{Early: 50, Late: 50, Seconds: 61.5}, true}, // the producer was held up
+	} {
+		if err := growth(j, tt.out); (err != nil) != tt.grew {
+			t.Errorf("%+v: %v", tt.out, err)
+		}
+	}
+}
+
 func TestLargeQueue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tasks.db")
-	if _, err := measure(t.Context(), job{System: ours, Measure: fill1M, Path: path, Tasks: 3000}); err != nil {
+	if _, err := measure(t.Context(), job{Store: onSQLite, System: ours, Measure: fill1M, Path: path, Tasks: 3000}); err != nil {
 		t.Fatal(err)
 	}
-	out, err := measure(t.Context(), job{System: ours, Measure: claims1M, Path: path, Tasks: 1000})
+	out, err := measure(t.Context(), job{Store: onSQLite, System: ours, Measure: claims1M, Path: path, Tasks: 1000})
 	if err != nil || out.Tasks != 1000 {
 		t.Fatalf("outcome %+v, %v", out, err)
 	}

@@ -21,8 +21,8 @@ func newWork(n int) work { return work{N: n, Pad: pad} }
 // batch is how many tasks a bulk call carries.
 const batch = 1000
 
-// system is one task queue on one database file. All of them acknowledge an
-// enqueue, and record a finish, only when it is on disk.
+// system is one task queue on one database file, where all of them acknowledge
+// an enqueue and record a finish only when it is on disk, or on one Redis.
 type system interface {
 	enqueue(ctx context.Context, w work) error
 	bulk(ctx context.Context, ws []work) error
@@ -44,6 +44,8 @@ type tuning string
 const (
 	forRate    tuning = "rate"
 	forLatency tuning = "latency"
+	forKeeping tuning = "keeping" // results are written and kept for a day
+	forFleet   tuning = "fleet"   // the same slots on 16 nodes
 )
 
 // contender is a system with what the table says about it.
@@ -51,14 +53,25 @@ type contender struct {
 	name       string
 	module     string // whose version is shown
 	durability string
-	open       func(ctx context.Context, path string, t tuning) (system, error)
+	open       func(ctx context.Context, where string, t tuning) (system, error)
 	// tasks is how many an end-to-end run takes: about a second's worth or two.
 	tasks int
 }
 
 const ours = "MorningAI"
 
-func contenders() []contender {
+// store is what the systems of one table live on.
+type store string
+
+const (
+	onSQLite store = "sqlite"
+	onRedis  store = "redis"
+)
+
+func contenders(on store) []contender {
+	if on == onRedis {
+		return redisContenders()
+	}
 	return []contender{
 		{ours, "github.com/RC918/morningai", "WAL, FULL; group commit", openMorningAI, 100_000},
 		{"river sqlite", "github.com/riverqueue/river", "WAL, FULL", openRiver, 5_000},
@@ -66,8 +79,8 @@ func contenders() []contender {
 	}
 }
 
-func find(name string) (contender, error) {
-	for _, c := range contenders() {
+func find(on store, name string) (contender, error) {
+	for _, c := range contenders(on) {
 		if c.name == name {
 			return c, nil
 		}
