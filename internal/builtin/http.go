@@ -38,7 +38,7 @@ func newCaller(g guard, resolver *net.Resolver) *caller {
 	dialer := &net.Dialer{Timeout: dialTimeout, Control: g.control, Resolver: resolver}
 	return &caller{
 		client: &http.Client{
-			Transport: &http.Transport{
+			Transport: locations{&http.Transport{
 				// A proxy would connect in our place, past the guard.
 				Proxy:                  nil,
 				DialContext:            dialer.DialContext,
@@ -46,7 +46,7 @@ func newCaller(g guard, resolver *net.Resolver) *caller {
 				TLSHandshakeTimeout:    tlsTimeout,
 				ResponseHeaderTimeout:  headerTimeout,
 				MaxResponseHeaderBytes: maxHeaderSize,
-			},
+			}},
 			CheckRedirect: checkRedirect,
 		},
 		now: time.Now,
@@ -82,7 +82,7 @@ func (c *caller) refused(resp *http.Response) error {
 	err := &morningai.TaskError{Code: "http_status", Message: "the answer was " + statusText(resp.StatusCode)}
 	code := resp.StatusCode
 	passing := code == http.StatusRequestTimeout || code == http.StatusTooEarly ||
-		code == http.StatusTooManyRequests || code >= 500
+		code == http.StatusTooManyRequests || code >= 500 && code <= 599
 	if !passing {
 		return forGood(err)
 	}
@@ -100,11 +100,16 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return &morningai.TaskError{Code: "too_many_redirects", Message: "the answer was one redirect too many"}
 	}
 	if !webScheme(req.URL) {
-		return &morningai.TaskError{Code: "http_redirect", Message: "the answer was a redirect to a scheme other than http and https"}
+		return badRedirect("the answer was a redirect to a scheme other than http and https")
+	}
+	if req.URL.Hostname() == "" || !validPort(req.URL) {
+		return errBadLocation
 	}
 	if oddNumericHost(req.URL.Hostname()) {
 		return errNumericHost
 	}
+	// As for the first address: credentials are the payload's to give.
+	req.URL.User = nil
 	// A query may carry secrets, and the next server is not meant to see them.
 	req.Header.Del("Referer")
 	left := slices.ContainsFunc(via, func(r *http.Request) bool {
@@ -118,6 +123,27 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		}
 	}
 	return nil
+}
+
+func badRedirect(message string) error {
+	return &morningai.TaskError{Code: "http_redirect", Message: message}
+}
+
+var errBadLocation = badRedirect("the answer was a redirect to an address that cannot be read")
+
+// locations refuses redirects whose address cannot be read. The client would
+// do so too, with an error that looks like one of the network.
+type locations struct{ http.RoundTripper }
+
+func (l locations) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(req)
+	if err != nil || resp.StatusCode < 300 || resp.StatusCode > 399 {
+		return resp, err
+	}
+	if _, err := resp.Location(); err != nil && !errors.Is(err, http.ErrNoLocation) {
+		return nil, errors.Join(errBadLocation, resp.Body.Close())
+	}
+	return resp, nil
 }
 
 var harmless = []string{

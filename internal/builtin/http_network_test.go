@@ -95,6 +95,47 @@ func TestHTTPRedirects(t *testing.T) {
 	}
 }
 
+// A redirect that nobody can follow is an answer that will not change, and not
+// a failure of the network.
+func TestHTTPUnreadableRedirects(t *testing.T) {
+	for _, location := range []string{
+		"http://[::1", "http:///x", "http://127.0.0.1:99999/", "http://127.0.0.1:0/", "http://127.0.0.1:x/", "http://a b/", "%zz", "mailto:x",
+	} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", location)
+			w.WriteHeader(http.StatusFound)
+		})
+		_, err := send(t, loopback, nil, object{"url": s.URL})
+		if err == nil {
+			t.Errorf("%s: followed", location)
+			continue
+		}
+		requireCode(t, err, "http_redirect", true)
+	}
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusFound) })
+	_, err := send(t, loopback, nil, object{"url": s.URL})
+	requireCode(t, err, "http_status", true)
+}
+
+// Credentials in a redirect's address are not sent: they are the server's words
+// in our header.
+func TestHTTPRedirectCredentials(t *testing.T) {
+	var sent []string
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/end" {
+			sent = r.Header.Values("Authorization")
+			return
+		}
+		http.Redirect(w, r, "http://user:secret@"+r.Host+"/end", http.StatusFound)
+	})
+	if _, err := send(t, loopback, nil, object{"url": s.URL}); err != nil {
+		t.Fatal(err)
+	}
+	if len(sent) > 0 {
+		t.Errorf("sent %d Authorization headers", len(sent))
+	}
+}
+
 // TestHTTPRebinding resolves one name to an allowed address first and to a
 // forbidden one afterwards, on the next task and in the middle of a redirect.
 func TestHTTPRebinding(t *testing.T) {

@@ -115,10 +115,8 @@ func parseTarget(raw string) (*url.URL, error) {
 	if err != nil || u.Hostname() == "" || !webScheme(u) {
 		return nil, badPayload("url must be an absolute http or https URL such as https://example.com/path")
 	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, badPayload("the port in url must be 1 to 65535")
-		}
+	if !validPort(u) {
+		return nil, badPayload("the port in url must be 1 to 65535")
 	}
 	if u.User != nil {
 		return nil, badPayload("url must not carry a user name or password; use the header Authorization")
@@ -128,6 +126,12 @@ func parseTarget(raw string) (*url.URL, error) {
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
+}
+
+// validPort accepts an address without a port too.
+func validPort(u *url.URL) bool {
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && n > 0
 }
 
 func webScheme(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
