@@ -208,6 +208,19 @@ func (o *Op) Show(t *morningai.Task) {
 	}
 }
 
+// Receive fills in the answer to an Enqueue. What was asked for stays.
+func (o *Op) Receive(r *morningai.Receipt) {
+	if o.Outcome, o.Code = Judge(r.Err); r.Err != nil {
+		return
+	}
+	asked, payload := o.Task, o.Payload
+	o.Show(&r.Task)
+	o.Payload = payload
+	if r.Task.Duplicate {
+		o.Task, o.Holder = asked, r.Task.ID
+	}
+}
+
 // before reports that o had returned when p was called.
 func (o *Op) before(p *Op) bool { return o.End != 0 && o.End < p.Seq }
 
@@ -215,6 +228,9 @@ func (o *Op) ok() bool { return o.Outcome == OK && o.End != 0 }
 
 // possible reports that o may have had an effect.
 func (o *Op) possible() bool { return o.Outcome != Fail || o.End == 0 }
+
+// held: the answer to an enqueue was another task, which holds the unique key.
+func (o *Op) held() bool { return !o.Holder.IsZero() && o.Holder != o.Task }
 
 // String is the operation as a line of the history.
 func (o Op) String() string {
