@@ -118,6 +118,10 @@ func TestRefusals(t *testing.T) {
 		{"a refused task without an id runs", []int{17}, func(s *story) {
 			s.do(enqueue("a", 0, payload(9), fails(morningai.CodeInvalidInput)), by("b", Start, 1, payload(9)))
 		}},
+		{"a refused task is shown, then accepted", []int{17}, func(s *story) {
+			s.do(no(morningai.CodeInvalidInput), read("a", 1, morningai.StateQueued, 1))
+			s.plain(1)
+		}},
 		{"refused, then accepted", nil, func(s *story) { s.do(no(morningai.CodeInvalidInput)); s.plain(1) }},
 		{"in doubt, and it runs", nil, func(s *story) { s.do(enqueue("a", 1, unknown), by("b", Start, 1)) }},
 	})

@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/RC918/morningai"
@@ -74,7 +73,11 @@ func (c *checker) checkAskedFor(t *track, nameless []*Op, byPayload map[Digest][
 		return
 	}
 	if len(t.possible) > 0 {
-		if first != nil && first.before(t.possible[0]) {
+		switch {
+		case first == nil || !first.before(t.possible[0]):
+		case len(t.refused) > 0 && t.refused[0].Seq < ends(first):
+			c.tell(17, t.id, []*Op{t.refused[0], first}, "it was refused, and is there before it was accepted")
+		default:
 			c.tell(4, t.id, []*Op{first, t.possible[0]}, "it is there before anybody has asked for it")
 		}
 		return
@@ -99,7 +102,17 @@ func (c *checker) asked(t *track, payload Digest) bool {
 }
 
 func (c *checker) checkPayload(t *track) {
-	var shown *Op
+	var shown *Op // what it was accepted with counts as shown
+	if i := slices.IndexFunc(t.acks, func(op *Op) bool { return !op.held() && op.Payload != 0 }); i >= 0 {
+		shown = t.acks[i]
+	}
+	for i := range c.final.Nodes {
+		n := &c.final.Nodes[i]
+		if f := n.Tasks[t.id]; shown != nil && f.Payload != 0 && f.Payload != shown.Payload && c.asked(t, f.Payload) && !c.apart(t) {
+			c.tell(5, t.id, []*Op{shown}, "on %s it has another payload at the end than the one it was accepted with", n.Node)
+			return
+		}
+	}
 	for _, op := range t.ops {
 		if op.Payload == 0 || !op.trace() {
 			continue
@@ -149,68 +162,4 @@ func (c *checker) checkConflicts(t *track) {
 
 func sameRequest(a, b *Op) bool {
 	return a.Payload == b.Payload && a.Queue == b.Queue && a.Key == b.Key && a.Span == b.Span
-}
-
-// checkKeys: a unique key has one live holder; those that an outage has brought
-// about come down to one (14).
-func (c *checker) checkKeys() {
-	type holder struct {
-		t         *track
-		ack, last *Op // last: the last sign that it had not ended
-	}
-	keys := map[string][]holder{}
-	for _, t := range c.tasks {
-		for _, ack := range t.acks {
-			if ack.Key == "" || ack.held() {
-				continue
-			}
-			h := holder{t, ack, ack}
-			for op := range t.states {
-				if !op.State.Terminal() && op.Fresh != morningai.FreshStale && op.Seq > h.last.Seq && (t.life(op) == 1 || op.Life == ack.Life) {
-					h.last = op
-				}
-			}
-			keys[ack.Key] = append(keys[ack.Key], h)
-			break
-		}
-	}
-	for _, list := range keys {
-		slices.SortFunc(list, func(a, b holder) int { return cmp.Compare(a.ack.Seq, b.ack.Seq) })
-		var longest holder
-		var live *track
-		for _, h := range list {
-			if longest.t != nil && longest.ack.before(h.ack) && h.ack.End < longest.last.Seq && !c.resolved(longest.t, h.t, longest.ack, h.ack) {
-				c.tell(14, h.t.id, []*Op{longest.ack, h.ack, longest.last}, "it was accepted under a unique key that task %s held", longest.t.id)
-			}
-			if longest.t == nil || h.last.Seq > longest.last.Seq {
-				longest = h
-			}
-			for i := range c.final.Nodes {
-				if f, ok := c.final.Nodes[i].Tasks[h.t.id]; ok && !f.State.Terminal() && !f.Superseded {
-					if live != nil && live != h.t {
-						c.tell(14, h.t.id, []*Op{h.ack}, "at the end it and task %s both hold one unique key", live.id)
-					}
-					live = h.t
-					break
-				}
-			}
-		}
-	}
-}
-
-// resolved: one of two holders was accepted in an outage, and at the end one of
-// them says that it gave way.
-func (c *checker) resolved(a, b *track, acks ...*Op) bool {
-	if !slices.ContainsFunc(acks, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
-		return false
-	}
-	for i := range c.final.Nodes {
-		for _, t := range []*track{a, b} {
-			f, ok := c.final.Nodes[i].Tasks[t.id]
-			if !ok || f.Superseded || f.Code == morningai.ErrorCodeSuperseded {
-				return true // one that is gone cannot say it any more
-			}
-		}
-	}
-	return len(c.final.Nodes) == 0
 }

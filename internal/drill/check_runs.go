@@ -52,6 +52,7 @@ type causes struct {
 	claims  map[int64][]*Op // the same, by claim
 	numbers map[int64][]*Op // the same, by attempt
 	retries []*Op
+	finals  map[int64][]*Op // accepted outcomes that end a life, by claim
 	granted map[int64]int64 // by claim: the place of its hand-out
 	closed  map[int64]int64 // by life: the place of the first sign of its end
 	// record has the attempts that did not end the task, with the largest life
@@ -60,7 +61,7 @@ type causes struct {
 }
 
 func (c *checker) causes(t *track) *causes {
-	k := &causes{t: t, claims: map[int64][]*Op{}, numbers: map[int64][]*Op{}, granted: map[int64]int64{}, closed: map[int64]int64{}, record: map[int64]int64{}}
+	k := &causes{t: t, claims: map[int64][]*Op{}, numbers: map[int64][]*Op{}, finals: map[int64][]*Op{}, granted: map[int64]int64{}, closed: map[int64]int64{}, record: map[int64]int64{}}
 	for _, op := range t.ops {
 		if op.ok() && (op.State.Terminal() || op.Kind == Finish && final(op.Ended)) {
 			if life := t.life(op); life != 0 && (k.closed[life] == 0 || op.End < k.closed[life]) {
@@ -72,6 +73,8 @@ func (c *checker) causes(t *track) *causes {
 			k.retries = append(k.retries, op)
 		case op.Kind == Grant && k.granted[op.Claim] == 0:
 			k.granted[op.Claim] = op.Seq
+		case op.Kind == Finish && op.ok() && final(op.Ended):
+			k.finals[op.Claim] = append(k.finals[op.Claim], op)
 		case (op.Kind == End || op.Kind == Finish && op.ok()) && again(op.Ended):
 			k.again = append(k.again, op)
 			k.claims[op.Claim] = append(k.claims[op.Claim], op)
@@ -122,10 +125,16 @@ func (c *checker) explains(k *causes, s, next *Op, since int64) bool {
 	if life, ok := k.record[s.Attempt]; ok && s.Attempt != 0 && (life == math.MaxInt64 || life < next.Life) {
 		return true
 	}
+	if inside(c.faults.diskLost[s.Node], since, until) != nil {
+		return true
+	}
+	if s.Claim != 0 && slices.ContainsFunc(k.finals[s.Claim], func(op *Op) bool { return same(op) && op.before(next) }) {
+		return false // its own outcome was taken, so nothing had come between
+	}
 	if closed := k.closed[k.t.life(s)]; closed != 0 {
 		until = min(until, closed)
 	}
-	for _, ops := range [][]*Op{c.faults.crashes[s.Node], c.faults.reaps[s.Node], c.faults.diskLost[s.Node]} {
+	for _, ops := range [][]*Op{c.faults.crashes[s.Node], c.faults.reaps[s.Node]} {
 		if inside(ops, since, until) != nil {
 			return true
 		}

@@ -57,6 +57,14 @@ func TestIdentity(t *testing.T) {
 			s.do(enqueue("a", 1), fault(Cut, "b"), enqueue("b", 1, payload(7)))
 			s.end(1, succeeded(1))
 		}},
+		{"another payload is accepted than the one that is shown", []int{5}, func(s *story) {
+			s.do(enqueue("a", 1, unknown), enqueue("a", 1, payload(7)), read("a", 1, morningai.StateQueued, 1))
+			s.end(1, TaskFinal{State: done, Life: 1, Version: 3})
+		}},
+		{"another payload is accepted than the one at the end", []int{5}, func(s *story) {
+			s.do(enqueue("a", 1, unknown), enqueue("a", 1, payload(7)))
+			s.end(1, succeeded(1))
+		}},
 		{"two payloads are shown", []int{5}, func(s *story) {
 			s.do(enqueue("a", 1, unknown), enqueue("a", 1, payload(7), unknown))
 			s.do(read("a", 1, morningai.StateQueued, 1), read("b", 1, morningai.StateQueued, 1, payload(7)))
@@ -104,6 +112,22 @@ func TestUniqueKeys(t *testing.T) {
 			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k")), read("c", 1, morningai.StateQueued, 1, func(op *Op) { op.Fresh = morningai.FreshStale }))
 			s.end(1, succeeded(1))
 			s.end(2, succeeded(2))
+		}},
+		{"the first holds it in its second life", []int{14}, func(s *story) {
+			s.do(enqueue("a", 1, key("k")), by("a", Cancel, 1, shows(canceled, 2)), by("a", Retry, 1, life(2), shows(queued, 3)))
+			s.do(enqueue("b", 2, key("k")), read("a", 1, queued, 3, life(2)))
+			s.end(1, TaskFinal{State: done, Life: 2, Version: 5})
+			s.end(2, succeeded(2))
+		}},
+		{"the first was handed out afterwards", []int{14}, func(s *story) {
+			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k")), by("a", Grant, 1, claim(1)))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"two holders after a loss, and one gives way", nil, func(s *story) {
+			s.do(enqueue("a", 1, key("k")), fault(RedisLost, ""), enqueue("b", 2, key("k")), read("a", 1, queued, 1))
+			s.end(1, succeeded(1))
+			s.end(2, superseded)
 		}},
 		{"other keys", nil, func(s *story) {
 			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("l")), read("a", 1, morningai.StateQueued, 1))
