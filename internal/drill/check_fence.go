@@ -59,13 +59,16 @@ func (c *checker) checkGrants(t *track, grants []*Op) {
 }
 
 func (c *checker) checkClaimsOfStarts(t *track, grants, starts []*Op) {
-	byClaim := map[int64]*Op{}
+	byClaim, given := map[int64]*Op{}, map[int64][]*Op{}
+	for _, g := range grants {
+		given[g.Claim] = append(given[g.Claim], g)
+	}
 	for _, s := range starts {
 		switch was := byClaim[s.Claim]; {
 		case was != nil && !c.reset(t, was, s):
 			c.tell(6, t.id, []*Op{was, s}, "claim %d was started twice", s.Claim)
-		case c.h.Setup.Grants && !slices.ContainsFunc(grants, func(g *Op) bool {
-			return g.Claim == s.Claim && (g.Lease == s.Lease || s.Lease == 0) && g.Node == s.Node && !s.before(g)
+		case c.h.Setup.Grants && !slices.ContainsFunc(given[s.Claim], func(g *Op) bool {
+			return (g.Lease == s.Lease || s.Lease == 0) && g.Node == s.Node && !s.before(g)
 		}):
 			c.tell(6, t.id, []*Op{s}, "claim %d was started on %s, and never handed out to it", s.Claim, s.Node)
 		}
