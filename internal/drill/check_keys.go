@@ -1,0 +1,83 @@
+package drill
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/RC918/morningai"
+)
+
+// held is a time in which a task was certainly alive and held its unique key.
+type held struct {
+	t           *track
+	first, last *Op // signs of one life
+}
+
+// checkKeys: a unique key has one live holder; those that an outage or a loss
+// has brought about come down to one (14).
+func (c *checker) checkKeys() {
+	keys := map[string][]held{}
+	for _, t := range c.tasks {
+		if i := slices.IndexFunc(t.acks, func(op *Op) bool { return op.Key != "" && !op.held() }); i >= 0 {
+			keys[t.acks[i].Key] = append(keys[t.acks[i].Key], c.lives(t)...)
+		}
+	}
+	for _, list := range keys {
+		slices.SortFunc(list, func(a, b held) int { return cmp.Compare(a.first.Seq, b.first.Seq) })
+		var longest held
+		var live *track
+		for _, h := range list {
+			if longest.t != nil && longest.t != h.t && longest.first.before(h.first) && h.first.End < longest.last.Seq && !c.resolved(longest, h) {
+				c.tell(14, h.t.id, []*Op{longest.first, h.first, longest.last}, "it holds a unique key that task %s held already", longest.t.id)
+			}
+			if longest.t == nil || h.last.Seq > longest.last.Seq {
+				longest = h
+			}
+			for i := range c.final.Nodes {
+				if f, ok := c.final.Nodes[i].Tasks[h.t.id]; ok && !f.State.Terminal() && !f.Superseded {
+					if live != nil && live != h.t {
+						c.tell(14, h.t.id, []*Op{h.first}, "at the end it and task %s both hold one unique key", live.id)
+					}
+					live = h.t
+					break
+				}
+			}
+		}
+	}
+}
+
+// lives are the lives of a task as far as there are signs of them.
+func (c *checker) lives(t *track) []held {
+	var out []held
+	for _, op := range t.ops {
+		// It can only be handed out, or seen so, if it lives.
+		alive := op.Kind == Grant || op.State != "" && !op.State.Terminal() && op.Fresh != morningai.FreshStale && (!op.held() || op.Holder == t.id) ||
+			op.Kind == Enqueue && !op.held() && op.State == ""
+		if !alive || !op.ok() || t.life(op) == 0 {
+			continue
+		}
+		if n := len(out); n > 0 && t.sameLife(out[n-1].first, op) {
+			out[n-1].last = op
+		} else {
+			out = append(out, held{t, op, op})
+		}
+	}
+	return out
+}
+
+// resolved: one of two holders came in an outage or after a loss, and at the end
+// one of them says that it gave way.
+func (c *checker) resolved(a, b held) bool {
+	if !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
+		return false
+	}
+	for i := range c.final.Nodes {
+		for _, t := range []*track{a.t, b.t} {
+			f, ok := c.final.Nodes[i].Tasks[t.id]
+			if !ok || f.Superseded || f.Code == morningai.ErrorCodeSuperseded {
+				return true // one that is gone cannot say it any more
+			}
+		}
+	}
+	return len(c.final.Nodes) == 0
+}
