@@ -31,6 +31,7 @@ func TestMembersOutliveSessions(t *testing.T) {
 				}
 			}
 		}
+		a.Connected, b.Connected = true, true // as reads fill it in
 		want("nobody has a journal", beat(t, e, morningai.BeatRequest{Session: two}).Members)
 		want("one", beat(t, e, morningai.BeatRequest{Session: one, Member: &a}).Members, a)
 		want("two", beat(t, e, morningai.BeatRequest{Session: two, Member: &b}).Members, a, b) // ids grow: so does the order
@@ -41,6 +42,7 @@ func TestMembersOutliveSessions(t *testing.T) {
 		if err != nil || len(reaped) != 1 {
 			t.Fatalf("reaped %v, %v", reaped, err)
 		}
+		a.Connected = false
 		want("after its session was reaped", beat(t, e, morningai.BeatRequest{Session: two}).Members, a, b)
 		want("left with a backlog", beat(t, e, morningai.BeatRequest{Session: one, Member: &a, Leaving: true}).Members, a, b)
 		b.Backlog = 0

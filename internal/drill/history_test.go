@@ -166,11 +166,11 @@ func TestJudge(t *testing.T) {
 }
 
 func TestAnswersAreTakenOver(t *testing.T) {
-	task := morningai.Task{ID: tid(1), Life: 2, Version: 5, State: running, Attempt: 3, Payload: json.RawMessage(`{"a": 1}`), Fresh: morningai.FreshLive, Durable: "journal", Pending: true}
+	task := morningai.Task{ID: tid(1), Life: 2, Version: 5, State: running, Attempt: 3, Payload: json.RawMessage(`{"a": 1}`), Fresh: morningai.FreshLive, Durable: "journal"}
 	op := Op{Kind: Enqueue, Task: tid(1), Payload: DigestOf([]byte(`{"a":1}`)), Queue: "q"}
 	got := op
 	got.Receive(&morningai.Receipt{Task: task})
-	if got.Outcome != OK || got.Life != 2 || got.Version != 5 || got.State != running || got.Attempt != 3 || got.Durable != "journal" || !got.Pending || got.held() || got.Queue != "q" {
+	if got.Outcome != OK || got.Life != 2 || got.Version != 5 || got.State != running || got.Attempt != 3 || got.Durable != "journal" || got.held() || got.Queue != "q" {
 		t.Errorf("received %+v", got)
 	}
 	task.Duplicate, task.ID = true, tid(9)

@@ -202,7 +202,7 @@ func Judge(err error) (Outcome, morningai.Code) {
 // Show fills in what an answer says of a task.
 func (o *Op) Show(t *morningai.Task) {
 	o.Task, o.Life, o.Version, o.State, o.Attempt = t.ID, t.Life, t.Version, t.State, int64(t.Attempt)
-	o.Payload, o.Result, o.Fresh, o.Pending = DigestOf(t.Payload), DigestOf(t.Result), t.Fresh, t.Pending
+	o.Payload, o.Result, o.Fresh = DigestOf(t.Payload), DigestOf(t.Result), t.Fresh
 	if t.Durable != "" {
 		o.Durable = t.Durable
 	}
