@@ -33,9 +33,11 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	// The client closes a connection that a Cluster has replaced five seconds later.
+	// The client closes a connection that a Cluster has replaced five seconds later,
+	// and sleeps as long before it looks at the Cluster again, closed or not.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient).redirectOrNew.func1"),
-		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
 // runChild is a worker node in a process of its own: it ends when its standard

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -116,20 +118,32 @@ func (k Kind) path(tb testing.TB) string {
 	return path
 }
 
+var (
+	portsMu sync.Mutex
+	ports   = map[int]bool{} // handed out in this process, whether used yet or not
+)
+
+// freePort is a port that nobody has. It and the one 10000 above, which a
+// Cluster node uses too, lie below those that the system gives to connections.
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	const lowest, span = 10_000, 10_000
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	for range 1000 {
+		port := lowest + rand.IntN(span)
+		if ports[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			tb.Fatal(err)
+			continue // somebody has it
 		}
-		port := l.Addr().(*net.TCPAddr).Port
 		_ = l.Close()
-		if port < 55000 { // a Cluster node uses port+10000 too
-			return port
-		}
+		ports[port] = true
+		return port
 	}
-	tb.Fatal("no free port below 55000")
+	tb.Fatal("no free port from 10000 to 19999")
 	return 0
 }
 
