@@ -268,6 +268,41 @@ func TestOldFileBecomesAJournal(t *testing.T) {
 	}
 }
 
+// Below the size limit there is a reserve that new tasks may not use, and notes
+// may. Beyond it they are refused, erasures and replacements are not.
+func TestNotesAtTheSizeLimit(t *testing.T) {
+	e := open(t, filepath.Join(t.TempDir(), "tasks.db"), WithMaxBytes(minBytes))
+	defer shut(t, e)
+	var full error
+	for full == nil {
+		_, full = e.Enqueue(t.Context(), []morningai.TaskSpec{morningai.NewTaskSpec("work", json.RawMessage(fmt.Sprintf(`"%08000d"`, 1)))})
+	}
+	var kept []morningai.Note
+	for full = nil; full == nil; {
+		n := newNotes(t, 1, 1)
+		n[0].Data = make([]byte, 8000)
+		if full = e.Note(t.Context(), n); full == nil {
+			kept = append(kept, n...)
+		}
+	}
+	if !errors.Is(full, morningai.ErrStorageFull) || len(kept) < 20 {
+		t.Fatalf("%v after %d notes", full, len(kept))
+	}
+	if got := allNotes(t, e, 1); len(got) != len(kept) {
+		t.Fatalf("%d notes were acknowledged, %d are there", len(kept), len(got))
+	}
+	if err := e.Note(t.Context(), kept[:1]); err != nil {
+		t.Fatalf("a replacement: %v", err)
+	}
+	if err := e.Erase(t.Context(), []morningai.NoteKey{kept[0].NoteKey, kept[1].NoteKey, kept[2].NoteKey}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Note(t.Context(), kept[:1]); err != nil {
+		t.Fatalf("where there is room again: %v", err)
+	}
+	checkNotes(t, e, "full")
+}
+
 // Every write and sync of a journal's calls fails in turn: what was refused has
 // left no trace, what was acknowledged is there, and each task is in one place.
 func TestJournalOnAFailingDisk(t *testing.T) {
