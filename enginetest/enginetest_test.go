@@ -26,3 +26,5 @@ func TestMain(m *testing.M) {
 
 // The reference keeps its own contract.
 func TestReference(t *testing.T) { Run(t, referenceHarness()) }
+
+func TestReferenceJournal(t *testing.T) { RunJournal(t, referenceHarness()) }

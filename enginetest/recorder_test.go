@@ -50,7 +50,7 @@ func (t *recorder) Failed() bool {
 func findings(t *testing.T, name string, h Harness) string {
 	t.Helper()
 	var run func(*rig)
-	for _, g := range groups() {
+	for _, g := range append(groups(), journalGroups()...) {
 		for _, c := range g.checks {
 			if g.name+"/"+c.name == name {
 				run = c.run

@@ -20,6 +20,7 @@ type reference struct {
 	sessions map[morningai.SessionID]*member
 	lines    map[string]*line
 	fleet    map[morningai.ID]morningai.Member
+	notes    notes
 	events   []morningai.Event
 	thru     []counted
 	last     time.Time     // of the newest task: acceptance times grow strictly
@@ -55,8 +56,13 @@ type counted struct {
 }
 
 func newReference(now func() time.Time) *reference {
+	journal, err := morningai.NewID()
+	if err != nil {
+		panic(err) // the system has no source of randomness
+	}
 	return &reference{
 		now:      now,
+		notes:    notes{byKey: map[morningai.NoteKey]morningai.Note{}, last: map[morningai.NoteKind]int64{}, id: journal, since: now()},
 		tasks:    map[morningai.ID]*entry{},
 		sessions: map[morningai.SessionID]*member{},
 		lines:    map[string]*line{},

@@ -10,7 +10,7 @@ import (
 	"github.com/RC918/morningai/sqlite"
 )
 
-func TestContract(t *testing.T) {
+func harness() enginetest.Harness {
 	storage := func(tb testing.TB, options ...sqlite.Option) enginetest.Storage {
 		path := filepath.Join(tb.TempDir(), "tasks.db")
 		return func(tb testing.TB) morningai.Engine {
@@ -21,11 +21,15 @@ func TestContract(t *testing.T) {
 			return engine
 		}
 	}
-	enginetest.Run(t, enginetest.Harness{
+	return enginetest.Harness{
 		EventsKept: 1 << 16,
 		New:        func(tb testing.TB) enginetest.Storage { return storage(tb) },
 		NewWithClock: func(tb testing.TB, now func() time.Time) enginetest.Storage {
 			return storage(tb, sqlite.WithClock(now))
 		},
-	})
+	}
 }
+
+func TestContract(t *testing.T) { enginetest.Run(t, harness()) }
+
+func TestJournal(t *testing.T) { enginetest.RunJournal(t, harness()) }

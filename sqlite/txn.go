@@ -39,7 +39,8 @@ type item struct {
 	mark    bool     // leases needs a row
 	// replaced: the whole row is new, not only what changes as a task runs.
 	replaced bool
-	// moved: gone, and deleted already.
+	// moved: gone, and deleted already; another item may have its id. Memory
+	// may know it as running until the commit, so it stays in byID.
 	moved bool
 	// installed: it runs according to an import, without a session.
 	installed bool
@@ -107,6 +108,9 @@ func (t *txn) newItem() *item {
 // held back from claims until the transaction ends.
 func (t *txn) find(id morningai.ID) (*item, error) {
 	if it := t.byID[id]; it != nil {
+		if it.moved {
+			return nil, nil
+		}
 		return it, nil
 	}
 	t.e.mu.Lock()
@@ -128,9 +132,6 @@ func (t *txn) find(id morningai.ID) (*item, error) {
 
 func (t *txn) findSeq(seq int64) (*item, error) {
 	if it := t.bySeq[seq]; it != nil {
-		if it.moved {
-			return nil, nil
-		}
 		return it, nil
 	}
 	r, err := t.e.rowBySeq(t.e.sql.bySeq, seq)
@@ -213,6 +214,9 @@ func (t *txn) peek(id morningai.ID) (r *row, run *runState, err error) {
 		return nil, nil, nil
 	}
 	if it := t.byID[id]; it != nil {
+		if it.moved {
+			return nil, nil, nil
+		}
 		return it.row, it.live(), nil
 	}
 	t.e.mu.Lock()

@@ -79,7 +79,6 @@ func (w *withdrawWork) take(t *txn, seq int64) error {
 	if err := t.leave(it); err != nil {
 		return err
 	}
-	delete(t.byID, it.row.id)
 	if n.Seq, err = t.note(&n); err != nil {
 		return err
 	}
