@@ -91,6 +91,7 @@ func (r Rate) String() string {
 func ParseRate(s string) (Rate, error) {
 	count, unit, ok := strings.Cut(s, "/")
 	n, err := strconv.Atoi(count)
+	ok = ok && !strings.HasPrefix(count, "+")
 	r := Rate{Count: n}
 	switch unit {
 	case "s":

@@ -20,7 +20,7 @@ func TestRateRoundTrip(t *testing.T) {
 }
 
 func TestParseRateRefuses(t *testing.T) {
-	for _, s := range []string{"", "/s", "10", "10/", "10/d", "0/s", "-1/s", "1.5/s", "1000001/s", "10/s ", "10/ms", "99999999999999999999/s"} {
+	for _, s := range []string{"", "/s", "10", "10/", "10/d", "0/s", "-1/s", "+1/s", "1.5/s", "1000001/s", "10/s ", "10/ms", "99999999999999999999/s"} {
 		if r, err := ParseRate(s); !errors.Is(err, ErrInvalidInput) || !r.IsZero() {
 			t.Errorf("ParseRate(%q) = %v, %v", s, r, err)
 		}

@@ -128,7 +128,7 @@ func (s *TaskSpec) wrongFields(payload json.RawMessage) []FieldError {
 	add(s.Priority >= 0 && s.Priority <= MaxPriority, "priority", "must be 0 to 9")
 	add(s.MaxAttempts >= 1 && s.MaxAttempts <= MaxAttemptsCap, "max_attempts", attemptsRule)
 	add(s.Timeout >= time.Millisecond && s.Timeout <= MaxTimeout, "timeout", "must be a duration from 1ms to 720h")
-	add(s.RunAt.IsZero() || s.RunAt.Year() >= 1970 && s.RunAt.Before(maxRunAt), "run_at", "must be a time between the years 1970 and 9998")
+	add(s.RunAt.IsZero() || s.RunAt.Unix() >= 0 && s.RunAt.Before(maxRunAt), "run_at", "must be a time between the years 1970 and 9998")
 	add(len(s.UniqueKey) <= MaxUniqueKey && validText(s.UniqueKey), "unique_key", uniqueKeyRule)
 	add(s.Retention == nil || *s.Retention >= 0 && *s.Retention <= MaxRetention, "retention", "must be a duration from 0s to 87600h")
 	add(len(s.Fingerprint) <= MaxFingerprint && validText(s.Fingerprint), "fingerprint", fingerprintRule)

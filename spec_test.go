@@ -132,3 +132,18 @@ func TestSameRequest(t *testing.T) {
 		}
 	}
 }
+
+// The first moment is the same in every zone.
+func TestRunAtIsJudgedInUTC(t *testing.T) {
+	east := time.FixedZone("", 5*3600)
+	for at, ok := range map[time.Time]bool{
+		time.Date(1970, 1, 1, 0, 0, 0, 0, east): false,
+		time.Date(1970, 1, 1, 5, 0, 0, 0, east): true,
+	} {
+		spec := NewTaskSpec("t", nil)
+		spec.RunAt = at
+		if err := spec.Normalize(); (err == nil) != ok {
+			t.Errorf("%v: %v", at, err)
+		}
+	}
+}

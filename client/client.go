@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -78,8 +79,8 @@ func WithHTTPClient(h *http.Client) Option { return func(c *Client) { c.http = h
 func WithBody(seen func(body []byte)) Option { return func(c *Client) { c.seen = seen } }
 
 // New returns a client for the server at address, such as
-// http://127.0.0.1:8080. It does not connect yet. A malformed address is a
-// morningai.ErrInvalidInput.
+// http://127.0.0.1:8080. It does not connect yet. A malformed address or token
+// is a morningai.ErrInvalidInput.
 func New(address string, opts ...Option) (*Client, error) {
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" ||
@@ -90,6 +91,10 @@ func New(address string, opts ...Option) (*Client, error) {
 	c := &Client{base: base, http: defaultHTTP()}
 	for _, opt := range opts {
 		opt(c)
+	}
+	if strings.ContainsFunc(c.token, func(r rune) bool { return r < '!' || r > '~' }) {
+		return nil, &morningai.Error{Code: morningai.CodeInvalidInput, Op: "connect",
+			Detail: "the token must consist of visible ASCII characters", Hint: "look for a line's end or a space in it"}
 	}
 	return c, nil
 }

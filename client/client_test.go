@@ -56,6 +56,15 @@ func TestNewRefusesWhatIsNoAddress(t *testing.T) {
 	}
 }
 
+func TestNewRefusesWhatIsNoToken(t *testing.T) {
+	for _, token := range []string{"line\nend", "a b", "caf\u00e9", "nul\x00"} {
+		_, err := client.New("http://host", client.WithToken(token))
+		if !errors.Is(err, morningai.ErrInvalidInput) || strings.Contains(err.Error(), token) {
+			t.Errorf("%q: %v", token, err)
+		}
+	}
+}
+
 func TestProblemBecomesError(t *testing.T) {
 	c := answering(t, 507, "application/problem+json; charset=utf-8",
 		`{"title":"Insufficient Storage","status":507,"code":"storage_full","detail":"the disk is full","errors":[{"location":"body.x","message":"m"}]}`,

@@ -51,6 +51,7 @@ type Engine struct {
 	noted    recentIDs // keys of notes; the writer's
 	own      *reader   // the writer's, on its connection
 	maxPages int64
+	tight    int // bytes of the largest request that found the disk full; 0: none since a probe of that size
 
 	events   *eventLog
 	erasures erasures
@@ -135,18 +136,6 @@ func (e *Engine) Capabilities() morningai.Capabilities {
 }
 
 const durable = "sqlite"
-
-// Probe implements morningai.Engine: it commits a row of its own, behind the
-// writes under way.
-func (e *Engine) Probe(ctx context.Context) error { return e.submit(ctx, &probe{}) }
-
-type probe struct{}
-
-func (*probe) size() int { return 1 }
-
-func (*probe) apply(t *txn) error {
-	return t.e.sql.setMeta(metaProbe, t.nowUS)
-}
 
 // Close implements morningai.Engine. Tasks that still run are noted, so that
 // the next start records their attempts as lost.

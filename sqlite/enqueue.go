@@ -108,8 +108,7 @@ func (w *enqueueWork) repeats(t *txn) error {
 			return err
 		}
 		if old == nil {
-			w.refused = &morningai.Error{Code: morningai.CodeStorageFull, Op: "enqueue", Detail: "the task file has reached its size limit; nothing was accepted",
-				Hint: "raise the limit, or wait until ended tasks have passed their retention"}
+			w.refused = fileFull("enqueue")
 			return nil
 		}
 		w.receipts[w.at[i]] = t.again(w.rows[i], old, run)

@@ -14,6 +14,7 @@ const (
 	metaEra   = "era"   // crashes so far
 	metaOpen  = "open"  // 1 while an engine has the file open
 	metaProbe = "probe" // when the last probe wrote
+	metaRoom  = "room"  // bytes that a probe tries to write
 )
 
 // writerSQL is every statement of the writing connection, prepared once.

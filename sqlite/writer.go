@@ -142,6 +142,9 @@ func (e *Engine) commit(batch []*request) error {
 		}
 	}
 	t.abandon()
+	if isFull(err) {
+		e.noteFull(batch)
+	}
 	out := storageError("write", err)
 	if permanent(err) {
 		f := &morningai.Error{Code: morningai.CodeStorageFailed, Op: "write", Detail: "the disk did not confirm a write; no more are made until a restart",

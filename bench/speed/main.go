@@ -91,19 +91,10 @@ func mainErr(ctx context.Context) error {
 	if *doSteady {
 		return holdSteady(ctx, s, os.Stdout)
 	}
-	rows, err := compare(ctx, s)
+	rows, err := take(ctx, s)
 	if err != nil {
 		return err
 	}
-	more := scale
-	if s.store == onRedis {
-		more = spread
-	}
-	others, err := more(ctx, s)
-	if err != nil {
-		return err
-	}
-	rows = append(rows, others...)
 	machine := fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	fmt.Printf("%s; %d rounds, medians; %s; a ratio says how many times better MorningAI is in this run\n\n",
 		machine, s.rounds, time.Now().UTC().Format(time.DateOnly))
@@ -116,13 +107,49 @@ func mainErr(ctx context.Context) error {
 		})
 	}
 	if *doGate {
-		if fallen := gate(recorded.Rows, rows); len(fallen) > 0 {
+		fallen, err := judge(ctx, s, recorded.Rows, rows)
+		if err != nil {
+			return err
+		}
+		if len(fallen) > 0 {
 			return fmt.Errorf("%d ratios have fallen more than %.0f %% below the recorded table:\n  %s%s",
 				len(fallen), slack*100, strings.Join(fallen, "\n  "), busy(rows))
 		}
 		fmt.Println("\nno ratio lies more than 30 % below the recorded table")
 	}
 	return nil
+}
+
+// take measures everything that is wanted.
+func take(ctx context.Context, s settings) ([]row, error) {
+	rows, err := compare(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	more := scale
+	if s.store == onRedis {
+		more = spread
+	}
+	others, err := more(ctx, s)
+	return append(rows, others...), err
+}
+
+// judge returns what has fallen. One slow moment of the machine is enough to
+// move a 99th percentile, so that a measure with a fallen ratio is taken once
+// more, at full length, and only what falls again counts.
+func judge(ctx context.Context, s settings, recorded, rows []row) ([]string, error) {
+	again := fallenMeasures(recorded, rows)
+	if len(again) == 0 {
+		return gate(recorded, rows), nil
+	}
+	fmt.Fprintf(s.log, "\nonce more, at full length: %s\n", strings.Join(again, "; "))
+	long := fullRun()
+	s.seconds, s.part, s.only = long.seconds, long.part, again
+	second, err := take(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return gate(recorded, replaced(rows, second)), nil
 }
 
 // busy says so if other programs had a part in the result: they take processor

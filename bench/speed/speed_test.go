@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -131,6 +132,33 @@ func TestRatiosAndGate(t *testing.T) {
 		if tt.want == "" && len(fallen) > 0 || tt.want != "" && (len(fallen) != 1 || !strings.Contains(fallen[0], tt.want)) {
 			t.Errorf("%s: %q, want %q", name, fallen, tt.want)
 		}
+	}
+}
+
+// What has fallen is measured again under the name of its measure, and the
+// newer row counts.
+func TestGateMeasuresAgain(t *testing.T) {
+	at := func(measure, system string, ratio float64) row {
+		return row{Measure: measure, System: system, Ratio: ratio}
+	}
+	recorded := []row{
+		at(endToEnd, "peer", 20), at("start latency p50 at 500/s", "peer", 5), at("start latency p99 at 500/s", "peer", 9),
+		at("claims, long queue", ours, 1), at(enqueue1, "peer", 2),
+	}
+	now := []row{
+		at(endToEnd, "peer", 19), at("start latency p50 at 500/s", "peer", 1), at("start latency p99 at 500/s", "peer", 1),
+		at("claims, long queue", ours, 0.5),
+	}
+	if got := fallenMeasures(recorded, now); !slices.Equal(got, []string{latency, claims1M}) {
+		t.Errorf("to be measured again: %q", got)
+	}
+	second := []row{at("start latency p50 at 500/s", "peer", 5), at("claims, long queue", ours, 0.9)}
+	fallen := strings.Join(gate(recorded, replaced(now, second)), "; ")
+	if !strings.Contains(fallen, "p99") || !strings.Contains(fallen, enqueue1) || strings.Contains(fallen, "p50") || strings.Contains(fallen, "claims") {
+		t.Errorf("fallen: %s", fallen)
+	}
+	if now[1].Ratio != 1 {
+		t.Error("the first rows were changed")
 	}
 }
 

@@ -158,6 +158,44 @@ func writeRecord(path string, r record) error {
 	return os.WriteFile(path, append(b, '\n'), 0o644)
 }
 
+// replaced returns the rows with those that were measured again in the place
+// of the earlier ones.
+func replaced(rows, second []row) []row {
+	newer := map[string]row{}
+	for _, r := range second {
+		newer[r.key()] = r
+	}
+	out := slices.Clone(rows)
+	for i, r := range out {
+		if n, ok := newer[r.key()]; ok {
+			out[i] = n
+		}
+	}
+	return out
+}
+
+// fallenMeasures names the measures, as -only does, of the ratios that gate
+// complains about. One that was not measured at all is none of them.
+func fallenMeasures(recorded, now []row) []string {
+	var names []string
+	for _, r := range recorded {
+		if len(gate([]row{r}, now)) == 0 || !slices.ContainsFunc(now, func(n row) bool { return n.key() == r.key() }) {
+			continue
+		}
+		name := r.Measure
+		switch {
+		case strings.HasPrefix(name, latency):
+			name = latency
+		case r.System == ours:
+			name = claims1M // the only ratio among our own rows
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // slack is how far below the recorded ratio a new one may lie.
 const slack = 0.30
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -56,11 +57,7 @@ func (a access) bearer(w http.ResponseWriter, r *http.Request, need Scope) (stri
 // local refuses requests that are not addressed to loopback, and connections
 // that did not come in there.
 func local(r *http.Request) error {
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
-	if !isLoopback(host) {
+	if !isLoopback(hostOf(r.Host)) {
 		return refusal(codeForbidden, "the Host header must name a loopback address",
 			"ask at http://127.0.0.1, or give the server a token file")
 	}
@@ -73,20 +70,34 @@ func local(r *http.Request) error {
 	return nil
 }
 
+// hostOf takes the host out of a Host header; "" if it is not in the form of
+// RFC 9110, section 7.2.
+func hostOf(header string) string {
+	u, err := url.Parse("http://" + header)
+	if err != nil || u.Host != header || strings.Count(u.Hostname(), ":") > 0 != strings.HasPrefix(header, "[") {
+		return ""
+	}
+	if _, err := strconv.ParseUint(u.Port(), 10, 16); err != nil && u.Port() != "" {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // sameOrigin refuses what a browser sends for a page of another origin. Reading
 // is no exception: answers may be expensive, and timing tells things. Following
 // a link is one.
 func sameOrigin(r *http.Request) error {
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
 	foreign := false
-	if origin := r.Header.Get("Origin"); origin != "" {
-		u, err := url.Parse(origin)
-		foreign = err != nil || !strings.EqualFold(u.Host, r.Host)
+	for _, origin := range r.Header.Values("Origin") {
+		foreign = foreign || origin != "" && !strings.EqualFold(origin, "http://"+r.Host) && !strings.EqualFold(origin, "https://"+r.Host)
 	}
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none":
-	default:
-		foreign = foreign || !safe || r.Header.Get("Sec-Fetch-Mode") != "navigate"
+	for _, site := range r.Header.Values("Sec-Fetch-Site") {
+		switch site {
+		case "", "same-origin", "none":
+		default:
+			foreign = foreign || !safe || r.Header.Get("Sec-Fetch-Mode") != "navigate"
+		}
 	}
 	if foreign {
 		return refusal(codeForbidden, "web pages of other origins may not ask", "")

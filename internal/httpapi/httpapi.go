@@ -21,6 +21,7 @@ import (
 	"path"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -220,12 +221,23 @@ func checkAccept(h http.Header, kind string) error {
 		media, params, _ := strings.Cut(choice, ";")
 		switch media = strings.ToLower(strings.TrimSpace(media)); media {
 		case "*/*", family + "/*", kind:
-			if q := strings.ReplaceAll(params, " ", ""); q != "q=0" && q != "q=0.0" {
+			if !ruledOut(params) {
 				return nil
 			}
 		}
 	}
 	return refusal(codeNotAcceptable, "the answer is "+kind, "send the header Accept: "+kind+", or none")
+}
+
+// ruledOut reports whether the parameters of a choice give it no weight.
+func ruledOut(params string) bool {
+	for param := range strings.SplitSeq(params, ";") {
+		name, weight, _ := strings.Cut(strings.TrimSpace(param), "=")
+		if q, err := strconv.ParseFloat(weight, 64); err == nil && strings.EqualFold(name, "q") {
+			return q <= 0
+		}
+	}
+	return false
 }
 
 // fail answers an error, and logs it if the server is to blame.

@@ -72,6 +72,7 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	b.want(422, "POST", "/v1/tasks", `{"type":"echo","id":"01937c4e-0000-7000-8000-000000000001"}`, "Idempotency-Key", "x")
 	b.want(422, "POST", "/v1/tasks/batch", `{"tasks":[{"type":"echo"}]}`, "Idempotency-Key", "x")
+	b.want(422, "POST", "/v1/tasks/batch", `{"tasks":[{"type":"echo"}]}`, "Idempotency-Key", "")
 	b.want(200, "DELETE", "/v1/tasks/"+first.task(t).ID.String(), "")
 	b.want(409, "POST", "/v1/tasks", body, "Idempotency-Key", "k 1")
 }

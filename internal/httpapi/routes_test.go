@@ -111,7 +111,7 @@ func TestDocsNeedNothingFromElsewhere(t *testing.T) {
 func TestAccept(t *testing.T) {
 	for accept, ok := range map[string]bool{
 		"": true, "*/*": true, "application/json": true, "text/html, application/*;q=0.1": true, "APPLICATION/JSON; q=0.5": true,
-		"text/html": false, "application/json;q=0": false, "application/xml,*/*; q=0": false, "json": false,
+		"text/html": false, "application/json;q=0": false, "application/xml,*/*; q=0": false, "*/*;q=0.000": false, "*/*;v=1;Q=0": false, "*/*;q=x": true, "json": false,
 	} {
 		if err := checkAccept(http.Header{"Accept": {accept}}, "application/json"); (err == nil) != ok {
 			t.Errorf("Accept: %s: %v", accept, err)

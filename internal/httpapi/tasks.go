@@ -14,7 +14,8 @@ import (
 const (
 	maxPage      = 1_000
 	defaultPage  = 50
-	maxPageBytes = 16 << 20 // of payloads and results, after which a page ends early
+	maxPageBytes = 4 << 20 // of payloads and results, after which a page ends early
+	pagePiece    = 16      // tasks read at once; what is too much shows only behind them
 	maxWait      = 5 * time.Minute
 )
 
@@ -78,7 +79,7 @@ func (a *api) accept(c *call, spec morningai.TaskSpec, keyed bool) (morningai.Re
 }
 
 func (a *api) enqueueBatch(c *call) (answer, error) {
-	if c.r.Header.Get(idempotencyHeader) != "" {
+	if len(c.r.Header.Values(idempotencyHeader)) > 0 {
 		return answer{}, wrongField("header."+idempotencyHeader, "is for single tasks; give the tasks of a batch their ids")
 	}
 	var req wire.BatchRequest
@@ -184,7 +185,8 @@ func (a *api) listTasks(c *call) (answer, error) {
 }
 
 // readPage gathers a page in pieces and ends it early, with a cursor, once the
-// tasks are large: a thousand of them could be gigabytes.
+// tasks are large: a thousand of them could be gigabytes, and each client that
+// reads slowly holds a page.
 func (a *api) readPage(ctx context.Context, f morningai.Filter) (morningai.Page, error) {
 	left := f.Limit
 	if left == 0 {
@@ -192,7 +194,7 @@ func (a *api) readPage(ctx context.Context, f morningai.Filter) (morningai.Page,
 	}
 	var page morningai.Page
 	for size := 0; ; {
-		f.Limit = min(left, defaultPage)
+		f.Limit = min(left, pagePiece)
 		part, err := a.client.List(ctx, f)
 		if err != nil {
 			return page, err

@@ -93,8 +93,12 @@ func readTokens(r io.Reader) (*Tokens, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		if wrong := t.add(line); wrong != "" {
+		wrong, weak := t.add(line)
+		if wrong != "" {
 			return nil, tokenFileError(fmt.Sprintf("line %d: %s", n, wrong), nil)
+		}
+		if weak {
+			t.Warnings = append(t.Warnings, fmt.Sprintf("the token on line %d is shorter than 16 characters and can be guessed", n))
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -111,34 +115,32 @@ func tokenFileError(detail string, err error) error {
 		Hint: "its lines are: SCOPE TOKEN [NAME], with the scope read, submit or admin", Err: err}
 }
 
-// add reads one line and returns what is wrong with it.
-func (t *Tokens) add(line string) string {
+// add reads one line and returns what is wrong with it, or whether its token is
+// short.
+func (t *Tokens) add(line string) (wrong string, weak bool) {
 	words := strings.Fields(line)
 	if len(words) < 2 || len(words) > 3 {
-		return "there must be a scope, a token and perhaps a name"
+		return "there must be a scope, a token and perhaps a name", false
 	}
 	scope := Scope(max(0, slices.Index(scopeNames, words[0])))
 	if scope == scopeOpen {
-		return "the scope must be read, submit or admin"
+		return "the scope must be read, submit or admin", false
 	}
 	if i := strings.IndexFunc(words[1], func(c rune) bool { return c < '!' || c > '~' }); i >= 0 {
-		return "the token must consist of visible ASCII characters"
+		return "the token must consist of visible ASCII characters", false
 	}
 	entry := token{digest: sha256.Sum256([]byte(words[1])), scope: scope}
 	entry.name = "sha256:" + hex.EncodeToString(entry.digest[:8])
 	if len(words) == 3 {
 		if entry.name = words[2]; !morningai.ValidName(entry.name) {
-			return "the name " + morningai.NameRule
+			return "the name " + morningai.NameRule, false
 		}
 	}
 	if slices.ContainsFunc(t.entries, func(o token) bool { return o.digest == entry.digest }) {
-		return "the same token stands on an earlier line"
-	}
-	if len(words[1]) < 16 {
-		t.Warnings = append(t.Warnings, fmt.Sprintf("the token named %s is shorter than 16 characters and can be guessed", entry.name))
+		return "the same token stands on an earlier line", false
 	}
 	t.entries = append(t.entries, entry)
-	return ""
+	return "", len(words[1]) < 16
 }
 
 // find compares digests, all of them and each in constant time, so that time

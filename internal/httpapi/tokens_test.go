@@ -66,8 +66,17 @@ func TestLoadTokensWarns(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		want = 1 // no permission bits there
 	}
-	if len(tokens.Warnings) != want || strings.Contains(strings.Join(tokens.Warnings, " "), "named short") {
+	said := strings.Join(tokens.Warnings, " ")
+	if len(tokens.Warnings) != want || !strings.Contains(said, "line 1") {
 		t.Errorf("warnings: %q", tokens.Warnings)
+	}
+	// Not even a part of its digest: a short token is found from that.
+	nameless, err := LoadTokens(tokenFile(t, "# mine\nadmin short\n", 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := strings.Join(nameless.Warnings, " "); !strings.Contains(said, "line 2") || strings.Contains(said, "sha256") {
+		t.Errorf("warnings: %q", nameless.Warnings)
 	}
 }
 
