@@ -15,6 +15,7 @@ func fenceChecks() []check {
 		{"an outcome of a superseded claim is stale, whatever came after", fenceSuperseded},
 		{"the right claim with the wrong lease is stale", fenceWrongLease},
 		{"a larger claim is accepted while the task has not ended", fenceLostMark},
+		{"a larger claim that ends the attempt which is under way ends that one, and adds none", fenceSameAttempt},
 		{"an ended task takes no larger claim", fenceEnded},
 		{"an operator's retry does not open the old claim again", fenceRetried},
 		{"a deleted task takes no outcome", fenceDeleted},
@@ -92,6 +93,18 @@ func fenceLostMark(r *rig) {
 	r.want(next.Task.ID == specs[2].ID && next.Lease.Claim == 8 && next.Task.Attempt == 4, "the next claim is %+v, attempt %d; want claim 8, attempt 4", next.Lease, next.Task.Attempt)
 	h := r.history(specs[1].ID)
 	r.want(len(h.Attempts) == 1 && h.Attempts[0].Number == 3 && h.Attempts[0].Outcome == morningai.OutcomeSucceeded, "history has %+v", h.Attempts)
+}
+
+// The storage may know of an attempt under an older claim only.
+func fenceSameAttempt(r *rig) {
+	for _, o := range []morningai.Outcome{morningai.OutcomeSucceeded, morningai.OutcomeRetry, morningai.OutcomeReleased} {
+		_, g := r.start(r.specs(1)[0])
+		g.Lease.Claim, g.Lease.Lease = g.Lease.Claim+5, 77
+		r.finish(report(g, o))
+		h := r.history(g.Task.ID)
+		r.want(len(h.Attempts) == 1 && h.Attempts[0].Number == g.Task.Attempt && h.Attempts[0].Outcome == o, "after %s history has %+v", o, h.Attempts)
+		r.fresh()
+	}
 }
 
 func fenceEnded(r *rig) {

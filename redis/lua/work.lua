@@ -102,7 +102,8 @@ local function report(r, a)
   tally(r, -1)
   if r.st == RUNNING then
     freed[r.q] = true
-    if not same then archive(r, nowns .. '\0', 7) end
+    -- The hand-out that storage knows is another attempt, and lost.
+    if not same and r.att ~= att then archive(r, nowns .. '\0', 7) end
   end
   r.claim, r.settled, r.att = claim, outcome, max(r.att, att)
   r.run = lease .. NOBODY .. sn
