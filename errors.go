@@ -100,6 +100,8 @@ var (
 	ErrStorageFailed error = &Error{Code: CodeStorageFailed}
 	ErrCursorExpired error = &Error{Code: CodeCursorExpired}
 	ErrUnavailable   error = &Error{Code: CodeUnavailable}
+	ErrStatusUnknown error = &Error{Code: CodeStatusUnknown}
+	ErrAcceptUnknown error = &Error{Code: CodeAcceptUnknown}
 	ErrClosed        error = &Error{Code: CodeClosed}
 	ErrLocked        error = &Error{Code: CodeLocked}
 	ErrNewerFormat   error = &Error{Code: CodeNewerFormat}
