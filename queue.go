@@ -15,6 +15,9 @@ type QueueConfig struct {
 	Concurrency int  // tasks running at once over all nodes; 0: no limit
 	Rate        Rate // starts per period over all nodes; zero: no limit
 	Version     int64
+	// Pending: the change holds on this node and is journaled; the shared
+	// engine has still to be told. Engines do not store it.
+	Pending bool
 }
 
 // QueueChange changes settings; nil leaves a setting as it is, a zero value

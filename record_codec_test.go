@@ -131,7 +131,7 @@ func TestPackedRecordIsComplete(t *testing.T) {
 	n := int64(0)
 	fill(t, reflect.ValueOf(&want).Elem(), &n)
 	want.Task.State, want.Settled, want.Attempts[0].Outcome = StateBlocked, OutcomeLost, OutcomeSnoozed
-	want.Task.Fresh, want.Task.AsOf = "", time.Time{}
+	want.Task.Pending, want.Task.Fresh, want.Task.AsOf = false, "", time.Time{}
 	want.Task.Durable, want.Task.Runs, want.Task.Duplicate = "", "", false
 	got, err := ParseRecord(pack(t, &want))
 	if err != nil || !reflect.DeepEqual(got, want) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -56,6 +57,10 @@ type TaskSpec struct {
 	// Two specs with different ones never ask for the same work, whatever else
 	// they say. It is stored, and not shown.
 	Fingerprint string
+	// DuringOutage and Durability concern the moment of acceptance on a node
+	// with a journal; other engines have no choice and ignore them.
+	DuringOutage OutagePolicy
+	Durability   Durability
 
 	checked checkedPayload
 }
@@ -133,6 +138,8 @@ func (s *TaskSpec) wrongFields(payload json.RawMessage) []FieldError {
 	add(s.Retention == nil || *s.Retention >= 0 && *s.Retention <= MaxRetention, "retention", "must be a duration from 0s to 87600h")
 	add(len(s.Fingerprint) <= MaxFingerprint && validText(s.Fingerprint), "fingerprint", fingerprintRule)
 	add(s.checked.covers(payload) || validJSON(payload), "payload", "must be one JSON value in UTF-8 without \\u0000")
+	add(slices.Contains([]OutagePolicy{"", OutageRun, OutageHold}, s.DuringOutage), "during_outage", "must be run or hold")
+	add(slices.Contains([]Durability{"", DurabilityBoth, DurabilityJournal, DurabilityRedis}, s.Durability), "durability", "must be journal+redis, journal or redis")
 	size := 0
 	for k, v := range s.Metadata {
 		size += len(k) + len(v)

@@ -35,15 +35,22 @@ type Task struct {
 	Version int64 // grows with every visible change
 
 	CancelRequested bool // a cancel waits for the running handler to return
+	Pending         bool // a command was journaled here, and the shared engine has still to apply it
 
 	Fresh Freshness // how current this snapshot is
 	AsOf  time.Time // the moment it describes
 
 	// Receipts of Enqueue alone carry the next three.
 	Durable   string // where the task is durable: "sqlite", …
-	Runs      string // "here": it runs without waiting for anything else
+	Runs      string // RunsHere or RunsLater
 	Duplicate bool   // a live task held the unique key, and this is it
 }
+
+// When an accepted task can run.
+const (
+	RunsHere  = "here"               // without waiting for anything else
+	RunsLater = "when_redis_returns" // not before the shared engine is back
+)
 
 // Freshness says how far a read can be trusted.
 type Freshness string

@@ -35,6 +35,7 @@ type taskJSON struct {
 	Runs            string            `json:"runs,omitempty"`
 	Duplicate       bool              `json:"duplicate,omitempty"`
 	CancelRequested bool              `json:"cancel_requested,omitempty"`
+	Pending         bool              `json:"pending,omitempty"`
 }
 
 // MarshalJSON writes the task as the HTTP API shows it: times in RFC 3339 UTC,
@@ -54,7 +55,7 @@ func (t Task) MarshalJSON() ([]byte, error) {
 		CreatedAt: timeOrNil(t.CreatedAt), RunAt: timeOrNil(t.RunAt),
 		StartedAt: timeOrNil(t.StartedAt), FinishedAt: timeOrNil(t.FinishedAt),
 		Life: t.Life, Version: t.Version, Fresh: t.Fresh, AsOf: timeOrNil(t.AsOf),
-		Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, CancelRequested: t.CancelRequested,
+		Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, CancelRequested: t.CancelRequested, Pending: t.Pending,
 	})
 }
 
@@ -77,7 +78,7 @@ func (t *Task) UnmarshalJSON(data []byte) error {
 		CreatedAt: timeOrZero(w.CreatedAt), RunAt: timeOrZero(w.RunAt),
 		StartedAt: timeOrZero(w.StartedAt), FinishedAt: timeOrZero(w.FinishedAt),
 		Life: w.Life, Version: w.Version, Fresh: w.Fresh, AsOf: timeOrZero(w.AsOf),
-		Durable: w.Durable, Runs: w.Runs, Duplicate: w.Duplicate, CancelRequested: w.CancelRequested,
+		Durable: w.Durable, Runs: w.Runs, Duplicate: w.Duplicate, CancelRequested: w.CancelRequested, Pending: w.Pending,
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func TestTaskJSONRoundTrip(t *testing.T) {
 			Metadata:  rapid.MapOfN(rapid.String(), rapid.String(), 1, 3).Draw(t, "metadata"),
 			CreatedAt: times.Draw(t, "created"), RunAt: times.Draw(t, "run"), StartedAt: times.Draw(t, "started"), FinishedAt: times.Draw(t, "finished"),
 			Life: 1, Version: rapid.Int64().Draw(t, "version"), Fresh: FreshLive, AsOf: times.Draw(t, "as of"),
-			Durable: "sqlite", Runs: "here", Duplicate: rapid.Bool().Draw(t, "duplicate"), CancelRequested: rapid.Bool().Draw(t, "cancel"),
+			Durable: "sqlite", Runs: "here", Duplicate: rapid.Bool().Draw(t, "duplicate"), CancelRequested: rapid.Bool().Draw(t, "cancel"), Pending: rapid.Bool().Draw(t, "pending"),
 		}
 		if rapid.Bool().Draw(t, "has error") {
 			in.Error = &TaskError{Code: "boom", Message: "<no>"}
