@@ -242,8 +242,8 @@ func (c *Client) SetQueue(ctx context.Context, name string, change QueueChange) 
 	if err != nil {
 		return QueueInfo{}, fmt.Errorf("the queue is set, but reading it back failed: %w", err)
 	}
-	if info.Version < config.Version {
-		info.QueueConfig = config
+	if info.Version < config.Version || config.Pending {
+		info.QueueConfig = config // what is read may not have it yet
 	}
 	return info, nil
 }

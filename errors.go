@@ -25,7 +25,7 @@ const (
 	CodeCursorExpired       Code = "cursor_expired"       // events after the cursor are no longer kept
 	CodeUnavailable         Code = "redis_unavailable"    // the shared engine does not answer, or takes no writes; what was asked may have been applied
 	CodeStatusUnknown       Code = "status_unknown"       // cannot be known now: neither yes nor no
-	CodeAcceptUnknown       Code = "accept_unknown"       // may have been accepted; repeating the request with the same id tells
+	CodeAcceptUnknown       Code = "accept_unknown"       // may have been accepted; repeating the request with Error.TaskID tells
 	CodeClosed              Code = "closed"               // the engine or the app has been closed
 	CodeLocked              Code = "locked"               // another process holds the storage
 	CodeNewerFormat         Code = "newer_format"         // written by a newer version of this program
@@ -41,6 +41,7 @@ type Error struct {
 	Hint       string        // what to do about it; may be empty
 	Fields     []FieldError  // the fields that are wrong, for CodeInvalidInput
 	RetryAfter time.Duration // when trying again makes sense; 0 if unknown
+	TaskID     ID            // the task in doubt, for CodeAcceptUnknown; else zero
 	Err        error         // the cause; may be nil
 }
 

@@ -83,8 +83,9 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 	if err := httpapi.CheckListen(opts.Listen, tokens, opts.Insecure); err != nil {
 		return nil, err
 	}
+	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
 	var err error
-	s.handler, err = httpapi.New(app.Client, httpapi.Options{Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (a *api) agentTask(c *call) (answer, error) {
 		return answer{}, err
 	}
 	out := agentTask{
-		TaskID: task.ID, TraceID: task.TraceID, Status: agentStatus(task), Source: a.client.Engine().Capabilities().Name,
+		TaskID: task.ID, TraceID: task.TraceID, Status: agentStatus(task), Source: a.engine,
 		CreatedAt: moment(task.CreatedAt), StartedAt: moment(task.StartedAt), FinishedAt: moment(task.FinishedAt),
 	}
 	out.UpdatedAt = out.CreatedAt

@@ -3,108 +3,18 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/wire"
 )
 
-const (
-	probeAge  = time.Second     // a probe's answer is given out for this long
-	probeTime = 5 * time.Second // a write that takes longer has failed
-	// redisPatience is how long a caller waits for an answer of Redis. The
-	// probe itself goes on for as long as the engine waits, and then knows why.
-	redisPatience = time.Second
-)
-
-// prober asks the engine for a real write, at most once per probeAge however
-// many ask.
-type prober struct {
-	probe    func(context.Context) error
-	log      *slog.Logger
-	limit    time.Duration // of one probe
-	patience time.Duration // of those who ask; 0: they wait for the probe's end
-
-	mu      sync.Mutex
-	at      time.Time // when the last probe ended
-	err     error
-	since   time.Time     // of the first failure in a row
-	running chan struct{} // closed when the probe under way has ended; nil: there is none
-}
-
-// check returns why tasks are not accepted, and since when.
-func (p *prober) check(ctx context.Context) (time.Time, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.at.IsZero() && time.Since(p.at) < probeAge {
-		return p.since, p.err
-	}
-	done := p.running
-	if done == nil {
-		done = make(chan struct{})
-		p.running = done
-		// The answer is for all who ask, so it does not end with the first of
-		// them. Whoever closes the engine waits for its calls, and so for this.
-		go p.run(context.WithoutCancel(ctx), done)
-	}
-	p.mu.Unlock()
-	late := p.await(done)
-	p.mu.Lock()
-	if late && p.running == done && p.err == nil {
-		p.fail(&morningai.Error{Code: codeRedisUnavailable, Op: "probe", Detail: "Redis does not answer in time", Hint: "check the server and the network"})
-	}
-	return p.since, p.err
-}
-
-// await reports whether the caller's patience has ended before the probe.
-func (p *prober) await(done <-chan struct{}) (late bool) {
-	if p.patience == 0 {
-		<-done
-		return false
-	}
-	timer := time.NewTimer(p.patience)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-func (p *prober) run(ctx context.Context, done chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, p.limit)
-	defer cancel()
-	err := p.probe(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = &morningai.Error{Code: morningai.CodeStorageFailed, Op: "probe",
-			Detail: fmt.Sprintf("a write did not finish within %s", p.limit), Hint: "look at the disk's load and the system log", Err: err}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case err != nil && p.err == nil:
-		p.fail(err)
-	case err == nil && p.err != nil:
-		p.since = time.Time{}
-		p.log.Info("tasks are accepted again")
-	}
-	p.at, p.err, p.running = time.Now(), err, nil
-	close(done)
-}
-
-// fail is called with mu held, at the first failure in a row.
-func (p *prober) fail(err error) {
-	p.since, p.err = time.Now(), err
-	p.log.Error("tasks are not accepted", "error", err)
-}
-
 func (a *api) health(c *call) (answer, error) {
-	h := wire.Health{Status: "ok", Version: a.version, Engine: a.client.Engine().Capabilities().Name}
+	h := wire.Health{Status: "ok", Version: a.version, Engine: a.engine}
+	if a.fleet != nil {
+		return a.fleetHealth(c, h)
+	}
 	since, err := a.prober.check(c.r.Context())
 	if err == nil {
 		var stats morningai.Stats
@@ -119,9 +29,63 @@ func (a *api) health(c *call) (answer, error) {
 	if err == nil {
 		return answer{http.StatusOK, h}, nil
 	}
+	code, cause, hint := causeOf(err)
+	since = since.UTC()
+	h.Status = "down"
+	if a.redis {
+		code = codeRedisUnavailable
+		h.Redis = wire.RedisHealth{Status: "down", Since: &since, Cause: cause, Hint: hint}
+	} else {
+		h.Storage = &wire.Storage{Status: string(code), Since: &since, Cause: cause, Hint: hint}
+	}
+	return a.down(c, h, err, code), nil
+}
+
+// fleetHealth is how a server with a journal is: without Redis it goes on, and
+// says that it is degraded.
+func (a *api) fleetHealth(c *call, h wire.Health) (answer, error) {
+	st, err := a.fleet.Status(c.r.Context())
+	if err != nil {
+		st.Refusing = err
+	}
+	h.Redis.Status = "up"
+	if st.Contact == morningai.ContactDown || st.Contact == morningai.ContactRecovering {
+		since := st.Since.UTC()
+		h.Status, h.Redis = "degraded", wire.RedisHealth{Status: "down", Cause: st.Cause, Since: &since, Hint: st.Hint}
+	}
+	h.Journal = &wire.Journal{Status: "ok", Entries: st.Backlog, Bytes: st.Journal.Bytes, Limit: st.JournalLimit,
+		Tombstones: st.Journal.Since.UTC(), Unprotected: st.Unprotected}
+	h.Workers = a.workers(c.r.Context())
+	if st.Refusing == nil {
+		return answer{http.StatusOK, h}, nil
+	}
+	code, cause, hint := causeOf(st.Refusing)
+	h.Status, h.Journal.Status, h.Journal.Cause, h.Journal.Hint = "down", string(code), cause, hint
+	return a.down(c, h, st.Refusing, code), nil
+}
+
+// workers counts live sessions; in an outage they are those known last.
+func (a *api) workers(ctx context.Context) int {
+	const patience = 500 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if stats, err := a.client.Stats(ctx); err == nil {
+		a.sessions.Store(int64(len(stats.Sessions)))
+	}
+	return int(a.sessions.Load())
+}
+
+// down answers that tasks are not accepted because of err.
+func (a *api) down(c *call, h wire.Health, err error, code morningai.Code) answer {
 	f := failureOf(err)
-	cause, hint, since := f.detail, "", since.UTC()
-	code := morningai.CodeStorageFailed
+	f.retry = max(f.retry, kindOf(code).retry)
+	f.headers(c.w.Header())
+	return answer{http.StatusServiceUnavailable, h}
+}
+
+// causeOf words why tasks are not accepted.
+func causeOf(err error) (code morningai.Code, cause, hint string) {
+	code, cause = morningai.CodeStorageFailed, failureOf(err).detail
 	if e, ok := errors.AsType[*morningai.Error](err); ok {
 		hint = e.Hint
 		if e.Detail != "" {
@@ -131,16 +95,7 @@ func (a *api) health(c *call) (answer, error) {
 			code = e.Code
 		}
 	}
-	h.Status = "down"
-	if a.redis {
-		code = codeRedisUnavailable
-		h.Redis = wire.RedisHealth{Status: "down", Since: &since, Cause: cause, Hint: hint}
-	} else {
-		h.Storage = &wire.Storage{Status: string(code), Since: &since, Cause: cause, Hint: hint}
-	}
-	f.retry = max(f.retry, kindOf(code).retry)
-	f.headers(c.w.Header())
-	return answer{http.StatusServiceUnavailable, h}, nil
+	return code, cause, hint
 }
 
 // healthRedis has the bodies of the system that this one replaces, but asks
@@ -149,7 +104,7 @@ func (a *api) healthRedis(c *call) (answer, error) {
 	if !a.redis {
 		return answer{http.StatusNotFound, wire.Status{Status: "Redis is not configured"}}, nil
 	}
-	if _, err := a.prober.check(c.r.Context()); err != nil {
+	if _, err := a.redisProber.check(c.r.Context()); err != nil {
 		failure{retry: kindOf(codeRedisUnavailable).retry}.headers(c.w.Header())
 		return answer{http.StatusServiceUnavailable, wire.Status{Status: "Redis is down"}}, nil
 	}
@@ -166,8 +121,22 @@ func (a *api) readyz(c *call) (answer, error) {
 		return answer{}, refusal(morningai.CodeClosed, "the server is stopping", "")
 	default:
 	}
-	if _, err := a.prober.check(c.r.Context()); err != nil {
+	if err := a.accepting(c.r.Context()); err != nil {
 		return answer{}, err
 	}
 	return answer{http.StatusOK, wire.Status{Status: "ok"}}, nil
+}
+
+// accepting returns why tasks are not accepted. With a journal they are while
+// Redis is away.
+func (a *api) accepting(ctx context.Context) error {
+	if a.fleet == nil {
+		_, err := a.prober.check(ctx)
+		return err
+	}
+	st, err := a.fleet.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return st.Refusing
 }

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -42,6 +43,9 @@ type Options struct {
 	// Instance names this run of the server, and Documents is the fingerprint
 	// of the folder that faq tasks answer from; /livez says both. May be "".
 	Instance, Documents string
+	// Fleet is what the engine can tell of other nodes and of outages; nil if
+	// it knows of none.
+	Fleet morningai.Fleet
 }
 
 // api is the handler. It has no state of its own beside the last health check.
@@ -54,10 +58,15 @@ type api struct {
 	stopping <-chan struct{}
 	mux      *http.ServeMux
 	bodyTime time.Duration
-	prober   prober
-	redis    bool   // the engine keeps its tasks in Redis
-	document []byte // the OpenAPI document
-	page     []byte // the same for people
+	fleet    morningai.Fleet // nil without one
+	engine   string          // its name
+	redis    bool            // the engine keeps its tasks in Redis
+	sessions atomic.Int64    // known last
+	prober   prober          // asks the engine whether it takes tasks
+	// redisProber asks Redis: the same where nothing stands between.
+	redisProber *prober
+	document    []byte // the OpenAPI document
+	page        []byte // the same for people
 }
 
 // New returns the handler of all routes. The client stays open when the server
@@ -75,11 +84,7 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 		a.log = slog.Default()
 	}
 	a.live = wire.Live{Service: wire.Service, Version: opts.Version, Instance: opts.Instance, Documents: opts.Documents}
-	a.redis = client.Engine().Capabilities().Name == "redis"
-	a.prober.probe, a.prober.log, a.prober.limit = client.Engine().Probe, a.log, probeTime
-	if a.redis {
-		a.prober.patience = redisPatience
-	}
+	a.setProbes(opts.Fleet)
 	table := routes()
 	var err error
 	if a.document, err = openAPI(table, opts.Version); err != nil {
@@ -101,6 +106,28 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.fail(w, r, route{}, noRoute()) })
 	return a, nil
 }
+
+// setProbes decides whom health is asked of.
+func (a *api) setProbes(fleet morningai.Fleet) {
+	a.fleet, a.engine = fleet, a.client.Engine().Capabilities().Name
+	if fleet != nil {
+		a.engine = engineRedis
+	}
+	a.redis = a.engine == engineRedis
+	a.redisProber = &a.prober
+	a.prober = prober{probe: a.client.Engine().Probe, log: a.log, limit: probeTime, age: probeAge, rest: probeAge}
+	switch {
+	case fleet != nil:
+		// Its own outages are told by the engine.
+		a.redisProber = &prober{probe: fleet.ProbeShared, limit: redisPatience, age: redisAge, rest: redisRest, patience: redisPatience, late: notInTime()}
+	case a.redis:
+		// The engine bounds the probe, and then knows why.
+		a.prober.age, a.prober.rest, a.prober.patience, a.prober.late = redisAge, redisRest, redisPatience, notInTime()
+	}
+}
+
+// engineRedis is the name of engines that keep their tasks in Redis.
+const engineRedis = "redis"
 
 func noRoute() error {
 	return refusal(morningai.CodeNotFound, "there is no such route", "/docs lists them")
@@ -246,7 +273,7 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, rt route, err error) 
 	gone := errors.Is(err, context.Canceled) && r.Context().Err() != nil
 	if f.kind.status >= http.StatusInternalServerError && rt.scope != scopeOpen && !gone || f.kind.code == codeInternal {
 		level := slog.LevelError
-		if f.kind.code == codeRedisUnavailable {
+		if f.kind.code == codeRedisUnavailable || f.kind.code == morningai.CodeStatusUnknown {
 			level = slog.LevelDebug // an outage is told once, not for each request
 		}
 		a.log.Log(r.Context(), level, "a request failed", "method", r.Method, "route", r.Pattern, "code", f.kind.code, "error", err)

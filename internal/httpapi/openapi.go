@@ -39,12 +39,13 @@ type task struct {
 	FinishedAt      *time.Time           `json:"finished_at"`
 	Life            int64                `json:"life" doc:"from 1; raised when an ended task is retried"`
 	Version         int64                `json:"version" doc:"grows with every visible change"`
-	Fresh           morningai.Freshness  `json:"fresh" enum:"live"`
+	Fresh           morningai.Freshness  `json:"fresh" enum:"live,local,stale" doc:"live: from where the task lives; local: from the only server that can know it while Redis is away; stale: as it was known at as_of"`
 	AsOf            *time.Time           `json:"as_of" doc:"the moment that this describes"`
-	Durable         string               `json:"durable,omitempty" doc:"receipts only: where the task is durable"`
-	Runs            string               `json:"runs,omitempty" doc:"receipts only: here, if nothing else is awaited"`
+	Durable         string               `json:"durable,omitempty" doc:"receipts only: where the task is durable: sqlite, redis, journal or journal+redis"`
+	Runs            string               `json:"runs,omitempty" doc:"receipts only: here, if nothing else is awaited, or when_redis_returns"`
 	Duplicate       bool                 `json:"duplicate,omitempty" doc:"receipts only: a live task held the unique key, and this is it"`
 	CancelRequested bool                 `json:"cancel_requested,omitempty" doc:"a cancel waits for the handler to return"`
+	Pending         bool                 `json:"pending,omitempty" doc:"what was asked holds on this server, and Redis has still to apply it"`
 }
 
 const (
@@ -155,6 +156,8 @@ func (rt route) tag() string {
 		return "earlier systems"
 	case strings.HasPrefix(rt.path, "/v1/tasks"):
 		return "tasks"
+	case strings.HasPrefix(rt.path, "/v1/nodes"), strings.HasPrefix(rt.path, "/v1/incidents"):
+		return "fleet"
 	case strings.HasPrefix(rt.path, "/v1/"):
 		return "queues"
 	}

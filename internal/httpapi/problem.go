@@ -49,7 +49,7 @@ var kinds = []kind{
 	{codeTimeout, http.StatusRequestTimeout, 0, "the body did not arrive in time"},
 	{morningai.CodeConflict, http.StatusConflict, 0, "the id is known with other content"},
 	{morningai.CodeIdempotencyConflict, http.StatusConflict, 0, "the Idempotency-Key is known with other content"},
-	{morningai.CodeWrongState, http.StatusConflict, 0, "the task's state does not allow this"},
+	{morningai.CodeWrongState, http.StatusConflict, 0, "the state of the task, or of the node, does not allow this"},
 	{morningai.CodeStale, http.StatusConflict, 0, "the claim was superseded"},
 	{morningai.CodeTooLarge, http.StatusRequestEntityTooLarge, 0, "over a size limit; nothing was done"},
 	{codeUnsupportedType, http.StatusUnsupportedMediaType, 0, "the body must be application/json, not encoded"},
@@ -57,9 +57,11 @@ var kinds = []kind{
 	{codeInternal, http.StatusInternalServerError, 0, "the server failed; its log says why"},
 	{morningai.CodeStorageFailed, http.StatusServiceUnavailable, 5 * time.Second, "the disk did not confirm a write; repeat with the same id or key to learn"},
 	{codeRedisUnavailable, http.StatusServiceUnavailable, 2 * time.Second, "Redis does not answer or takes no writes; repeat with the same id or key to learn"},
+	{morningai.CodeStatusUnknown, http.StatusServiceUnavailable, 2 * time.Second, "it cannot be known while Redis is away: neither yes nor no"},
+	{morningai.CodeAcceptUnknown, http.StatusServiceUnavailable, time.Second, "the task may have been accepted; repeat the request with the id given here to learn"},
 	{codeWrongRedis, http.StatusServiceUnavailable, 10 * time.Second, "Redis refuses what the server needs of it"},
 	{morningai.CodeClosed, http.StatusServiceUnavailable, time.Second, "the server is stopping"},
-	{morningai.CodeStorageFull, http.StatusInsufficientStorage, 10 * time.Second, "the disk is full; nothing was accepted"},
+	{morningai.CodeStorageFull, http.StatusInsufficientStorage, 10 * time.Second, "the disk is full, or the journal's limit reached; nothing was accepted"},
 }
 
 func kindOf(code morningai.Code) kind {
@@ -76,6 +78,8 @@ type failure struct {
 	detail string
 	fields []morningai.FieldError
 	retry  time.Duration
+	id     morningai.ID   // of the task in doubt
+	ids    []morningai.ID // of the batch in doubt
 }
 
 // failureOf decides how an error is answered. Texts of causes stay inside: they
@@ -101,6 +105,12 @@ func failureOf(err error) failure {
 	if f.kind.retry > 0 {
 		f.retry = max(f.kind.retry, e.RetryAfter)
 	}
+	if f.kind.code == morningai.CodeAcceptUnknown {
+		f.id = e.TaskID
+	}
+	if b, ok := errors.AsType[*batchInDoubt](err); ok {
+		f.id, f.ids = morningai.ID{}, b.ids
+	}
 	if e.Code == morningai.CodeInvalidInput && len(e.Fields) >= strictjson.MaxWrong {
 		f.fields = f.fields[:strictjson.MaxWrong]
 		f.detail = fmt.Sprintf("%d fields or more are wrong", strictjson.MaxWrong)
@@ -117,7 +127,7 @@ func (f failure) headers(h http.Header) {
 
 func (f failure) problem() wire.Problem {
 	return wire.Problem{Title: http.StatusText(f.kind.status), Status: f.kind.status, Code: f.kind.code,
-		Detail: f.detail, Errors: f.fields}
+		Detail: f.detail, Errors: f.fields, ID: f.id, IDs: f.ids}
 }
 
 // agentError is the shape of errors under /api/agent, as in the system that
@@ -129,6 +139,7 @@ type agentError struct {
 type agentErrorBody struct {
 	Code    morningai.Code `json:"code"`
 	Message string         `json:"message"`
+	TaskID  morningai.ID   `json:"task_id,omitzero" format:"uuid" doc:"with accept_unknown: of the task that may have been accepted"`
 }
 
 // agent gives the older shape, which knows one code and status for all that is
@@ -146,7 +157,28 @@ func (f failure) agent() (int, agentError) {
 		}
 		message += sep + strings.TrimPrefix(field.Location, "body.") + " " + field.Message
 	}
-	return status, agentError{agentErrorBody{code, message}}
+	return status, agentError{agentErrorBody{code, message, f.id}}
+}
+
+// batchInDoubt is a batch of which nothing is known.
+type batchInDoubt struct {
+	ids []morningai.ID
+	err error
+}
+
+func (b *batchInDoubt) Error() string { return b.err.Error() }
+
+func (b *batchInDoubt) Unwrap() error { return b.err }
+
+// inDoubt names the task in an error that leaves open whether it was accepted.
+func inDoubt(err error, id morningai.ID) error {
+	e, ok := errors.AsType[*morningai.Error](err)
+	if !ok || e.Code != morningai.CodeAcceptUnknown || !e.TaskID.IsZero() {
+		return err
+	}
+	named := *e
+	named.TaskID = id
+	return &named
 }
 
 // within puts a prefix such as "body." before the location of every wrong

@@ -43,6 +43,9 @@ func (a *api) setQueue(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, within("body.", err)
 	}
+	if info.Pending {
+		return answer{http.StatusAccepted, wire.NewQueue(info)}, nil
+	}
 	return answer{http.StatusOK, wire.NewQueue(info)}, nil
 }
 

@@ -85,7 +85,8 @@ func one(status int, body any, doc string) []reply { return []reply{{status, bod
 // routes returns the table, in the order of the document.
 func routes() []route {
 	task := one(http.StatusOK, morningai.Task{}, "the task")
-	down := []morningai.Code{morningai.CodeStorageFailed, codeRedisUnavailable}
+	commanded := commandReplies("the task")
+	down := []morningai.Code{morningai.CodeStorageFailed, codeRedisUnavailable, morningai.CodeStatusUnknown}
 	full := append([]morningai.Code{morningai.CodeStorageFull}, down...)
 	keyHeader := param{name: idempotencyHeader, header: true,
 		doc: "repeating a request with the same key and body makes one task; with another body it is refused. Keys belong to the caller's token"}
@@ -95,12 +96,12 @@ func routes() []route {
 			answers: []reply{
 				{http.StatusAccepted, morningai.Task{}, "accepted and durable, or, with the header Idempotent-Replayed, accepted before"},
 				{http.StatusOK, morningai.Task{}, "a live task holds the unique key, and this is it"}},
-			fails: append(slices.Clip(full), morningai.CodeConflict, morningai.CodeIdempotencyConflict),
+			fails: append(slices.Clip(full), morningai.CodeAcceptUnknown, morningai.CodeConflict, morningai.CodeIdempotencyConflict),
 			serve: (*api).enqueue},
 		{method: "POST", path: "/v1/tasks/batch", scope: ScopeSubmit, id: "enqueue-batch", summary: "Enqueue up to 1,000 tasks",
 			body:    wire.BatchRequest{},
 			answers: one(http.StatusAccepted, wire.Tasks{}, "accepted, in the order given; those whose unique key is held are the holders"),
-			fails:   append(slices.Clip(full), morningai.CodeConflict),
+			fails:   append(slices.Clip(full), morningai.CodeAcceptUnknown, morningai.CodeConflict),
 			serve:   (*api).enqueueBatch},
 		{method: "GET", path: "/v1/tasks", scope: ScopeRead, id: "list-tasks", summary: "List tasks, newest first",
 			params: []param{
@@ -113,14 +114,14 @@ func routes() []route {
 			params:  []param{{name: "wait", doc: "answer when the task has ended, but at the latest after this duration of up to 5m"}},
 			answers: task, fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).getTask},
 		{method: "DELETE", path: "/v1/tasks/{id}", scope: ScopeAdmin, id: "delete-task", summary: "Remove a task that does not run",
-			answers: one(http.StatusOK, morningai.Task{}, "the task as it was"), fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState),
+			answers: commandReplies("the task as it was"), fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState),
 			serve: command((*morningai.Client).Delete)},
 		{method: "POST", path: "/v1/tasks/{id}/cancel", scope: ScopeAdmin, id: "cancel-task", summary: "Cancel a task; a running handler has its context cancelled",
-			answers: task, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Cancel)},
+			answers: commanded, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Cancel)},
 		{method: "POST", path: "/v1/tasks/{id}/retry", scope: ScopeAdmin, id: "retry-task", summary: "Give an ended task another life, or retry a waiting one now",
-			answers: task, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Retry)},
+			answers: commanded, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).Retry)},
 		{method: "POST", path: "/v1/tasks/{id}/run", scope: ScopeAdmin, id: "run-task", summary: "Run a scheduled task now",
-			answers: task, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).RunNow)},
+			answers: commanded, fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState), serve: command((*morningai.Client).RunNow)},
 		{method: "GET", path: "/v1/tasks/{id}/attempts", scope: ScopeRead, id: "list-attempts", summary: "Every execution of a task",
 			answers: one(http.StatusOK, wire.Attempts{}, "oldest first"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).attempts},
 		{method: "GET", path: "/v1/tasks/{id}/logs", scope: ScopeRead, id: "list-logs", summary: "What the handlers of a task wrote to its log",
@@ -133,13 +134,24 @@ func routes() []route {
 		{method: "GET", path: "/v1/queues/{name}", scope: ScopeRead, id: "get-queue", summary: "Read a queue",
 			answers: one(http.StatusOK, wire.Queue{}, "the queue"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).getQueue},
 		{method: "PATCH", path: "/v1/queues/{name}", scope: ScopeAdmin, id: "set-queue", summary: "Set up a queue; null clears a limit, what is left out stays",
-			body: wire.QueueChange{}, answers: one(http.StatusOK, wire.Queue{}, "the queue as it is now"), fails: full, serve: (*api).setQueue},
+			body: wire.QueueChange{}, answers: []reply{{http.StatusOK, wire.Queue{}, "the queue as it is now"},
+				{http.StatusAccepted, wire.Queue{}, "the same, and Redis has still to be told"}}, fails: full, serve: (*api).setQueue},
 		{method: "GET", path: "/v1/stats", scope: ScopeRead, id: "get-stats", summary: "Counts and throughput",
 			answers: one(http.StatusOK, wire.Stats{}, "counts of this moment"), fails: down, serve: (*api).stats},
 
+		{method: "GET", path: "/v1/incidents", scope: ScopeRead, id: "list-incidents", summary: "The outages that this server remembers",
+			answers: one(http.StatusOK, wire.Incidents{}, "newest first, the one that lasts among them"), fails: down, serve: (*api).listIncidents},
+		{method: "GET", path: "/v1/incidents/{id}", scope: ScopeRead, id: "get-incident", summary: "One outage, with the tasks that it touched",
+			answers: one(http.StatusOK, wire.Incident{}, "the report"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).getIncident},
+		{method: "GET", path: "/v1/nodes", scope: ScopeRead, id: "list-nodes", summary: "The members of the fleet",
+			answers: one(http.StatusOK, wire.Nodes{}, "by name"), fails: down, serve: (*api).listNodes},
+		{method: "DELETE", path: "/v1/nodes/{id}", scope: ScopeAdmin, id: "forget-node", summary: "Forget a member that will not come back; what only its journal knew is then not found",
+			answers: one(http.StatusOK, wire.Node{}, "the member as it was"), fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState),
+			serve: (*api).forgetNode},
+
 		{method: "POST", path: "/api/agent/faq", scope: ScopeSubmit, agent: true, id: "agent-faq", summary: "Ask a question, as in earlier systems",
 			params: []param{keyHeader}, body: agentQuestion{},
-			answers: one(http.StatusAccepted, agentAccepted{}, "accepted and durable"), fails: append(slices.Clip(full), morningai.CodeIdempotencyConflict),
+			answers: one(http.StatusAccepted, agentAccepted{}, "accepted and durable"), fails: append(slices.Clip(full), morningai.CodeAcceptUnknown, morningai.CodeIdempotencyConflict),
 			serve: (*api).agentAsk},
 		{method: "GET", path: "/api/agent/tasks/{id}", scope: ScopeRead, agent: true, id: "agent-task", summary: "Read a task, as in earlier systems",
 			answers: one(http.StatusOK, agentTask{}, "the task"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).agentTask},
@@ -168,6 +180,12 @@ func routes() []route {
 				return answer{http.StatusOK, content{htmlType, a.page}}, nil
 			}},
 	}
+}
+
+// commandReplies are those of a route that acts on a task.
+func commandReplies(doc string) []reply {
+	return []reply{{http.StatusOK, morningai.Task{}, doc},
+		{http.StatusAccepted, morningai.Task{}, doc + "; pending: it holds on this server, and Redis has still to apply it"}}
 }
 
 func filterStates() []string {

@@ -80,7 +80,7 @@ func TestRoutesOfLaterAreAbsent(t *testing.T) {
 	b := start(t, open(t), Options{})
 	const id = "01937c4e-0000-7000-8000-000000000001"
 	for _, path := range []string{"/", "/v1", "/v1/", "/v1/tasks/", "/v1/tasks/" + id + "/", "/v1/events", "/v1/tasks/" + id + "/events",
-		"/v1/tasks/" + id + "/approve", "/v1/nodes", "/v1/incidents", "/v1/workflows", "/v1/schedules", "/v1/signals", "/v1/claims",
+		"/v1/tasks/" + id + "/approve", "/v1/workflows", "/v1/schedules", "/v1/signals", "/v1/claims",
 		"/metrics", "//v1/tasks", "/v1/../v1/tasks", "/v1//tasks", "/V1/tasks", "/v1/tasks/" + id + "/attempts/1", "/%00"} {
 		r := b.refused(morningai.CodeNotFound, "GET", path, "")
 		if !bytes.Contains(r.raw, []byte("/docs")) {
@@ -122,7 +122,7 @@ func TestAccept(t *testing.T) {
 // TestTaskInTheDocument holds the stand-in for morningai.Task against what that
 // type writes.
 func TestTaskInTheDocument(t *testing.T) {
-	full := morningai.Task{Durable: "sqlite", Runs: "here", Duplicate: true, CancelRequested: true}
+	full := morningai.Task{Durable: "sqlite", Runs: "here", Duplicate: true, CancelRequested: true, Pending: true}
 	text, err := json.Marshal(full)
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +150,7 @@ func TestFailures(t *testing.T) {
 	for code, status := range map[morningai.Code]int{
 		"invalid_json": 400, "invalid_input": 422, "too_large": 413, "unauthenticated": 401, "forbidden": 403, "not_found": 404,
 		"conflict": 409, "idempotency_conflict": 409, "wrong_state": 409, "stale": 409, "storage_failed": 503, "storage_full": 507,
+		"status_unknown": 503, "accept_unknown": 503, "redis_unavailable": 503,
 		"internal": 500, "locked": 500, "cursor_expired": 500, "of somebody else": 500,
 	} {
 		f := failureOf(&morningai.Error{Code: code, Detail: "detail", Hint: "hint", Err: http.ErrBodyNotAllowed})

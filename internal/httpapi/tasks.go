@@ -57,9 +57,10 @@ func (a *api) enqueue(c *call) (answer, error) {
 func (a *api) accept(c *call, spec morningai.TaskSpec, keyed bool) (morningai.Receipt, error) {
 	receipts, err := a.client.EnqueueBatch(c.r.Context(), []morningai.TaskSpec{spec})
 	if err != nil {
-		return morningai.Receipt{}, err
+		return morningai.Receipt{}, inDoubt(err, spec.ID)
 	}
 	receipt := receipts[0]
+	receipt.Err = inDoubt(receipt.Err, spec.ID)
 	replayed := receipt.Existing && !receipt.Task.Duplicate
 	// The engine leaves the trace id out of its comparison. One that the caller
 	// gave is part of the request.
@@ -92,10 +93,21 @@ func (a *api) enqueueBatch(c *call) (answer, error) {
 		return answer{}, err
 	}
 	receipts, err := a.client.EnqueueBatch(c.r.Context(), specs)
+	if errors.Is(err, morningai.ErrAcceptUnknown) {
+		return answer{}, &batchInDoubt{idsOf(specs), err}
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	return batchAnswer(receipts)
+	return batchAnswer(receipts, idsOf(specs))
+}
+
+func idsOf(specs []morningai.TaskSpec) []morningai.ID {
+	ids := make([]morningai.ID, len(specs))
+	for i := range specs {
+		ids[i] = specs[i].ID
+	}
+	return ids
 }
 
 // batchSpecs checks a batch as a whole.
@@ -134,18 +146,26 @@ func batchSpecs(tasks []wire.TaskRequest, now time.Time) ([]morningai.TaskSpec, 
 }
 
 // batchAnswer tells what became of a batch. If nothing was accepted, the first
-// reason is the answer.
-func batchAnswer(receipts []morningai.Receipt) (answer, error) {
+// reason is the answer, unless something may have been.
+func batchAnswer(receipts []morningai.Receipt, ids []morningai.ID) (answer, error) {
 	out := wire.Tasks{Tasks: []morningai.Task{}}
+	var doubt error
 	for i, r := range receipts {
 		if r.Err == nil {
 			out.Tasks = append(out.Tasks, r.Task)
 			continue
 		}
-		f := failureOf(r.Err)
-		out.Refused = append(out.Refused, wire.Refused{Index: i, Code: f.kind.code, Detail: f.detail})
+		f := failureOf(inDoubt(r.Err, ids[i]))
+		if f.kind.code == morningai.CodeAcceptUnknown {
+			doubt = r.Err
+		}
+		out.Refused = append(out.Refused, wire.Refused{Index: i, Code: f.kind.code, Detail: f.detail, ID: f.id})
 	}
-	if len(out.Tasks) == 0 {
+	switch {
+	case len(out.Tasks) > 0:
+	case doubt != nil:
+		return answer{}, &batchInDoubt{ids, doubt}
+	default:
 		return answer{}, receipts[0].Err
 	}
 	return answer{http.StatusAccepted, out}, nil
@@ -277,6 +297,9 @@ func command(do func(*morningai.Client, context.Context, morningai.ID) (*morning
 		task, err := do(a.client, c.r.Context(), id)
 		if err != nil {
 			return answer{}, err
+		}
+		if task.Pending {
+			return answer{http.StatusAccepted, task}, nil
 		}
 		return answer{http.StatusOK, task}, nil
 	}

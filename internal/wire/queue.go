@@ -20,12 +20,13 @@ type Queue struct {
 	OldestQueuedAt *time.Time `json:"oldest_queued_at" doc:"when the oldest queued task was accepted"`
 	Concurrency    *int       `json:"concurrency" doc:"tasks running at once over all nodes; null: no limit"`
 	Rate           *Rate      `json:"rate" doc:"starts per second, minute or hour over all nodes; null: no limit"`
+	Pending        bool       `json:"pending,omitempty" doc:"the change holds on this server, and Redis has still to be told"`
 }
 
 // NewQueue is the JSON form of a queue.
 func NewQueue(q morningai.QueueInfo) Queue {
 	out := Queue{
-		Name: q.Name, Paused: q.Paused, OldestQueuedAt: timeOrNil(q.OldestQueuedAt),
+		Name: q.Name, Paused: q.Paused, Pending: q.Pending, OldestQueuedAt: timeOrNil(q.OldestQueuedAt),
 		Queued: q.Counts[morningai.StateQueued], Running: q.Counts[morningai.StateRunning],
 		Scheduled: q.Counts[morningai.StateScheduled], Retrying: q.Counts[morningai.StateRetrying],
 		Succeeded: q.Counts[morningai.StateSucceeded], Failed: q.Counts[morningai.StateFailed],
@@ -44,7 +45,7 @@ func NewQueue(q morningai.QueueInfo) Queue {
 // Model is the way back.
 func (q Queue) Model() morningai.QueueInfo {
 	out := morningai.QueueInfo{
-		QueueConfig: morningai.QueueConfig{Name: q.Name, Paused: q.Paused},
+		QueueConfig: morningai.QueueConfig{Name: q.Name, Paused: q.Paused, Pending: q.Pending},
 		Counts: map[morningai.State]int64{
 			morningai.StateBlocked: 0, morningai.StateQueued: q.Queued, morningai.StateRunning: q.Running,
 			morningai.StateScheduled: q.Scheduled, morningai.StateRetrying: q.Retrying,

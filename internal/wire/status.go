@@ -10,7 +10,7 @@ import (
 type Stats struct {
 	States     map[morningai.State]int64 `json:"states" doc:"tasks by state; every state has an entry"`
 	Throughput Throughput                `json:"throughput"`
-	Fresh      morningai.Freshness       `json:"fresh"`
+	Fresh      morningai.Freshness       `json:"fresh" enum:"live,local,stale"`
 	AsOf       time.Time                 `json:"as_of"`
 }
 
@@ -47,6 +47,7 @@ type Health struct {
 	Engine  string      `json:"engine" example:"sqlite"`
 	Redis   RedisHealth `json:"redis"`
 	Storage *Storage    `json:"storage,omitempty" doc:"of the embedded engine"`
+	Journal *Journal    `json:"journal,omitempty" doc:"of a server that shares a Redis and keeps a journal"`
 	Workers int         `json:"workers" doc:"live worker sessions"`
 	Version string      `json:"version"`
 }
@@ -57,6 +58,20 @@ type RedisHealth struct {
 	Cause  string     `json:"cause,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`
 	Hint   string     `json:"hint,omitempty"`
+}
+
+// Journal is what a server remembers of tasks that Redis may not have, or not
+// any more.
+type Journal struct {
+	Status     string    `json:"status" enum:"ok,storage_full,storage_failed" doc:"ok, or the code of what keeps tasks from being accepted"`
+	Cause      string    `json:"cause,omitempty"`
+	Hint       string    `json:"hint,omitempty"`
+	Entries    int64     `json:"entries" doc:"what Redis has still to be told"`
+	Bytes      int64     `json:"bytes" doc:"of the files"`
+	Limit      int64     `json:"limit" doc:"of the files in bytes; 0: none"`
+	Tombstones time.Time `json:"tombstones_since" doc:"what ended since then is remembered, in case Redis comes back older than that"`
+	// Unprotected names the nodes of the fleet that have none.
+	Unprotected []string `json:"unprotected,omitempty" doc:"servers on the same Redis that keep no journal: what they accept is not protected"`
 }
 
 // Storage is what the last real write said.
@@ -90,6 +105,8 @@ type Problem struct {
 	Code   morningai.Code         `json:"code" doc:"to branch on"`
 	Detail string                 `json:"detail"`
 	Errors []morningai.FieldError `json:"errors,omitempty" doc:"the fields that are wrong"`
+	ID     morningai.ID           `json:"id,omitzero" format:"uuid" doc:"with accept_unknown: of the task that may have been accepted; repeat the request with it to learn"`
+	IDs    []morningai.ID         `json:"ids,omitempty" doc:"the same for a batch: the ids of its tasks, in order"`
 }
 
 // Problem details have this media type, everything else is application/json.

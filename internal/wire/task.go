@@ -23,6 +23,9 @@ type TaskRequest struct {
 	Metadata    map[string]string `json:"metadata,omitempty" doc:"returned with the task, never interpreted; at most 16 KiB"`
 	Retention   *Duration         `json:"retention,omitempty" doc:"how long the ended task stays readable, from 0s to 87600h; the server's setting if absent" example:"24h0m0s"`
 	ID          *morningai.ID     `json:"id,omitempty" format:"uuid" doc:"of the task; repeating a request with its id makes one task"`
+
+	DuringOutage *morningai.OutagePolicy `json:"during_outage,omitempty" enum:"run,hold" doc:"what becomes of a task that is accepted while Redis is away: it runs on the server that took it, or waits; run if absent. Servers without a journal have no choice"`
+	Durability   *morningai.Durability   `json:"durability,omitempty" enum:"journal+redis,journal,redis" doc:"where the task must be before it is acknowledged; the server's setting if absent. Servers without a journal have no choice"`
 }
 
 // NewTaskRequest says all that spec says, so that the defaults are the
@@ -40,6 +43,12 @@ func NewTaskRequest(spec morningai.TaskSpec) TaskRequest {
 	if spec.Retention != nil {
 		retention := Duration(*spec.Retention)
 		r.Retention = &retention
+	}
+	if spec.DuringOutage != "" {
+		r.DuringOutage = &spec.DuringOutage
+	}
+	if spec.Durability != "" {
+		r.Durability = &spec.Durability
 	}
 	return r
 }
@@ -64,6 +73,8 @@ func (r *TaskRequest) Spec(now time.Time) (morningai.TaskSpec, error) {
 	set(&spec.ID, r.ID)
 	set(&spec.Timeout, (*time.Duration)(r.Timeout))
 	set(&spec.RunAt, r.RunAt)
+	set(&spec.DuringOutage, r.DuringOutage)
+	set(&spec.Durability, r.Durability)
 	spec.Metadata = r.Metadata
 	spec.Retention = (*time.Duration)(r.Retention)
 
@@ -93,6 +104,8 @@ func (r *TaskRequest) contradictions() []morningai.FieldError {
 	add(r.Delay != nil && r.RunAt != nil, "delay", "must not be given together with run_at")
 	add(r.RunAt != nil && r.RunAt.IsZero(), "run_at", "must be a time between the years 1970 and 9998")
 	add(r.UniqueKey != nil && *r.UniqueKey == "", "unique_key", "must not be empty; leave it out for none")
+	add(r.DuringOutage != nil && *r.DuringOutage == "", "during_outage", "must be run or hold")
+	add(r.Durability != nil && *r.Durability == "", "durability", "must be journal+redis, journal or redis")
 	add(r.ID != nil && r.ID.IsZero(), "id", "must not be the nil UUID")
 	add(r.TraceID != nil && r.TraceID.IsZero(), "trace_id", "must not be the nil UUID")
 	return bad
@@ -113,7 +126,7 @@ type BatchRequest struct {
 // those that could not be taken are named beside the others.
 type Tasks struct {
 	Tasks   []morningai.Task `json:"tasks" doc:"the accepted ones, in the order of the batch"`
-	Refused []Refused        `json:"refused,omitempty" doc:"those whose id is known with other content"`
+	Refused []Refused        `json:"refused,omitempty" doc:"those whose id is known with other content, and those in doubt"`
 }
 
 // Refused is a task of a batch that was not taken.
@@ -121,6 +134,7 @@ type Refused struct {
 	Index  int            `json:"index" doc:"of the task in the batch, from 0"`
 	Code   morningai.Code `json:"code"`
 	Detail string         `json:"detail"`
+	ID     morningai.ID   `json:"id,omitzero" format:"uuid" doc:"with accept_unknown: the task's; repeat the request with it to learn"`
 }
 
 // Aligned returns the tasks in the places of the n requests. A refused one has
@@ -147,7 +161,7 @@ func (t Tasks) Aligned(n int) []morningai.Task {
 type TaskPage struct {
 	Tasks      []morningai.Task    `json:"tasks"`
 	NextCursor *string             `json:"next_cursor" doc:"of the next page; null at the end"`
-	Fresh      morningai.Freshness `json:"fresh"`
+	Fresh      morningai.Freshness `json:"fresh" enum:"live,local,stale"`
 }
 
 // NewTaskPage is the JSON form of a page.

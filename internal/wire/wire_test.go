@@ -37,7 +37,7 @@ var at = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 
 func TestWhatIsSentComesBack(t *testing.T) {
 	queues := []morningai.QueueInfo{
-		{QueueConfig: morningai.QueueConfig{Name: "a", Paused: true, Concurrency: 3, Rate: morningai.Rate{Count: 5, Per: time.Minute}},
+		{QueueConfig: morningai.QueueConfig{Name: "a", Paused: true, Concurrency: 3, Rate: morningai.Rate{Count: 5, Per: time.Minute}, Pending: true},
 			OldestQueuedAt: at, Counts: map[morningai.State]int64{"blocked": 0, "queued": 1, "running": 2, "scheduled": 3, "retrying": 1, "succeeded": 4, "failed": 5, "canceled": 6}},
 		{QueueConfig: morningai.QueueConfig{Name: "b"},
 			Counts: map[morningai.State]int64{"blocked": 0, "queued": 0, "running": 0, "scheduled": 0, "retrying": 0, "succeeded": 0, "failed": 0, "canceled": 0}},
@@ -69,7 +69,8 @@ func TestSpecsComeBack(t *testing.T) {
 	}
 	keep := time.Duration(0)
 	spec := morningai.TaskSpec{ID: id, TraceID: id, Type: "a", Queue: "q", Priority: 0, Payload: json.RawMessage(`{"a":1.0}`), RunAt: at.Add(time.Hour),
-		MaxAttempts: 3, Timeout: time.Second, UniqueKey: "u", Metadata: map[string]string{"a": "b"}, Retention: &keep}
+		MaxAttempts: 3, Timeout: time.Second, UniqueKey: "u", Metadata: map[string]string{"a": "b"}, Retention: &keep,
+		DuringOutage: morningai.OutageHold, Durability: morningai.DurabilityJournal}
 	req := through(t, wire.NewTaskRequest(spec))
 	got, err := req.Spec(at)
 	if err != nil {
