@@ -46,6 +46,10 @@ var (
 // AnswerError is the cause of an error that a server answered.
 type AnswerError struct {
 	Status int // the HTTP status
+	// TaskIDs, of a batch that is in doubt (morningai.ErrAcceptUnknown), are the
+	// ids of those of its tasks that may have been accepted, in the places of
+	// the specs: repeating these with their ids tells.
+	TaskIDs []morningai.ID
 }
 
 // Error names the status.
@@ -226,7 +230,7 @@ func (c *Client) problem(op string, resp *http.Response, body []byte) error {
 	if err := json.Unmarshal(body, &p); err != nil || p.Code == "" {
 		return c.foreign(op, resp.StatusCode)
 	}
-	e := &morningai.Error{Code: p.Code, Op: op, Detail: p.Detail, Fields: p.Errors, Err: &AnswerError{resp.StatusCode}}
+	e := &morningai.Error{Code: p.Code, Op: op, Detail: p.Detail, Fields: p.Errors, TaskID: p.ID, Err: &AnswerError{resp.StatusCode, p.IDs}}
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
 		e.RetryAfter = time.Duration(seconds) * time.Second
 	}
@@ -235,7 +239,7 @@ func (c *Client) problem(op string, resp *http.Response, body []byte) error {
 
 // foreign is an answer that no server of this API gives.
 func (c *Client) foreign(op string, status int) error {
-	return &morningai.Error{Code: CodeUnreachable, Op: op, Err: &AnswerError{status},
+	return &morningai.Error{Code: CodeUnreachable, Op: op, Err: &AnswerError{Status: status},
 		Detail: "what answers at " + c.base.Host + " does not look like a MorningAI server",
 		Hint:   "check the address; if a proxy stands in front, check that it reaches the server"}
 }

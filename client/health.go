@@ -40,6 +40,18 @@ type Health struct {
 	Workers int     // live worker sessions
 	Storage Storage // of the embedded engine
 	Redis   Redis
+	Journal *Journal // of a server that shares a Redis; nil if it keeps none
+}
+
+// Journal is what a server remembers of tasks that Redis may not have.
+type Journal struct {
+	Status      string // "ok", or the code of what keeps tasks from being accepted
+	Cause, Hint string
+	Entries     int64 // what Redis has still to be told
+	Bytes       int64
+	Limit       int64     // in bytes; 0: none
+	Since       time.Time // what ended since then is remembered
+	Unprotected []string  // servers on the same Redis that keep no journal
 }
 
 // Storage is what the server's last real write said.
@@ -82,6 +94,10 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 		if s.Since != nil {
 			h.Storage.Since = *s.Since
 		}
+	}
+	if j := out.Journal; j != nil {
+		h.Journal = &Journal{Status: j.Status, Cause: j.Cause, Hint: j.Hint, Entries: j.Entries, Bytes: j.Bytes, Limit: j.Limit,
+			Since: j.Tombstones, Unprotected: j.Unprotected}
 	}
 	return h, nil
 }

@@ -30,7 +30,8 @@ func (c *Client) Queue(ctx context.Context, name string) (morningai.QueueInfo, e
 }
 
 // SetQueue creates a queue or changes its settings; what the change leaves nil
-// stays, a zero value clears a limit.
+// stays, a zero value clears a limit. If the queue comes back Pending, the change
+// holds on that server, and Redis has still to be told.
 func (c *Client) SetQueue(ctx context.Context, name string, change morningai.QueueChange) (morningai.QueueInfo, error) {
 	var out wire.Queue
 	err := c.do(ctx, call{op: "set queue", method: http.MethodPatch, path: []string{"v1", "queues", name},

@@ -35,7 +35,9 @@ func (c *Client) enqueue(ctx context.Context, spec morningai.TaskSpec, header ht
 // EnqueueBatch accepts up to morningai.MaxBatch tasks, all of them or, if one
 // is invalid, none. The tasks come back in the order of the specs. One that
 // could not be taken beside the others, because its id is known with other
-// content, has a zero ID in its place.
+// content, has a zero ID in its place. If some may have been accepted, the error
+// is a morningai.ErrAcceptUnknown whose *AnswerError has their ids; the tasks
+// that are certain come with it.
 func (c *Client) EnqueueBatch(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Task, error) {
 	batch := wire.BatchRequest{Tasks: make([]wire.TaskRequest, len(specs))}
 	for i, spec := range specs {
@@ -43,7 +45,24 @@ func (c *Client) EnqueueBatch(ctx context.Context, specs []morningai.TaskSpec) (
 	}
 	var out wire.Tasks
 	err := c.do(ctx, call{op: "enqueue", method: http.MethodPost, path: []string{"v1", "tasks", "batch"}, body: batch}, &out)
-	return out.Aligned(len(specs)), err
+	if err != nil {
+		return nil, err
+	}
+	return out.Aligned(len(specs)), doubtful(out.Refused, len(specs))
+}
+
+// doubtful is the error for those of n tasks that may have been accepted.
+func doubtful(refused []wire.Refused, n int) error {
+	ids, detail := make([]morningai.ID, n), ""
+	for _, r := range refused {
+		if r.Code == morningai.CodeAcceptUnknown && r.Index >= 0 && r.Index < n {
+			ids[r.Index], detail = r.ID, r.Detail
+		}
+	}
+	if detail == "" {
+		return nil
+	}
+	return &morningai.Error{Code: morningai.CodeAcceptUnknown, Op: "enqueue", Detail: detail, Err: &AnswerError{http.StatusAccepted, ids}}
 }
 
 // Get returns a task as it is now, or a morningai.ErrNotFound.
