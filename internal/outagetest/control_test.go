@@ -47,9 +47,10 @@ func (c *control) start(t *testing.T) {
 		n.data, n.log = dir+"/data", dir+"/log" // it outlives the test that starts it
 		n.start()
 		// The test's end kills the node that it knows; this one goes on.
-		own := *n
+		own := &node{name: n.name, http: n.http, cmd: n.cmd, done: n.done}
+		own.url.Store(n.url.Load())
 		n.cmd = nil
-		c.node, c.over = &own, make(chan struct{})
+		c.node, c.over = own, make(chan struct{})
 		c.wait.Go(c.run)
 	})
 	if c.node == nil {

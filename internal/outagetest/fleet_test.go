@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,6 +84,17 @@ func (f *fleet) again(n *node) {
 	f.t.Helper()
 	n.start()
 	f.history.Add(drill.Op{Kind: drill.Restart, Node: n.name})
+}
+
+// freeze stops a server without ending it, until thaw.
+func (f *fleet) freeze(n *node) {
+	f.t.Helper()
+	n.signal(syscall.SIGSTOP)
+}
+
+func (f *fleet) thaw(n *node) {
+	f.t.Helper()
+	n.signal(syscall.SIGCONT)
 }
 
 func (f *fleet) document(name, text string) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,8 +32,8 @@ type node struct {
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
-	url  string
-	from int64 // where the log of this run begins
+	from int64         // where the log of this run begins
+	url  atomic.Pointer[string]
 }
 
 // newNode is a server that does not run yet.
@@ -112,7 +113,7 @@ func (n *node) awaitReady() {
 		}
 		found := ready.FindStringSubmatch(n.saidNow())
 		if found != nil {
-			n.url = found[1]
+			n.url.Store(&found[1])
 		}
 		return found != nil
 	})
@@ -184,7 +185,7 @@ func (n *node) callAs(method, path string, body any, header http.Header) (r repl
 		}
 		text = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequest(method, n.url+path, text)
+	req, err := http.NewRequest(method, *n.url.Load()+path, text)
 	if err != nil {
 		return reply{err: err}
 	}
