@@ -97,7 +97,7 @@ func (f *fleet) health(n *node) health {
 func (f *fleet) degraded(nodes ...*node) {
 	f.t.Helper()
 	for _, n := range nodes {
-		until(f.t, patience, n.name+" to be degraded", func() bool { return f.health(n).Status == "degraded" })
+		until(f.t, 15*time.Second, n.name+" to be degraded", func() bool { return f.health(n).Status == "degraded" })
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 )
 
-
 // watch asks a server for one path again and again until it is told to stop.
 func (n *node) watch(path string, every time.Duration) (stop func() []reply) {
 	over := make(chan struct{})
