@@ -22,6 +22,7 @@ type fleet struct {
 	t       *testing.T
 	redis   *redistest.Server
 	proxy   *fault.Proxy // between the servers and Redis; nil if there is none
+	apart   bool         // each server has a proxy of its own
 	history *drill.History
 	callee  *callee
 	docs    string
@@ -55,12 +56,16 @@ func (f *fleet) behindProxy() *fleet {
 
 // add is a server of the fleet that does not run yet.
 func (f *fleet) add(name string, flags ...string) *node {
-	address := f.redis.URL()
-	if f.proxy != nil {
-		address = "redis://" + f.proxy.Addr()
+	address, own := f.redis.URL(), f.proxy
+	if f.apart {
+		own = redistest.NewProxy(f.t, f.redis.Addr())
+	}
+	if own != nil {
+		address = "redis://" + own.Addr()
 	}
 	all := append([]string{"--redis", address, "--docs", f.docs, "--http-allow", "127.0.0.0/8", "--concurrency", "100"}, f.flags...)
 	n := newNode(f.t, name, append(all, flags...)...)
+	n.proxy = own
 	f.nodes = append(f.nodes, n)
 	return n
 }

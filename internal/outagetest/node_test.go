@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/RC918/morningai/internal/fault"
 )
 
 // patience ends a wait for something that a server does within seconds.
@@ -29,6 +31,7 @@ type node struct {
 	wrap  []string // a command that runs the program
 	log   string
 	http  *http.Client
+	proxy *fault.Proxy // on its way to Redis; nil if there is none
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended

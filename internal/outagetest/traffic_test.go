@@ -35,9 +35,13 @@ func (f *fleet) traffic(perSecond int, next func(i int) spec, nodes ...*node) *t
 	return tr
 }
 
-// mixed is traffic of which every fourth task is counted by the callee.
+// mixed is traffic of which every fourth task is counted by the callee, and every
+// eighth takes a while, so that some run whenever something happens.
 func (f *fleet) mixed(i int) spec {
-	if i%4 == 0 {
+	switch i % 8 {
+	case 0:
+		return f.counted(f.callee.lasting(100 * time.Millisecond))
+	case 4:
 		return f.counted(f.callee.atOnce())
 	}
 	return f.echo(map[string]any{"n": i})
