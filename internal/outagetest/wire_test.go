@@ -2,6 +2,7 @@ package outagetest
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -109,4 +110,45 @@ func TestSlowLink(t *testing.T) {
 	f.allAccepted(made)
 	f.timely("on a slow link", e, during(made, from, to), 0, time.Second)
 	f.succeededOnce(f.everyStatusAgrees(), made)
+}
+
+// A caller that got no answer repeats its request at another server, in the
+// middle of an outage: the key makes it the same task everywhere, and once Redis
+// is back there is one, which runs once.
+func TestRequestRepeatedElsewhere(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	a, b := f.startNode("a"), f.startNode("b")
+	f.away(killed)
+	f.degraded(a, b)
+	request := f.counted(f.callee.atOnce()).with("during_outage", "hold")
+	key := http.Header{"Idempotency-Key": {"order 7"}}
+	var first view
+	for i, n := range []*node{a, a, b} {
+		r := n.callAs("POST", "/v1/tasks", request, key)
+		var got view
+		if r.status == 202 {
+			r.into(t, &got)
+		}
+		if i == 0 {
+			first = got
+		}
+		if r.status != 202 || got.ID != first.ID || (r.header.Get("Idempotent-Replayed") == "true") != (i == 1) && n == a {
+			t.Errorf("request %d, on %s, is answered with %d %s; replayed: %q", i, n.name, r.status, r, r.header.Get("Idempotent-Replayed"))
+		}
+	}
+	if r := a.callAs("POST", "/v1/tasks", request.with("priority", 1), key); r.status != 409 || r.code() != "idempotency_conflict" {
+		t.Errorf("another request under the key is answered with %s", r)
+	}
+	f.back(killed)
+	f.settle()
+	for _, n := range f.nodes {
+		tasks := f.everything(n)
+		if v := tasks[first.ID]; len(tasks) != 1 || v.State != morningai.StateSucceeded || v.Attempt != 1 {
+			t.Errorf("%s has %d tasks; that of the key is %s after %d executions", n.name, len(tasks), v.State, v.Attempt)
+		}
+	}
+	if ran := f.callee.of(first.ID); len(ran) != 1 {
+		t.Errorf("the task has run %d times", len(ran))
+	}
 }
