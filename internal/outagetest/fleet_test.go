@@ -29,6 +29,8 @@ type fleet struct {
 	flags   []string // of every server
 	nodes   []*node
 
+	kills []time.Time // just before each
+
 	mu       sync.Mutex
 	receipts []receipt
 }
@@ -81,6 +83,8 @@ func (f *fleet) startNode(name string, flags ...string) *node {
 // kill ends a server with -9.
 func (f *fleet) kill(n *node) {
 	f.history.Add(drill.Op{Kind: drill.Crash, Node: n.name})
+	f.history.Add(drill.Op{Kind: drill.Crash}) // of whichever server a run was on: the callee does not know
+	f.kills = append(f.kills, time.Now())
 	n.kill()
 }
 

@@ -53,6 +53,7 @@ func turned(all []reply, from, to time.Time, status int) (reply, bool) {
 // whatever kind of outage it is and without any traffic, in the exact words that
 // people's monitors compare. No probe keeps its caller waiting.
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	const (
 		turns  = 1500 * time.Millisecond
 		budget = time.Second
