@@ -124,6 +124,12 @@ func hostName() string {
 	return cutText(name, MaxName)
 }
 
+// Lease is how long others wait before they call this app's worker dead.
+func (a *App) Lease() time.Duration { return a.lease }
+
+// Grace is how long running handlers may go on after Stop.
+func (a *App) Grace() time.Duration { return a.grace }
+
 // HandleFunc declares the handler of a task type on raw JSON; see [Handle] for
 // the typed form and for what its errors mean.
 func (a *App) HandleFunc(taskType string, fn HandlerFunc, mw ...Middleware) {
