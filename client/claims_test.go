@@ -61,8 +61,8 @@ func TestWorkOverHTTP(t *testing.T) {
 		t.Errorf("a beat for the first claim: %v", err)
 	}
 	must[*morningai.Task](t)(c.Cancel(ctx, id))
-	told := must[client.Claims](t)(c.Claim(ctx, client.ClaimRequest{Worker: "w", Types: worker.Types, Wait: time.Minute, Holding: []string{two.ID}}))
-	if !slices.Equal(told.Cancels, []string{two.ID}) || len(told.Lost) != 0 {
+	told := must[client.Claims](t)(c.Claim(ctx, client.ClaimRequest{Worker: "w", Types: worker.Types, Wait: time.Minute, Holding: []string{two.ID, one.ID}}))
+	if !slices.Equal(told.Cancels, []string{two.ID}) || !slices.Equal(told.Lost, []string{one.ID}) {
 		t.Errorf("%+v", told)
 	}
 	if got := state(c.FinishClaim(ctx, two.ID, client.ClaimEnd{})); got != morningai.StateCanceled {
@@ -108,6 +108,13 @@ func TestEndsOfClaims(t *testing.T) {
 		}
 		if state := must[morningai.State](t)(c.FinishClaim(ctx, got.Claims[0].ID, one.end)); state != one.want {
 			t.Errorf("%+v: %s, want %s", one.end, state, one.want)
+		}
+		now := must[*morningai.Task](t)(c.Get(ctx, id))
+		if wait := time.Until(now.RunAt); one.end.After != nil && (wait < hour-time.Minute || wait > hour) {
+			t.Errorf("%+v: due in %v", one.end, wait)
+		}
+		if one.end.Error != nil && (now.Error == nil || *now.Error != *failure) {
+			t.Errorf("%+v: %+v", one.end, now.Error)
 		}
 	}
 }

@@ -116,8 +116,8 @@ func TestStoppingServerHandsOutNothing(t *testing.T) {
 	b := start(t, engine, Options{Stopping: stopping, Workers: sessions.New(engine, time.Minute, slog.New(slog.DiscardHandler))})
 	b.submit("")
 	c := b.claim()
-	waiting := b.later("POST", "/v1/claims", `{"worker":"w","types":["remote"],"wait":"5m"}`)
-	for !strings.Contains(string(b.want(200, "GET", "/v1/nodes", "").raw), `"w"`) {
+	waiting := b.later("POST", "/v1/claims", `{"worker":"v","types":["remote"],"wait":"5m"}`)
+	for !strings.Contains(string(b.want(200, "GET", "/v1/nodes", "").raw), `"v"`) {
 	}
 	close(stopping)
 	r := <-waiting

@@ -143,6 +143,11 @@ func TestEndsOfClaims(t *testing.T) {
 	if task, _ = end(`,"max_attempts":1`, `{"error":{"after":"1s"}}`); task.State != morningai.StateFailed || task.Failures != 1 {
 		t.Errorf("without an attempt left: %+v", task)
 	}
+	var h wire.Attempts
+	b.want(200, "GET", "/v1/tasks/"+task.ID.String()+"/attempts", "").into(t, &h)
+	if *h.Attempts[0].Outcome != morningai.OutcomeFailed {
+		t.Errorf("without an attempt left: %+v", h)
+	}
 	if task, _ = end("", `{"outcome":"released"}`); task.State != morningai.StateQueued || task.Failures != 0 {
 		t.Errorf("released: %+v", task)
 	}
@@ -158,6 +163,12 @@ func TestCancelReachesAWorker(t *testing.T) {
 	var told wire.Claims
 	if r.into(t, &told); !slices.Equal(told.Cancels, []string{got.Claims[1].ID}) || len(told.Claims) != 0 {
 		t.Errorf("%s", r.raw)
+	}
+	if out := b.claims(`,"limit":0`); len(out.Cancels) != 0 {
+		t.Errorf("told again: %+v", out)
+	}
+	if out := b.claims(fmt.Sprintf(`,"limit":0,"holding":[%q,%q]`, got.Claims[0].ID, got.Claims[1].ID)); !slices.Equal(out.Cancels, told.Cancels) {
+		t.Errorf("not told whoever names it: %+v", out)
 	}
 	if r := b.report(200, got.Claims[1], "beat", "{}"); !strings.Contains(string(r.raw), `"cancel":true`) {
 		t.Errorf("%s", r.raw)

@@ -114,13 +114,14 @@ func (w *worker) noteCancels(ids []morningai.ID) {
 	}
 }
 
-// cancels returns the claims whose cancel no poll has told yet.
-func (w *worker) cancels() []string {
+// cancels returns the claims whose cancel no poll has told yet, and those among
+// the ones that this poll has named.
+func (w *worker) cancels(p *Poll) []string {
 	w.k.mu.Lock()
 	defer w.k.mu.Unlock()
 	var out []string
 	for _, c := range w.held {
-		if c.cancel && !c.told {
+		if c.cancel && (!c.told || slices.Contains(p.Holding, c.id)) {
 			c.told = true
 			out = append(out, c.id)
 		}
@@ -129,14 +130,26 @@ func (w *worker) cancels() []string {
 	return out
 }
 
+// news reports whether there is a cancel that no poll has told yet.
+func (w *worker) news() bool {
+	w.k.mu.Lock()
+	defer w.k.mu.Unlock()
+	for _, c := range w.held {
+		if c.cancel && !c.told {
+			return true
+		}
+	}
+	return false
+}
+
 // await returns when there is something to tell, or when the wait is over.
 func (w *worker) await(ctx context.Context, p *Poll) (Answer, error) {
 	deadline := time.Now().Add(p.Wait)
 	over := time.NewTimer(p.Wait)
 	defer over.Stop()
 	for unknown := 0; ; {
-		if ids := w.cancels(); len(ids) > 0 {
-			return Answer{Cancels: ids}, nil
+		if w.news() {
+			return Answer{Cancels: w.cancels(p)}, nil
 		}
 		turn, err := w.awaitTurn(ctx, p, over.C)
 		if err != nil {
@@ -144,7 +157,7 @@ func (w *worker) await(ctx context.Context, p *Poll) (Answer, error) {
 		}
 		if !turn {
 			if p.Wait == 0 || time.Now().After(deadline) {
-				return Answer{Cancels: w.cancels()}, nil
+				return Answer{Cancels: w.cancels(p)}, nil
 			}
 			continue
 		}
@@ -170,9 +183,9 @@ func (w *worker) await(ctx context.Context, p *Poll) (Answer, error) {
 			}
 			return Answer{}, ctx.Err()
 		case len(claims) > 0:
-			return Answer{Claims: claims, Cancels: w.cancels()}, nil
+			return Answer{Claims: claims, Cancels: w.cancels(p)}, nil
 		case left == 0:
-			return Answer{Cancels: w.cancels()}, nil
+			return Answer{Cancels: w.cancels(p)}, nil
 		}
 	}
 }

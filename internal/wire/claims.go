@@ -24,7 +24,7 @@ type ClaimRequest struct {
 // Claims answers POST /v1/claims.
 type Claims struct {
 	Claims  []Claim  `json:"claims"`
-	Cancels []string `json:"cancels,omitempty" doc:"ids of claims that the worker holds and whose tasks are to be canceled; told once here, and by every beat"`
+	Cancels []string `json:"cancels,omitempty" doc:"ids of claims that the worker holds and whose tasks are to be canceled; told once, by every beat, and whenever holding names them"`
 	Lost    []string `json:"lost,omitempty" doc:"of holding: the claims that are not the worker's any more"`
 }
 
