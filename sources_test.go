@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -59,6 +60,7 @@ func TestSlotsTakenByOneSourceAreNotAskedOfTheOther(t *testing.T) {
 		case asked <- req.N:
 		default:
 		}
+		req.Wait = time.Hour // it ends by a task, or because it is to be made anew
 		return below.Claim(ctx, req)
 	}
 	app := morningai.New(own, morningai.WithConcurrency(2), morningai.WithSources(other))
@@ -86,6 +88,47 @@ func TestSlotsTakenByOneSourceAreNotAskedOfTheOther(t *testing.T) {
 	close(gate)
 	must(there.Wait(t.Context(), first.ID))(t)
 	want(2)
+}
+
+// Claims that bring more than there are slots at the same moment: what is too
+// much goes back, and runs later.
+func TestWhatIsTooMuchGoesBack(t *testing.T) {
+	own, other := &hooks{Engine: openEngine(t)}, openEngine(t)
+	begun, gate, held := make(chan struct{}, 2), make(chan struct{}), false
+	own.claim = func(ctx context.Context, req morningai.ClaimRequest, below morningai.Engine) (morningai.ClaimReply, error) {
+		if held || req.N == 0 {
+			return below.Claim(ctx, req)
+		}
+		reply, err := below.Claim(context.WithoutCancel(ctx), req)
+		if held = len(reply.Grants) > 0; held {
+			<-begun // the other's task
+		}
+		return reply, err
+	}
+	app := morningai.New(own, morningai.WithConcurrency(1), morningai.WithSources(other))
+	var running atomic.Int32
+	job := morningai.Handle(app, "job", func(context.Context, int) (int32, error) {
+		now := running.Add(1)
+		defer running.Add(-1)
+		begun <- struct{}{}
+		<-gate
+		return now, nil
+	})
+	there := morningai.NewClient(other)
+	defer there.Close()
+	mine := must(job.Enqueue(t.Context(), 1))(t)
+	start(t, app)
+	theirs := must(there.Enqueue(t.Context(), morningai.NewTaskSpec("job", raw("1"))))(t)
+	for len(attempts(t, app, mine.ID)) == 0 || attempts(t, app, mine.ID)[0] == "" {
+	}
+	close(gate)
+	must(there.Wait(t.Context(), theirs.ID))(t)
+	if n, err := job.Result(t.Context(), mine.ID); err != nil || n != 1 {
+		t.Errorf("%d at once, %v", n, err)
+	}
+	if got := attempts(t, app, mine.ID); got[0] != morningai.OutcomeReleased {
+		t.Errorf("attempts: %v", got)
+	}
 }
 
 func TestStopDrainsSources(t *testing.T) {

@@ -145,7 +145,10 @@ func (k *Keeper) enter(key Key, p *Poll) (*worker, error) {
 	case w == nil:
 		w = k.add(key, newSession())
 	}
-	w.node, w.types, w.limit = p.Node, p.Types, p.N
+	w.node, w.types = p.Node, p.Types
+	if p.N > 0 || len(p.Holding) == 0 { // else it only names what it holds
+		w.limit = p.N
+	}
 	if w.node == "" {
 		w.node = key.Name
 	}
