@@ -57,7 +57,7 @@ func (c *crew) free() {
 }
 
 // tighten ends the claims of the other workers that ask for more than there is
-// room for now.
+// room at this moment.
 func (c *crew) tighten(but *worker) {
 	for _, w := range c.workers {
 		if w != but {

@@ -134,8 +134,8 @@ func (w *worker) notify() {
 	}
 }
 
-// tighten ends the claim under way if it is for more tasks than there is room
-// for now; the next one asks for less.
+// tighten ends the claim under way if it is for more tasks than fit at
+// this moment; the next one asks for less.
 func (w *worker) tighten() {
 	if cancel := w.preempt.Load(); cancel != nil && w.capacity() < int(w.asked.Load()) {
 		(*cancel)()

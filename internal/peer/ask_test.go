@@ -44,7 +44,15 @@ func TestAskInVain(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"silent":    func(http.ResponseWriter, *http.Request) { <-over },
 		"stranger":  func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
-		"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
+		"redirects": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/elsewhere" {
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+				return
+			}
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"title":"Not Found","status":404,"code":"not_found","detail":"there is no such task"}`))
+		},
 		"cut off":   func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +34,7 @@ type node struct {
 	app      *morningai.App
 	url      string
 	away     atomic.Bool
+	beats    atomic.Int64 // of claims, in vain
 	requests atomic.Int64
 }
 
@@ -67,6 +69,9 @@ func serve(t *testing.T, lease time.Duration) *node {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.requests.Add(1)
 		if n.away.Load() {
+			if body, err := io.ReadAll(r.Body); err == nil && bytes.Contains(body, []byte(`"holding"`)) {
+				n.beats.Add(1)
+			}
 			panic(http.ErrAbortHandler)
 		}
 		srv.Handler().ServeHTTP(w, r)
@@ -264,6 +269,8 @@ func TestPeerOutOfReach(t *testing.T) {
 	id := n.submit("job")
 	<-begun
 	n.away.Store(true)
+	for n.beats.Load() == 0 {
+	}
 	close(gate)
 	for was := n.requests.Load(); n.requests.Load() < was+4; {
 	}
