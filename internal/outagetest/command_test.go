@@ -134,7 +134,8 @@ func (f *fleet) atRest(except ...morningai.ID) ends {
 	return f.everyStatusAgrees()
 }
 
-// mirrored is after which every server knows a setting that another one made.
+// mirrored is after which every server knows of the others, and of a setting
+// that another one made.
 const mirrored = 5 * time.Second
 
 // A pause in an outage holds on the server that was told, says that Redis has
@@ -190,6 +191,7 @@ func TestUniqueKeysInAnOutage(t *testing.T) {
 	a, b := f.startNode("a"), f.startNode("b")
 	task := f.counted(f.callee.atOnce())
 	before := f.must(a, task.with("unique_key", "before").with("delay", "1h"))
+	rest(mirrored)
 	f.away(frozen)
 	f.degraded(a, b)
 	keyed := task.with("during_outage", "hold").with("unique_key", "inside")
@@ -247,9 +249,11 @@ func TestReadsInAnOutage(t *testing.T) {
 	old := f.must(a, f.counted(f.callee.atOnce()))
 	f.waitFor(b, old.id, morningai.StateSucceeded)
 	waits := f.must(b, f.counted(f.callee.atOnce()).with("delay", "1h"))
+	rest(mirrored)
 	f.away(frozen)
 	f.degraded(a, b)
 	there := f.must(b, f.counted(f.callee.atOnce()).with("during_outage", "hold"))
+	unseen := f.must(b, f.counted(f.callee.atOnce()).with("during_outage", "hold"))
 	if r, v := f.look(a, there.id); r.status != 200 || v.State != morningai.StateQueued || v.Fresh == morningai.FreshStale {
 		t.Errorf("behind a load balancer, a task of another server is answered with %s", r)
 	}
@@ -287,7 +291,7 @@ func TestReadsInAnOutage(t *testing.T) {
 	// The server that knows does not answer: neither does the one that asks it,
 	// but in time.
 	f.freeze(b)
-	r, _ := f.look(a, there.id)
+	r, _ := f.look(a, unseen.id)
 	if r.status != 503 || r.code() != "status_unknown" {
 		t.Errorf("a task of a frozen server is answered with %s", r)
 	}
@@ -297,7 +301,7 @@ func TestReadsInAnOutage(t *testing.T) {
 	f.thaw(b)
 	f.back(frozen)
 	at := f.atRest(waits.id)
-	f.succeededOnce(at, []receipt{old, there})
+	f.succeededOnce(at, []receipt{old, there, unseen})
 	if r, _ := f.look(a, mustID(t)); r.status != 404 {
 		t.Errorf("with every server in contact an unknown id is answered with %s", r)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -99,6 +100,10 @@ func (f *fleet) again(n *node) {
 func (f *fleet) freeze(n *node) {
 	f.t.Helper()
 	n.signal(syscall.SIGSTOP)
+	until(f.t, patience, n.name+" to stand still", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.cmd.Process.Pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
 }
 
 func (f *fleet) thaw(n *node) {

@@ -32,11 +32,11 @@ func (n *node) watch(path string, every time.Duration) (stop func() []reply) {
 }
 
 // turned finds the answer with which a probe turned to a status for good, among
-// those of calls that were made after a moment and before another.
+// those of calls that were made and answered between two moments.
 func turned(all []reply, from, to time.Time, status int) (reply, bool) {
 	var first reply
 	for _, r := range all {
-		if r.at.Before(from) || !r.at.Before(to) {
+		if r.at.Before(from) || !r.at.Add(r.took).Before(to) {
 			continue
 		}
 		switch {
