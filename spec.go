@@ -63,7 +63,12 @@ type TaskSpec struct {
 	Durability   Durability
 
 	checked checkedPayload
+	made    ID // by Normalize
 }
+
+// FreshID reports whether the spec's id was made by Normalize, so that nobody
+// can have asked for it before.
+func (s *TaskSpec) FreshID() bool { return !s.ID.IsZero() && s.made == s.ID }
 
 // checkedPayload remembers which bytes were found to be valid JSON, so that a
 // spec that passes through several hands is checked once. A payload is not
@@ -112,6 +117,7 @@ func (s *TaskSpec) Normalize() error {
 		if id, err = NewID(); err != nil {
 			return err
 		}
+		s.made = id
 	}
 	s.ID, s.Payload = id, payload
 	s.checked = checkedPayload{&payload[0], len(payload)}
