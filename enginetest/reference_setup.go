@@ -85,6 +85,18 @@ func (e *Reference) Edit(id morningai.ID, change func(*morningai.Record)) {
 	}
 }
 
+// Unerase brings notes back as they were, as a crash does with those whose
+// erasure had not reached the disk.
+func (e *Reference) Unerase(notes []morningai.Note) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, n := range notes {
+		if _, there := e.notes.byKey[n.NoteKey]; !there {
+			e.notes.byKey[n.NoteKey] = n
+		}
+	}
+}
+
 func compareIDs(a, b morningai.ID) int { return slices.Compare(a[:], b[:]) }
 
 func compareSessions(a, b morningai.SessionID) int { return slices.Compare(a[:], b[:]) }

@@ -50,10 +50,11 @@ func (c *checker) checkKeys() {
 func (c *checker) lives(t *track) []held {
 	var out []held
 	for _, op := range t.ops {
-		// It can only be handed out, or seen so, if it lives.
+		// It can only be handed out, or seen so, if it lives. A removal shows what
+		// was removed, perhaps long ago.
 		alive := op.Kind == Grant || op.State != "" && !op.State.Terminal() && op.Fresh != morningai.FreshStale && (!op.held() || op.Holder == t.id) ||
 			op.Kind == Enqueue && !op.held() && op.State == ""
-		if !alive || !op.ok() || t.life(op) == 0 {
+		if !alive || op.Kind == Delete || !op.ok() || t.life(op) == 0 {
 			continue
 		}
 		if n := len(out); n > 0 && t.sameLife(out[n-1].first, op) {

@@ -108,6 +108,11 @@ func TestUniqueKeys(t *testing.T) {
 			s.end(1, succeeded(1))
 			s.end(2, succeeded(2))
 		}},
+		{"the first was removed, and is removed again, which shows it as it was", nil, func(s *story) {
+			gone := by("a", Delete, 1, shows(queued, 2))
+			s.do(enqueue("a", 1, key("k")), gone, enqueue("b", 2, key("k")), gone)
+			s.end(2, succeeded(2))
+		}},
 		{"an old picture of the first", nil, func(s *story) {
 			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k")), read("c", 1, morningai.StateQueued, 1, func(op *Op) { op.Fresh = morningai.FreshStale }))
 			s.end(1, succeeded(1))
