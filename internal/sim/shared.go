@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -188,7 +187,7 @@ func (l *Link) Close() error { return nil }
 type recorder struct {
 	h        *drill.History
 	sessions map[morningai.SessionID]sessionOf
-	alive    []morningai.SessionID // those that somebody may still see
+	dead     map[morningai.SessionID]bool // declared so
 	trace    func(who, format string, args ...any)
 }
 
@@ -238,10 +237,8 @@ func (r *recorder) joined(node string, id morningai.SessionID, lease time.Durati
 	if r == nil {
 		return
 	}
-	if _, known := r.sessions[id]; !known {
-		r.sessions[id] = sessionOf{node, lease}
-		r.alive = append(r.alive, id)
-	}
+	r.sessions[id] = sessionOf{node, lease}
+	delete(r.dead, id)
 }
 
 func (r *recorder) reaped(by string, sessions []morningai.SessionID) {
@@ -250,8 +247,7 @@ func (r *recorder) reaped(by string, sessions []morningai.SessionID) {
 	}
 	for _, id := range sessions {
 		s := r.sessions[id]
-		delete(r.sessions, id) // until it beats again
-		r.alive = slices.DeleteFunc(r.alive, func(o morningai.SessionID) bool { return o == id })
+		r.dead[id] = true // until it beats again
 		r.h.Add(drill.Op{Node: s.node, Client: by, Kind: drill.Reap, Key: sessionKey(id), Span: s.lease})
 		r.trace(by, "declares the session %s of %s dead", sessionKey(id), s.node)
 	}

@@ -20,7 +20,7 @@ type Config struct {
 	NoJournal bool
 	// Limits are promises about time; nil: none is checked.
 	Limits func(lease time.Duration) drill.Limits
-	// Alter changes a world before it begins; nil: nothing.
+	// alter changes a world before it begins; nil: nothing.
 	alter func(*world)
 }
 
@@ -106,7 +106,7 @@ func (w *world) build() {
 	}
 	w.net.onNode = func(node string) reach { return w.hosts[node[0]-'a'].reach }
 	w.hist = drill.NewHistory(setup, func() time.Duration { return w.now })
-	w.rec = &recorder{h: w.hist, sessions: map[morningai.SessionID]sessionOf{}, trace: w.trace}
+	w.rec = &recorder{h: w.hist, sessions: map[morningai.SessionID]sessionOf{}, dead: map[morningai.SessionID]bool{}, trace: w.trace}
 	for _, h := range w.hosts {
 		h.link.rec, h.disk.rec = w.rec, w.rec
 	}
@@ -145,17 +145,15 @@ func (w *world) newID(r *rand.Rand) (id morningai.ID) {
 func (w *world) looks(of *worker) map[morningai.SessionID]drill.Call {
 	out := map[morningai.SessionID]drill.Call{}
 	look := func(id morningai.SessionID, node string) {
-		if _, there := out[id]; !there && id != of.session {
+		if id != of.session {
 			out[id] = w.hist.Begin(drill.Op{Node: node, Client: of.h.name, Kind: drill.Observe, Key: sessionKey(id)})
 		}
 	}
-	for _, id := range w.rec.alive {
-		look(id, w.rec.sessions[id].node)
-	}
 	for _, h := range w.hosts {
-		look(sessionOfRun(h.name, max(h.runs, 1)), h.name)
-		if h.runs > 0 && w.cfg.Faults != (Faults{}) {
-			look(sessionOfRun(h.name, h.runs+1), h.name)
+		for run := int64(1); run <= h.runs+1; run++ { // one that is yet to come may come meanwhile
+			if id := sessionOfRun(h.name, run); !w.rec.dead[id] {
+				look(id, h.name)
+			}
 		}
 	}
 	return out
