@@ -168,7 +168,7 @@ func (c *clients) read(h *host, who string) {
 	}
 	call := c.w.hist.Begin(drill.Op{Node: h.name, Client: who, Kind: drill.Read, Task: id})
 	h.event(func() {
-		h.node.Get(morningai.GetRequest{IDs: []morningai.ID{id}, Lingering: true}, func(tasks []morningai.Task, err error) {
+		h.node.Get(morningai.GetRequest{IDs: []morningai.ID{id}, Lingering: true}, false, func(tasks []morningai.Task, err error) {
 			call.Return(func(op *drill.Op) {
 				switch {
 				case err != nil:

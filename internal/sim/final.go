@@ -70,7 +70,7 @@ func (w *world) final() (drill.Final, string) {
 		}
 		open += 4
 		h.event(func() {
-			h.node.Get(morningai.GetRequest{IDs: ids, Lingering: true}, func(list []morningai.Task, err error) {
+			h.node.Get(morningai.GetRequest{IDs: ids, Lingering: true}, false, func(list []morningai.Task, err error) {
 				answer("get", err, func() { tasks(list) })
 			})
 			h.node.List(morningai.Filter{Limit: 1000}, func(page morningai.Page, err error) {

@@ -25,7 +25,7 @@ type host struct {
 	node     Node
 	worker   *worker
 	stepping bool
-	switched int64
+	asked    *question // by the effect that runs
 	open     bool
 	wake     time.Duration // when the next step without an event is planned; -1: none is
 	waiting  []*call       // calls of this run that wait by design
@@ -54,8 +54,7 @@ func (h *host) start() {
 	}
 	h.up, h.open, h.wake, h.waiting, h.parked = true, false, -1, nil, nil
 	random := h.w.stream(fmt.Sprint("node", h.name, h.runs))
-	h.node = h.w.cfg.Open(Env{Name: h.name, Now: h.now(), Shared: h.link, Journal: h.disk, Random: random.Float64, Run: h.runs})
-	h.switched = h.node.Switched()
+	h.node = h.w.cfg.Open(Env{Name: h.name, Now: h.now(), Shared: h.link, Journal: h.disk, Ask: h.ask, Random: random.Float64, Run: h.runs})
 	h.event(func() {})
 	h.worker = newWorker(h)
 	h.worker.begin()
@@ -90,9 +89,21 @@ func (h *host) do(e Effect) {
 		h.later(0, func() { e.Run(context.Background()) })
 	case ToLog:
 		h.w.trace(h.name, "says: %s", e.Text)
+	case ToCancel:
+		for _, c := range h.waiting {
+			if c.effect.Waits == e.Waits {
+				h.later(0, func() { c.finish(nil, context.Canceled) })
+			}
+		}
+	case ToPeer:
+		c := &call{host: h, run: h.runs, effect: e, sent: h.w.now}
+		h.later(e.Limit, func() { c.finish(nil, context.DeadlineExceeded) })
+		h.asked = nil
+		e.Run(context.Background())
+		h.putQuestion(c, h.asked)
 	case ToShared:
 		c := &call{host: h, run: h.runs, link: h.link, effect: e, sent: h.w.now}
-		if e.Waits {
+		if e.Waits != 0 {
 			h.waiting = append(h.waiting, c)
 		} else {
 			h.w.trace(h.name, "calls %s", e.Name)
@@ -100,7 +111,7 @@ func (h *host) do(e Effect) {
 		h.w.net.send(c)
 	case ToJournal:
 		c := &call{host: h, run: h.runs, effect: e, sent: h.w.now}
-		if e.Waits {
+		if e.Waits != 0 {
 			h.waiting = append(h.waiting, c)
 		}
 		if e.Limit > 0 {
@@ -119,7 +130,7 @@ func (h *host) seek(most time.Duration) time.Duration {
 
 // write is the moment at which a call of the journal takes effect.
 func (h *host) write(c *call) {
-	if c.effect.Waits && c.over {
+	if c.effect.Waits != 0 && c.over {
 		return
 	}
 	h.disk.waiting = 0
@@ -137,7 +148,7 @@ func (h *host) write(c *call) {
 		return
 	}
 	h.w.trace(h.name, "  journal: %s%s", c.effect.Name, failure(err))
-	if !c.effect.Waits {
+	if c.effect.Waits == 0 {
 		h.resume()
 	}
 	h.later(h.seek(time.Millisecond), func() { c.finish(result, err) })
@@ -163,14 +174,6 @@ func (h *host) watch() {
 		}
 		h.w.trace(h.name, "%s", kind)
 		h.w.hist.Add(drill.Op{Node: h.name, Kind: kind})
-	}
-	if s := h.node.Switched(); s != h.switched {
-		h.switched = s
-		waiting := h.waiting
-		h.waiting = nil
-		for _, c := range waiting {
-			h.later(0, func() { c.finish(nil, context.Canceled) })
-		}
 	}
 	if len(h.waiting) > 32 {
 		kept := h.waiting[:0]

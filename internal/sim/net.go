@@ -52,7 +52,7 @@ type call struct {
 // waits reports that a call stands still by design for some more time, if what
 // it asks for would wait for that long.
 func (c *call) waits(wait, now time.Duration) bool {
-	if !c.effect.Waits || wait == 0 {
+	if c.effect.Waits == 0 || wait == 0 {
 		return false
 	}
 	if c.until == 0 {
@@ -91,7 +91,7 @@ func (n *network) send(c *call) {
 	if c.effect.Limit > 0 {
 		n.after(c.effect.Limit, func() { n.giveUp(c, context.DeadlineExceeded) })
 	}
-	if c.effect.Waits {
+	if c.effect.Waits != 0 {
 		n.after(longestWait, func() { n.giveUp(c, errSilent) })
 	}
 	state := n.state(c.link.node)
@@ -108,7 +108,7 @@ func (n *network) send(c *call) {
 // arrive is a call's arrival at the server, or its turn there.
 func (n *network) arrive(c *call) {
 	state := n.state(c.link.node)
-	if c.effect.Waits && c.over {
+	if c.effect.Waits != 0 && c.over {
 		return
 	}
 	switch state {

@@ -16,8 +16,6 @@ type Node interface {
 	Step(now time.Time, event func()) []Effect
 	// Wake is when it wants to be stepped if nothing happens before; zero: never.
 	Wake() time.Time
-	// Switched grows whenever the calls that wait by design are to end.
-	Switched() int64
 	// Open reports whether its circuit is open.
 	Open() bool
 
@@ -30,7 +28,8 @@ type Node interface {
 	Beat(req morningai.BeatRequest, done func(morningai.BeatReply, error))
 	Reap(observed []morningai.Observation, done func([]morningai.SessionID, error))
 	Command(cmds []morningai.Command, done func([]morningai.CommandResult, error))
-	Get(req morningai.GetRequest, done func([]morningai.Task, error))
+	// Get is about what the node itself knows if here is set.
+	Get(req morningai.GetRequest, here bool, done func([]morningai.Task, error))
 	List(filter morningai.Filter, done func(morningai.Page, error))
 	Stats(done func(morningai.Stats, error))
 	SetQueue(name string, change morningai.QueueChange, done func(morningai.QueueConfig, error))
@@ -45,9 +44,9 @@ type Effect struct {
 	Name string
 	// Limit is when a call is given up, with context.DeadlineExceeded; 0: never.
 	Limit time.Duration
-	// Waits marks a call that stands still by design. It is ended with
-	// context.Canceled when Switched grows.
-	Waits bool
+	// Waits numbers a call that stands still by design, and names the one that a
+	// ToCancel ends with context.Canceled; 0 for others.
+	Waits int64
 	// Run makes the call. What it does takes effect at one moment, chosen by the
 	// simulation, or never.
 	Run func(context.Context) (any, error)
@@ -64,7 +63,9 @@ const (
 	ToReply   Target = iota // Run answers a caller; there is no Then
 	ToShared                // a call of Env.Shared
 	ToJournal               // a call of Env.Journal
+	ToPeer                  // a call of Env.Ask, which only takes the question
 	ToLog                   // a line for people
+	ToCancel                // the end of a call that waits
 )
 
 // Env is what a node gets at its start.
@@ -73,8 +74,11 @@ type Env struct {
 	Now     time.Time // by its own clock
 	Shared  morningai.Engine
 	Journal morningai.Journal
-	Random  func() float64 // in [0, 1)
-	Run     int64          // counts the starts of this node, from 1
+	// Ask asks the node at a URL, which is its name, for a task. The answer goes
+	// to Then of the effect that has called it.
+	Ask    func(ctx context.Context, url string, id morningai.ID) (morningai.Task, error)
+	Random func() float64 // in [0, 1)
+	Run    int64          // counts the starts of this node, from 1
 }
 
 // Open starts a node: it may call the journal at once, and its first Step comes

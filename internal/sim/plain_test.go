@@ -12,6 +12,7 @@ import (
 type plain struct {
 	shared morningai.Engine
 	out    []Effect
+	waits  int64
 }
 
 func openPlain(env Env) Node { return &plain{shared: env.Shared} }
@@ -24,11 +25,10 @@ func (p *plain) Step(_ time.Time, event func()) []Effect {
 }
 
 func (p *plain) Wake() time.Time { return time.Time{} }
-func (p *plain) Switched() int64 { return 0 }
 func (p *plain) Open() bool      { return false }
 
 func pass[T any](p *plain, name string, waits bool, run func(context.Context) (T, error), done func(T, error)) {
-	e := Effect{To: ToShared, Name: name, Waits: waits, Run: func(ctx context.Context) (any, error) { return run(ctx) },
+	e := Effect{To: ToShared, Name: name, Run: func(ctx context.Context) (any, error) { return run(ctx) },
 		Then: func(result any, err error) {
 			value, _ := result.(T)
 			p.out = append(p.out, Effect{To: ToReply, Run: func(context.Context) (any, error) {
@@ -36,7 +36,10 @@ func pass[T any](p *plain, name string, waits bool, run func(context.Context) (T
 				return nil, nil
 			}})
 		}}
-	if !waits {
+	if waits {
+		p.waits++
+		e.Waits = p.waits
+	} else {
 		e.Limit = 900 * time.Millisecond
 	}
 	p.out = append(p.out, e)
@@ -70,7 +73,7 @@ func (p *plain) Command(cmds []morningai.Command, done func([]morningai.CommandR
 	pass(p, "command", false, func(ctx context.Context) ([]morningai.CommandResult, error) { return p.shared.Command(ctx, cmds) }, done)
 }
 
-func (p *plain) Get(req morningai.GetRequest, done func([]morningai.Task, error)) {
+func (p *plain) Get(req morningai.GetRequest, _ bool, done func([]morningai.Task, error)) {
 	pass(p, "get", false, func(ctx context.Context) ([]morningai.Task, error) { return p.shared.Get(ctx, req) }, done)
 }
 

@@ -203,6 +203,11 @@ func (w *world) settle() string {
 		}
 	}
 	w.trace("", "it does not come to rest: backlogs %v, contacts %v", backlogs, contacts)
+	for _, h := range w.hosts {
+		if s, ok := h.node.(fmt.Stringer); ok {
+			w.trace(h.name, "does not come to rest: %s", s)
+		}
+	}
 	return "" // the checker says what is wrong with that
 }
 
