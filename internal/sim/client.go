@@ -15,7 +15,8 @@ import (
 type clients struct {
 	w      *world
 	random *rand.Rand
-	asked  []morningai.TaskSpec // all that anybody has asked for
+	asked  []morningai.TaskSpec   // all that anybody has asked for
+	homes  map[morningai.ID]*host // who was asked first
 	made   int
 	until  time.Duration
 }
@@ -49,7 +50,7 @@ func (c *clients) call() {
 	case draw < 0.42:
 		c.enqueue(h, who, c.specs())
 	case draw < 0.50:
-		c.repeat(h, who)
+		c.repeat(who)
 	case draw < 0.72:
 		c.read(h, who)
 	case draw < 0.78:
@@ -109,6 +110,9 @@ func (c *clients) enqueue(h *host, who string, specs []morningai.TaskSpec) {
 		}
 		s := &specs[i]
 		c.asked = append(c.asked, *s)
+		if c.homes[s.ID] == nil {
+			c.homes[s.ID] = h
+		}
 		calls[i] = c.w.hist.Begin(drill.Op{Node: h.name, Client: who, Kind: drill.Enqueue, Task: s.ID, Payload: drill.DigestOf(s.Payload), Queue: s.Queue, Key: s.UniqueKey})
 		c.w.trace(who, "asks %s for %v queue %s key %q durability %q %s", h.name, s.ID, s.Queue, s.UniqueKey, s.Durability, s.DuringOutage)
 	}
@@ -128,7 +132,7 @@ func (c *clients) enqueue(h *host, who string, specs []morningai.TaskSpec) {
 			}
 			if len(again) > 0 && c.w.now < c.until+10*time.Second {
 				c.w.after(between(c.random, 50*time.Millisecond, 3*time.Second), func() {
-					if h := c.any(); h != nil {
+					if h.up {
 						c.enqueue(h, who, again)
 					}
 				})
@@ -137,12 +141,21 @@ func (c *clients) enqueue(h *host, who string, specs []morningai.TaskSpec) {
 	})
 }
 
-// repeat asks for a known task again, as it was asked for or with another payload.
-func (c *clients) repeat(h *host, who string) {
+// repeat asks for a known task again, as it was asked for or with another
+// payload: mostly where it was asked for first, since nodes that are cut off
+// from each other cannot know that it is the same.
+func (c *clients) repeat(who string) {
 	if len(c.asked) == 0 {
 		return
 	}
 	s := c.asked[c.random.IntN(len(c.asked))]
+	h := c.homes[s.ID]
+	if chance(c.random, 0.1) {
+		h = c.any()
+	}
+	if h == nil || !h.up {
+		return
+	}
 	again := morningai.NewTaskSpec(s.Type, s.Payload)
 	again.ID, again.Queue, again.Priority, again.MaxAttempts, again.UniqueKey = s.ID, s.Queue, s.Priority, s.MaxAttempts, s.UniqueKey
 	again.Durability, again.DuringOutage = s.Durability, s.DuringOutage

@@ -92,6 +92,7 @@ func (w *world) final() (drill.Final, string) {
 					for _, in := range list {
 						n.Lost += in.Lost
 						n.SetAside = append(n.SetAside, in.SetAsideIDs...)
+						n.Repeated = append(n.Repeated, in.RepeatedIDs...)
 					}
 				})
 			})

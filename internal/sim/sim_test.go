@@ -69,7 +69,7 @@ func TestSeedsDoEverything(t *testing.T) {
 			t.Errorf("%s happens %d times in 60 seeds", k, seen[k])
 		}
 	}
-	for _, c := range []morningai.Code{morningai.CodeConflict, morningai.CodeNotFound, morningai.CodeWrongState, morningai.CodeStale, morningai.CodeUnavailable} {
+	for _, c := range []morningai.Code{morningai.CodeConflict, morningai.CodeNotFound, morningai.CodeWrongState, morningai.CodeUnavailable} {
 		if codes[c] < 5 {
 			t.Errorf("%s is answered %d times in 60 seeds", c, codes[c])
 		}
