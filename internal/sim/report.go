@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -10,9 +11,33 @@ import (
 // the task that is wrong.
 const told = 60
 
+const (
+	breaksPromises = "breaks promises"
+	// rangeVariable says which seeds to run instead, as first:number.
+	rangeVariable = "MORNINGAI_SIM"
+	// soakVariable asks for many.
+	soakVariable = "MORNINGAI_SOAK"
+)
+
+// Range is which seeds a test runs: those that it means to, a great many more in
+// a soak, or those that the environment names.
+func Range(tb testing.TB, usual, soak int) (first uint64, n int) {
+	tb.Helper()
+	if text := os.Getenv(rangeVariable); text != "" {
+		if _, err := fmt.Sscanf(text, "%d:%d", &first, &n); err != nil {
+			tb.Fatalf("%s=%s is not of the form first:number", rangeVariable, text)
+		}
+		return first, n
+	}
+	if os.Getenv(soakVariable) != "" {
+		return 1, soak
+	}
+	return 1, usual
+}
+
 // Seeds runs a number of seeds from a first one. Each that breaks a promise is
-// told with its story; after a few it stops.
-func Seeds(tb testing.TB, cfg Config, first uint64, n int, replay string) (steps int) {
+// told with its story; after a few it stops. It returns how much has happened.
+func Seeds(tb testing.TB, cfg Config, first uint64, n int) (steps int) {
 	tb.Helper()
 	failed := 0
 	for seed := first; seed < first+uint64(n); seed++ {
@@ -21,7 +46,7 @@ func Seeds(tb testing.TB, cfg Config, first uint64, n int, replay string) (steps
 		if !r.Failed() {
 			continue
 		}
-		tb.Errorf("seed %d breaks promises; replay it with: %s\n%s", seed, fmt.Sprintf(replay, seed), Tell(cfg, seed).Story(told))
+		tb.Errorf("seed %d %s; to see it again: %s=%d:1 go test -run '^%s$'\n%s", seed, breaksPromises, rangeVariable, seed, tb.Name(), Tell(cfg, seed).Story(told))
 		if failed++; failed == 3 {
 			tb.Fatalf("stopped after %d seeds of %d", seed-first+1, n)
 		}

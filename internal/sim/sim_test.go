@@ -9,8 +9,6 @@ import (
 	"github.com/RC918/morningai/internal/drill"
 )
 
-const replay = "go test ./internal/sim -run TestPlain # seed %d"
-
 // A fleet of plain nodes keeps its promises while nothing is lost for good, if
 // it makes none about outages.
 func TestPlainFleet(t *testing.T) {
@@ -18,7 +16,8 @@ func TestPlainFleet(t *testing.T) {
 		"no faults": {}, "crashes": {Crashes: true}, "outages": {Outages: true}, "outages and crashes": {Outages: true, Crashes: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Logf("%d steps", Seeds(t, Config{Open: openPlain, NoJournal: true, Faults: f}, 1, 150, replay))
+			first, n := Range(t, 150, 10_000)
+			t.Logf("%d steps", Seeds(t, Config{Open: openPlain, NoJournal: true, Faults: f}, first, n))
 		})
 	}
 }

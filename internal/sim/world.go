@@ -71,6 +71,7 @@ func runWorld(cfg Config, seed uint64, tracing bool) (r *Result) {
 	w.build()
 	w.begin()
 	w.run(w.plan.calm)
+	w.net.losing = 0
 	w.trace("", "all faults are over")
 	if r.Trouble = w.settle(); r.Trouble != "" {
 		return r
