@@ -71,7 +71,7 @@ type Note struct {
 // JournalInfo describes what a journal holds.
 type JournalInfo struct {
 	Notes map[NoteKind]int64 // by kind; kinds without notes may be missing
-	Bytes int64              // of the files
+	Bytes int64              // in use; the files may be larger, and do not shrink
 	Free  int64              // bytes free on their disk; -1 if unknown
 	Since time.Time          // when the journal was made
 	ID    ID                 // names the journal; made once, stays with the file

@@ -35,6 +35,10 @@ type Harness struct {
 	// a cursor expires is not part of its contract.
 	EventsKept int
 
+	// Self returns the journal of an engine that puts its own node on record as
+	// a member; the checks of members leave it out. nil: the engine does not.
+	Self func(morningai.Engine) morningai.ID
+
 	patience time.Duration // 0: the constant of that name
 }
 

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -105,4 +107,29 @@ func (w *timedWriter) begin() {
 		w.begun = true
 		_ = w.control.SetWriteDeadline(time.Now().Add(sendTime))
 	}
+}
+
+// located is where other servers reach this one. It is known once the server
+// listens.
+type located struct{ at atomic.Pointer[string] }
+
+func (l *located) url() string {
+	if at := l.at.Load(); at != nil {
+		return *at
+	}
+	return ""
+}
+
+// set takes the address that the server listens on. One that listens on every
+// address of its machine is reached by the machine's name.
+func (l *located) set(addr net.Addr) {
+	url := "http://" + addr.String()
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		name, err := os.Hostname()
+		if err != nil {
+			return // nobody can ask this server
+		}
+		url = "http://" + net.JoinHostPort(name, strconv.Itoa(tcp.Port))
+	}
+	l.at.Store(&url)
 }

@@ -58,7 +58,8 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	engine, err := openEngine(ctx, &c)
+	where := &located{}
+	engine, err := openEngine(ctx, &c, where.url)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.release = release
+	s.release, s.where = release, where
 	return s, nil
 }
 

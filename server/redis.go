@@ -10,6 +10,7 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/redis"
+	"github.com/RC918/morningai/resilient"
 	"github.com/RC918/morningai/sqlite"
 )
 
@@ -28,20 +29,35 @@ type Redis struct {
 	// there is one: it is never logged, and in no error. "": the tasks live in
 	// the data folder.
 	URL string
+	// NoJournal keeps no journal in the data folder. What is given up: while
+	// Redis is away nothing is accepted, and what Redis loses is lost.
+	NoJournal bool
+	// Durability says where a task must be before it is acknowledged;
+	// morningai.DurabilityBoth if "".
+	Durability morningai.Durability
+	// JournalLimit and JournalMinFree bound the journal: its size, and the space
+	// that has to stay free on its disk, in bytes; 0 sets no bound. Beyond them
+	// tasks are refused with morningai.ErrStorageFull.
+	JournalLimit, JournalMinFree int64
 	// AllowEviction accepts a Redis that evicts keys when its memory is full,
 	// and so loses tasks without an error.
 	AllowEviction bool
 }
 
 const (
-	redisTimeout  = 2 * time.Second  // of a call
-	redisOpenTime = 15 * time.Second // of connecting and looking at the server
+	journalFile = "journal.db"
+
+	redisTimeout    = 2 * time.Second  // of a call
+	redisOpenTime   = 15 * time.Second // of connecting and looking at the server
+	redisTimeoutTry = 3 * time.Second  // of the first look at a server that may be away
+	// With a journal a call need not wait for a Redis that does not answer.
+	redisTimeoutJournal = 900 * time.Millisecond
 )
 
 // openEngine opens where the tasks live.
-func openEngine(ctx context.Context, c *Config) (morningai.Engine, error) {
+func openEngine(ctx context.Context, c *Config, url func() string) (morningai.Engine, error) {
 	if c.Redis.URL != "" {
-		return openRedis(ctx, c)
+		return openRedis(ctx, c, url)
 	}
 	durability := sqlite.SyncFull
 	if c.SyncNormal {
@@ -51,7 +67,7 @@ func openEngine(ctx context.Context, c *Config) (morningai.Engine, error) {
 		sqlite.WithRetention(c.RetainSucceeded, c.RetainFailed), sqlite.WithMaxEnded(c.RetainCount))
 }
 
-func openRedis(ctx context.Context, c *Config) (morningai.Engine, error) {
+func openRedis(ctx context.Context, c *Config, url func() string) (morningai.Engine, error) {
 	var bad []morningai.FieldError
 	if c.RetainSucceeded < 0 || c.RetainFailed < 0 {
 		bad = append(bad, morningai.FieldError{Location: "retention", Message: "must not be negative"})
@@ -62,25 +78,88 @@ func openRedis(ctx context.Context, c *Config) (morningai.Engine, error) {
 	if len(bad) > 0 {
 		return nil, morningai.InvalidInput("open redis", bad...)
 	}
-	opts := []redis.Option{redis.WithLogger(c.Logger), redis.WithRetention(c.RetainSucceeded, c.RetainFailed)}
-	if c.Lease > 0 {
-		// A call that takes longer than the lease has missed its purpose.
-		opts = append(opts, redis.WithTimeout(min(redisTimeout, c.Lease)))
+	timeout := redisTimeout
+	if !c.Redis.NoJournal {
+		timeout = redisTimeoutJournal
 	}
+	if c.Lease > 0 {
+		timeout = min(timeout, c.Lease) // a call that takes longer than the lease has missed its purpose
+	}
+	opts := []redis.Option{redis.WithLogger(c.Logger), redis.WithRetention(c.RetainSucceeded, c.RetainFailed), redis.WithTimeout(timeout)}
 	if c.Redis.AllowEviction {
 		opts = append(opts, redis.WithAnyEviction())
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisOpenTime)
-	defer cancel()
-	engine, err := redis.Open(ctx, c.Redis.URL, opts...)
+	open := openShared
+	if !c.Redis.NoJournal {
+		open = openWithJournal
+	}
+	engine, err := open(ctx, c, url, opts)
 	if err != nil {
-		return nil, advised(err)
+		return nil, err
 	}
 	if _, err := os.Stat(filepath.Join(c.Data, tasksFile)); err == nil {
 		c.Logger.Warn("the data folder holds tasks of the embedded engine, which do not run while the engine is Redis",
 			"hint", "start without a Redis address to run them")
 	}
 	return engine, nil
+}
+
+// openShared opens Redis alone, which has to be there.
+func openShared(ctx context.Context, c *Config, _ func() string, opts []redis.Option) (morningai.Engine, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisOpenTime)
+	defer cancel()
+	engine, err := redis.Open(ctx, c.Redis.URL, opts...)
+	if err != nil {
+		return nil, advised(err)
+	}
+	return engine, nil
+}
+
+// openWithJournal opens Redis and the node's journal. Redis may be away; one
+// that must not be used as it is set up is refused if it can be seen now.
+func openWithJournal(ctx context.Context, c *Config, url func() string, opts []redis.Option) (_ morningai.Engine, err error) {
+	shared, err := redis.Open(ctx, c.Redis.URL, append(opts, redis.WithDeferredStart())...)
+	if err != nil {
+		return nil, advised(err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, shared.Close())
+		}
+	}()
+	try, cancel := context.WithTimeout(ctx, redisTimeoutTry)
+	defer cancel()
+	if err := shared.Probe(try); errors.Is(err, redis.ErrWrongRedis) {
+		return nil, advised(err)
+	}
+	sync := sqlite.SyncFull
+	if c.SyncNormal {
+		sync = sqlite.SyncNormal
+	}
+	journal, err := sqlite.Open(ctx, filepath.Join(c.Data, journalFile), sqlite.WithSync(sync), sqlite.WithLogger(c.Logger),
+		sqlite.WithRetention(c.RetainSucceeded, c.RetainFailed))
+	if err != nil {
+		return nil, err
+	}
+	engine, err := resilient.Open(ctx, shared, journal, resilient.WithLogger(c.Logger), resilient.WithDurability(c.Redis.Durability),
+		resilient.WithLimits(c.Redis.JournalLimit, c.Redis.JournalMinFree), resilient.WithPrepare(shared.Prepare),
+		resilient.WithNode(nodeName(c.Node), url, c.Version))
+	if err != nil {
+		return nil, errors.Join(err, journal.Close())
+	}
+	return engine, nil
+}
+
+// nodeName is what the fleet calls this server.
+func nodeName(given string) string {
+	if given != "" {
+		return given
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "" // the app names its attempts the same way
+	}
+	return name
 }
 
 // advised adds the settings of the server to the advice of the engine.
@@ -105,6 +184,7 @@ func advised(err error) error {
 // is no failure of the stop: the other servers notice it by themselves.
 func (s *Server) stopApp(ctx context.Context) error {
 	err := s.app.Stop(ctx)
+	s.reportUndelivered(ctx)
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return err
@@ -118,4 +198,20 @@ func (s *Server) stopApp(ctx context.Context) error {
 		kept = append(kept, err)
 	}
 	return errors.Join(kept...)
+}
+
+// reportUndelivered says what only this server has when it stops in an outage.
+func (s *Server) reportUndelivered(ctx context.Context) {
+	fleet, ok := s.app.Engine().(morningai.Fleet)
+	if !ok {
+		return
+	}
+	n, err := fleet.Undelivered(ctx)
+	switch {
+	case err != nil:
+		s.opts.Logger.Warn("how much is undelivered cannot be told", "error", err)
+	case n > 0:
+		s.opts.Logger.Warn("the journal of this server holds entries that Redis has still to get", "undelivered", n,
+			"hint", "start the server again on the same data folder and Redis, or deliver them with: morningai journal drain --data DIR")
+	}
 }

@@ -51,6 +51,7 @@ type Server struct {
 	instance string
 	stopping chan struct{}  // closed when Run begins to stop
 	release  []func() error // what Open opened, last first
+	where    *located       // for others that ask this server; nil without Open
 }
 
 // New returns a server of the app. It neither starts the app nor listens. The
@@ -159,6 +160,9 @@ func (s *Server) announce(addr net.Addr) error {
 		if err != nil {
 			return err
 		}
+	}
+	if s.where != nil {
+		s.where.set(addr)
 	}
 	if s.opts.Ready != nil {
 		s.opts.Ready("http://"+addr.String(), s.app.Engine().Capabilities().Name)

@@ -2,9 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
 
 	"github.com/RC918/morningai"
 )
@@ -190,14 +187,14 @@ func (e *Engine) JournalInfo(ctx context.Context) (morningai.JournalInfo, error)
 		}
 	}
 	e.mu.Unlock()
-	for _, suffix := range []string{"", "-wal"} {
-		st, err := os.Stat(e.path + suffix)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return info, storageError("journal info", err)
+	err := e.read(ctx, "journal info", func(r *reader) error {
+		pages, _, err := first(r.pages)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			info.Bytes += st.Size()
-		}
-	}
-	return info, nil
+		free, _, err := first(r.free)
+		info.Bytes = (pages - free) * pageSize
+		return err
+	})
+	return info, err
 }

@@ -18,6 +18,7 @@ type reader struct {
 	attempts, steps, logs     *stmt
 	notes                     *stmt
 	noteByKey, noteByAlt      *stmt
+	pages, free               *stmt
 }
 
 func openReader(path string) (*reader, error) {
@@ -55,6 +56,7 @@ func (r *reader) prepare() error {
 		{&r.notes, "SELECT seq,key,alt,data FROM notes WHERE seq>? AND seq<=? ORDER BY seq"},
 		{&r.noteByKey, "SELECT seq,key,alt,data FROM notes WHERE kind=? AND key=?"},
 		{&r.noteByAlt, "SELECT seq,key,alt,data FROM notes WHERE kind=? AND alt=? ORDER BY seq"},
+		{&r.pages, "PRAGMA page_count"}, {&r.free, "PRAGMA freelist_count"},
 	} {
 		s, err := r.c.prepare(p.sql)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/server"
 )
@@ -21,7 +22,10 @@ type serveCmd struct {
 	Data            string         `placeholder:"DIR" type:"path" env:"MORNINGAI_DATA" help:"Folder for tasks and the index; the user's state folder unless given."`
 	Redis           string         `placeholder:"URL" env:"MORNINGAI_REDIS,REDIS_URL" help:"Keep the tasks in this Redis or Valkey, which several servers share. A password belongs into the environment variable: command lines are public."`
 	Engine          string         `default:"" enum:",sqlite,redis" placeholder:"sqlite|redis" env:"MORNINGAI_ENGINE" help:"Where the tasks live: the data folder or Redis. Redis if there is an address, unless given."`
-	NoJournal       bool           `name:"no-journal" env:"MORNINGAI_NO_JOURNAL" help:"With Redis: keep no journal in the data folder. Given up: while Redis is away nothing is accepted (503 redis_unavailable), and what Redis loses is lost. This version has no journal yet, so that this holds without the flag too."`
+	NoJournal       bool           `name:"no-journal" env:"MORNINGAI_NO_JOURNAL" help:"With Redis: keep no journal in the data folder. Given up: while Redis is away nothing is accepted (503 redis_unavailable), and what Redis loses is lost."`
+	Durability      string         `default:"journal+redis" enum:"journal+redis,journal,redis" placeholder:"WHERE" env:"MORNINGAI_DURABILITY" help:"With Redis: where a task must be before it is acknowledged, journal+redis, journal or redis (${default})."`
+	JournalLimit    string         `default:"8GiB" placeholder:"SIZE" env:"MORNINGAI_JOURNAL_LIMIT" help:"With Redis: size at which the journal takes no more tasks, such as 512MiB; 0 sets no bound (${default})."`
+	JournalMinFree  string         `name:"journal-min-free" default:"64MiB" placeholder:"SIZE" env:"MORNINGAI_JOURNAL_MIN_FREE" help:"With Redis: space that stays free on the journal's disk; with less no tasks are taken (${default})."`
 	AllowEviction   bool           `name:"redis-allow-eviction" env:"MORNINGAI_REDIS_ALLOW_EVICTION" help:"Start although Redis evicts keys when its memory is full, and so loses tasks without an error."`
 	Lease           time.Duration  `default:"15s" placeholder:"D" env:"MORNINGAI_LEASE" help:"How long the other servers on a Redis wait before they call this one dead and run its tasks, 1s to 1h (${default})."`
 	Node            string         `placeholder:"NAME" env:"MORNINGAI_NODE" help:"What attempts call this server; the name of the host unless given."`
@@ -47,6 +51,14 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context) error
 	if err != nil {
 		return err
 	}
+	limit, err := bytesOf("--journal-limit", c.JournalLimit)
+	if err != nil {
+		return err
+	}
+	minFree, err := bytesOf("--journal-min-free", c.JournalMinFree)
+	if err != nil {
+		return err
+	}
 	data := c.Data
 	if data == "" {
 		var err error
@@ -58,7 +70,9 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context) error
 	defer release()
 	if url != "" {
 		fmt.Fprintf(s.err, "engine redis at %s (from %s)\n", redisHost(url), redisSource(line))
-		fmt.Fprintln(s.err, "no journal: while Redis is away, requests are answered with 503 redis_unavailable")
+		if c.NoJournal {
+			fmt.Fprintln(s.err, "no journal: while Redis is away, requests are answered with 503 redis_unavailable")
+		}
 	}
 	srv, err := server.Open(ctx, server.Config{
 		Options: server.Options{
@@ -69,7 +83,8 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context) error
 			},
 		},
 		Data: data, Docs: c.Docs, Repo: c.Repo, Concurrency: c.Concurrency, Queues: c.Queues, Grace: c.Grace,
-		Redis: server.Redis{URL: url, AllowEviction: c.AllowEviction}, Lease: c.Lease, Node: c.Node,
+		Redis: server.Redis{URL: url, AllowEviction: c.AllowEviction, NoJournal: c.NoJournal, Durability: morningai.Durability(c.Durability),
+			JournalLimit: limit, JournalMinFree: minFree}, Lease: c.Lease, Node: c.Node,
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
 		RetainCount: c.RetainCount, HTTPAllow: c.HTTPAllow,
 	})

@@ -41,6 +41,21 @@ func (c *serveCmd) redisURL() (string, error) {
 	return url, nil
 }
 
+// bytesOf reads a size such as 512MiB.
+func bytesOf(flag, text string) (int64, error) {
+	number, unit := text, int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
+		if rest, ok := strings.CutSuffix(text, suffix); ok {
+			number, unit = rest, n
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > (1<<62)/unit {
+		return 0, usage(flag+" must be a size such as 512MiB, 8GiB or a number of bytes", "")
+	}
+	return n * unit, nil
+}
+
 // redisSource says where the address of Redis came from.
 func redisSource(line *kong.Context) string {
 	for _, p := range line.Path {

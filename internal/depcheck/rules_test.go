@@ -56,6 +56,12 @@ func rules() []rule {
 			bad:   reaches("client", "internal/wire", "server"),
 		},
 		{
+			name:  "the history checker reaches no engine",
+			why:   "it judges what was seen of a fleet; whoever knows how an engine works would excuse it",
+			check: neverReach(is("internal/drill"), is(engines...)),
+			bad:   reaches("internal/drill", "server", "resilient"),
+		},
+		{
 			name:  "nothing made for tests is in the program",
 			why:   "scripted failures and test clocks must not be reachable in production",
 			check: neverReach(is("server", "cmd/morningai", "client"), is(testOnly...)),
@@ -116,7 +122,7 @@ func rules() []rule {
 var (
 	engines = []string{"sqlite", "redis", "resilient"}
 	// What only tests may link.
-	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/docscheck", "internal/redistest", "internal/sim"}
+	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/outagetest", "internal/docscheck", "internal/redistest", "internal/sim"}
 )
 
 const (

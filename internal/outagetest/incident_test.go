@@ -1,0 +1,141 @@
+package outagetest
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/drill"
+)
+
+// command runs the program and returns what it prints and its exit code.
+func (n *node) command(args ...string) (stdout, stderr string, code int) {
+	n.t.Helper()
+	cmd := exec.CommandContext(n.t.Context(), binary, args...)
+	var out, err strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &err
+	_ = cmd.Run() // the code tells
+	return out.String(), err.String(), cmd.ProcessState.ExitCode()
+}
+
+// An outage is reported by route, command, log and metric, and the report
+// survives the server.
+func TestIncidents(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	a := f.startNode("a")
+	f.away(frozen)
+	f.degraded(a)
+	made := f.must(a, f.counted(f.callee.atOnce()))
+	held := f.must(a, f.counted(f.callee.atOnce()).with("during_outage", "hold"))
+	f.waitFor(a, made.id, morningai.StateSucceeded)
+	lasting := f.incidents(a)
+	if len(lasting) != 1 || lasting[0].EndedAt != nil || lasting[0].Accepted != 2 || lasting[0].Cause == "" {
+		t.Errorf("during an outage the incidents are %+v", lasting)
+	}
+	f.back(frozen)
+	f.settle()
+	f.succeededOnce(f.everyStatusAgrees(), []receipt{made, held})
+	before := f.incidents(a)
+	if len(before) != 1 {
+		t.Fatalf("after one outage the incidents are %+v", before)
+	}
+	i := before[0]
+	if i.Accepted != 2 || i.RanLocally != 1 || i.Forwarded != 1 || i.Lost != 0 || i.Backlog != 0 || i.Repeated != 0 || i.Node != "a" {
+		t.Errorf("the report of an outage in which two tasks were accepted, and one ran, is %+v", i)
+	}
+	if noticed, err := time.ParseDuration(i.NoticedAfter); err != nil || noticed <= 0 || noticed > 5*time.Second {
+		t.Errorf("the outage was noticed after %q", i.NoticedAfter)
+	}
+	if text := a.saidNow(); !strings.Contains(text, i.ID) {
+		t.Errorf("no line of the log names the incident")
+	}
+	metrics := a.call("GET", "/metrics", nil)
+	if metrics.status != 200 || !strings.Contains(string(metrics.body), "incident") && !strings.Contains(string(metrics.body), "outage") {
+		t.Errorf("GET /metrics (%d) tells nothing of outages", metrics.status)
+	}
+
+	f.kill(a)
+	f.again(a)
+	f.settle()
+	after := f.incidents(a)
+	if len(after) == 0 || after[len(after)-1].ID != i.ID || after[len(after)-1].Accepted != 2 {
+		t.Errorf("after a restart the incidents are %+v", after)
+	}
+	out, said, code := a.command("incident", "list", "--json", "--server", *a.url.Load())
+	var listed struct {
+		Incidents []incident `json:"incidents"`
+	}
+	if err := json.Unmarshal([]byte(out), &listed); err != nil || code != 0 || len(listed.Incidents) != len(after) {
+		t.Errorf("incident list: exit %d, %v\n%s%s", code, err, out, said)
+	}
+	out, said, code = a.command("incident", "show", i.ID, "--server", *a.url.Load())
+	if code != 0 || !strings.Contains(out, i.Cause) {
+		t.Errorf("incident show: exit %d\n%s%s", code, out, said)
+	}
+	if _, _, code = a.command("incident", "show", mustID(t).String(), "--server", *a.url.Load()); code != 4 {
+		t.Errorf("an unknown incident exits with %d", code)
+	}
+}
+
+// A server that will not come back: what its journal holds is listed and
+// delivered from its folder, and the server is forgotten.
+func TestServerThatWillNotComeBack(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	a, b := f.startNode("a"), f.startNode("b")
+	f.away(frozen)
+	f.degraded(a, b)
+	var made []receipt
+	for range 10 {
+		made = append(made, f.must(a, f.counted(f.callee.atOnce()).with("during_outage", "hold")))
+	}
+	f.kill(a)
+	f.back(frozen)
+	until(t, patience, "b to recover", func() bool { return f.health(b).Status == "ok" })
+	if r, _ := f.look(b, made[0].id); r.status != 503 || r.code() != "status_unknown" {
+		t.Errorf("a task that only a dead server knows is answered with %s", r)
+	}
+	var nodes struct {
+		Nodes []struct {
+			ID        string `json:"id"`
+			Node      string `json:"node"`
+			Connected bool   `json:"connected"`
+		} `json:"nodes"`
+	}
+	dead := ""
+	until(t, patience, "b to miss a", func() bool {
+		b.call("GET", "/v1/nodes", nil).into(t, &nodes)
+		for _, n := range nodes.Nodes {
+			if n.Node == "a" && !n.Connected {
+				dead = n.ID
+			}
+		}
+		return dead != ""
+	})
+	out, said, code := a.command("journal", "list", "--data", a.data)
+	if code != 0 || !strings.Contains(out, made[0].id.String()) {
+		t.Errorf("journal list: exit %d\n%s%s", code, out, said)
+	}
+	if out, said, code = a.command("journal", "drain", "--data", a.data, "--redis", f.redis.URL()); code != 0 {
+		t.Errorf("journal drain: exit %d\n%s%s", code, out, said)
+	}
+	for _, r := range made {
+		f.waitFor(b, r.id, morningai.StateSucceeded)
+	}
+	if out, said, code = a.command("node", "forget", dead, "--server", *b.url.Load()); code != 0 {
+		t.Errorf("node forget: exit %d\n%s%s", code, out, said)
+	}
+	f.history.Add(drill.Op{Kind: drill.Forget, Node: "b", Value: "a"})
+	if out, said, code = a.command("node", "list", "--server", *b.url.Load()); code != 0 || strings.Contains(out, dead) {
+		t.Errorf("node list: exit %d\n%s%s", code, out, said)
+	}
+	if r, _ := f.look(b, mustID(t)); r.status != 404 {
+		t.Errorf("once the dead server is forgotten, an unknown id is answered with %s", r)
+	}
+	f.nodes = []*node{b}
+	f.succeededOnce(f.atRest(), made)
+}

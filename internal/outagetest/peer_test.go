@@ -1,0 +1,79 @@
+package outagetest
+
+import (
+	"testing"
+
+	"github.com/RC918/morningai"
+)
+
+// Separate processes, as web teams run them: while Redis is away the api server
+// accepts, and a worker server that knows it as a peer runs its tasks.
+func TestWorkerOfAPeer(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	api := f.startNode("api", "--role", "api")
+	worker := f.startNode("worker", "--role", "worker", "--peer", *api.url.Load())
+	before := f.must(api, f.counted(f.callee.atOnce()))
+	f.waitFor(api, before.id, morningai.StateSucceeded)
+	f.away(frozen)
+	f.degraded(api, worker)
+	tr := f.traffic(50, f.allCounted, api)
+	var first receipt
+	until(t, patience, "the api server to know that somebody runs its tasks", func() bool {
+		first = f.must(api, f.counted(f.callee.atOnce()))
+		return first.task.Runs == morningai.RunsHere
+	})
+	f.waitFor(api, first.id, morningai.StateSucceeded) // Redis is away
+	long := f.running(api, 5, "gate")
+	f.back(frozen)
+	made := tr.stop()
+	until(t, patience, "the api server to recover", func() bool { return f.health(api).Status == "ok" })
+	f.callee.open("gate") // what a peer ran when Redis came back ends once
+	f.settle()
+	f.allAccepted(made)
+	f.succeededOnce(f.everyStatusAgrees(), append(append(made, long...), before, first))
+}
+
+// The worker is killed while it runs a peer's tasks, with Redis away: they run
+// again, with the cause on record, and nothing is lost.
+func TestWorkerOfAPeerKilled(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	api := f.startNode("api", "--role", "api")
+	worker := f.startNode("worker", "--role", "worker", "--peer", *api.url.Load())
+	f.away(frozen)
+	f.degraded(api, worker)
+	long := f.running(api, 5, "gate")
+	f.kill(worker)
+	f.again(worker)
+	f.callee.open("gate")
+	for _, r := range long {
+		f.waitFor(api, r.id, morningai.StateSucceeded)
+	}
+	f.back(frozen)
+	f.nothingLost(f.atRest(), long)
+}
+
+// Without a worker that knows it, the api server says that its tasks wait, and
+// they do.
+func TestNoWorkerKnowsThePeer(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	api := f.startNode("api", "--role", "api")
+	worker := f.startNode("worker", "--role", "worker")
+	f.away(killed)
+	f.degraded(api, worker)
+	var made []receipt
+	for range 20 {
+		r := f.must(api, f.counted(f.callee.atOnce()))
+		if r.task.Runs != morningai.RunsLater {
+			t.Errorf("the receipt of an api server that nobody works for says %q", r.task.Runs)
+		}
+		made = append(made, r)
+	}
+	if r, v := f.look(api, made[0].id); r.status != 200 || v.State != morningai.StateQueued {
+		t.Errorf("the task is answered with %s", r)
+	}
+	f.back(killed)
+	f.succeededOnce(f.atRest(), made)
+}

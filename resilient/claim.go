@@ -1,0 +1,428 @@
+package resilient
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// session is a worker that claims through this node. It is registered with both
+// engines, so that either can hand out tasks to it at once.
+type session struct {
+	id    morningai.SessionID
+	types map[string]bool
+	lease time.Duration
+	heard time.Time // when it beat last
+	here  bool      // it takes only what the journal owns
+	seq   int64     // of the last reply
+	marks []mark    // replies that may not have been received, oldest first
+	// the replies of either engine that have been
+	throughShared, throughJournal int64
+}
+
+// mark says which engine's reply a reply of ours was.
+type mark struct {
+	seq     int64
+	engine  int64
+	journal bool
+}
+
+// holding is a task claimed from the shared engine whose outcome the shared
+// engine does not have yet.
+type holding struct {
+	lease   morningai.Lease
+	task    morningai.Task // as it was handed out
+	session morningai.SessionID
+	// decided: the outcome is known here and in the journal, or on its way
+	// there, and has still to be delivered.
+	decided morningai.Outcome
+	cancel  bool // a cancel that was given here has still to reach the handler
+}
+
+func (c *core) session(id morningai.SessionID) *session {
+	s := c.sessions[id]
+	if s == nil {
+		s = &session{id: id}
+		c.sessions[id] = s
+	}
+	return s
+}
+
+// reply numbers a reply to a session and remembers whose it was.
+func (s *session) reply(engine int64, journal bool) int64 {
+	s.seq++
+	s.marks = append(s.marks, mark{s.seq, engine, journal})
+	return s.seq
+}
+
+// received takes in that every reply up to through has been received.
+func (s *session) received(through int64) {
+	n := 0
+	for _, m := range s.marks {
+		if m.seq > through {
+			break
+		}
+		if m.journal {
+			s.throughJournal = max(s.throughJournal, m.engine)
+		} else {
+			s.throughShared = max(s.throughShared, m.engine)
+		}
+		n++
+	}
+	s.marks = append(s.marks[:0], s.marks[n:]...)
+}
+
+// runsType reports whether a worker of this node can run a type.
+func (c *core) runsType(t string) bool {
+	for _, s := range c.sessions {
+		if s.types[t] && c.now.Sub(s.heard) <= s.lease {
+			return true
+		}
+	}
+	return false
+}
+
+// claimOp is a worker's wait for tasks. It follows contact: while the circuit
+// is closed it waits for the shared engine, else for the journal.
+type claimOp struct {
+	req   morningai.ClaimRequest
+	here  bool
+	until time.Time
+	done  func(morningai.ClaimReply, error)
+
+	ended   bool // answered, or its caller has left
+	call    int64
+	journal bool // call is one of the journal
+}
+
+func (c *core) claim(op *claimOp) {
+	op.until = c.now.Add(op.req.Wait)
+	c.claims[op] = struct{}{}
+	c.routeClaim(op)
+}
+
+func (c *core) routeClaim(op *claimOp) {
+	if op.ended {
+		return
+	}
+	req := op.req
+	req.Wait = max(op.until.Sub(c.now), 0)
+	switch {
+	case c.contact.open():
+		op.journal = true
+		op.call = waitJournal(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.journal.Claim(ctx, req) },
+			func(reply morningai.ClaimReply, err error) { c.claimed(op, true, &reply, err) })
+	case op.here:
+		// Nothing here is this node's alone: it waits for an outage.
+		op.call = 0
+		c.after(req.Wait, func() {
+			if op.call == 0 {
+				c.endClaim(op, morningai.ClaimReply{}, nil)
+			}
+		})
+	default:
+		op.journal = false
+		op.call = waitShared(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.remote.Claim(ctx, req) },
+			func(reply morningai.ClaimReply, err error) { c.claimed(op, false, &reply, err) })
+	}
+}
+
+// reroute sends what waits the other way, as contact has changed.
+func (c *core) reroute() {
+	for op := range c.streams {
+		c.end(op.call)
+	}
+	for op := range c.claims {
+		if op.call != 0 {
+			c.end(op.call)
+		} else {
+			c.routeClaim(op)
+		}
+	}
+}
+
+// abandonClaim is for a caller that does not wait any more. What is handed out
+// nevertheless comes back through the session's beats.
+func (c *core) abandonClaim(op *claimOp) {
+	op.ended = true
+	delete(c.claims, op)
+	c.end(op.call)
+}
+
+func (c *core) endClaim(op *claimOp, reply morningai.ClaimReply, err error) {
+	if op.ended {
+		return
+	}
+	op.ended = true
+	delete(c.claims, op)
+	if c.closing && len(reply.Grants) == 0 {
+		err = morningai.ErrClosed
+	}
+	c.reply(func() { op.done(reply, err) })
+}
+
+// claimed takes what a claim of one engine has brought.
+func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, err error) {
+	op.call = 0
+	if op.ended {
+		return
+	}
+	if err != nil {
+		c.claimFailed(op, journal, err)
+		return
+	}
+	if len(reply.Grants) == 0 && len(reply.Cancels) == 0 && journal != c.contact.open() && op.until.After(c.now) {
+		c.routeClaim(op) // it was ended because contact has changed
+		return
+	}
+	s := c.session(op.req.Session)
+	for i := range reply.Grants {
+		g := &reply.Grants[i]
+		if journal {
+			c.mine[g.Task.ID] = g.Lease
+			g.Task.Fresh = morningai.FreshLocal
+			continue
+		}
+		c.held[g.Task.ID] = &holding{lease: g.Lease, task: g.Task, session: s.id}
+		c.known.see(&g.Task)
+	}
+	if journal {
+		c.incidents.current.RanLocally += int64(len(reply.Grants))
+	}
+	reply.Seq = s.reply(reply.Seq, journal)
+	c.endClaim(op, *reply, nil)
+}
+
+// retryClaim is the pause before a claim that failed is tried again, unless
+// contact changes before.
+const retryClaim = 50 * time.Millisecond
+
+func (c *core) claimFailed(op *claimOp, journal bool, err error) {
+	rerouted := errors.Is(err, context.Canceled) && journal != c.contact.open()
+	switch {
+	case rerouted:
+		c.routeClaim(op)
+	case !journal && outage(err) && op.until.After(c.now):
+		c.after(min(retryClaim, op.until.Sub(c.now)), func() {
+			if op.call == 0 {
+				c.routeClaim(op)
+			}
+		})
+	case !journal && outage(err):
+		c.endClaim(op, morningai.ClaimReply{}, nil) // it has waited for as long as it was asked to
+	default:
+		c.endClaim(op, morningai.ClaimReply{}, err)
+	}
+}
+
+// beatOp keeps a session alive with both engines.
+type beatOp struct {
+	req     morningai.BeatRequest
+	done    func(morningai.BeatReply, error)
+	open    int
+	shared  morningai.BeatReply
+	local   morningai.BeatReply
+	reached bool // the shared engine has answered
+	err     error
+	failed  error // of the shared engine: not an outage
+}
+
+func (c *core) beat(op *beatOp, here bool) {
+	req := &op.req
+	s := c.session(req.Session)
+	s.lease, s.heard, s.here = req.LeaseTime, c.now, here
+	s.types = make(map[string]bool, len(req.Types))
+	for _, t := range req.Types {
+		s.types[t] = true
+	}
+	s.received(req.Through)
+
+	local, shared := *req, *req
+	local.Through, shared.Through = s.throughJournal, s.throughShared
+	local.Member, local.Forget, local.Holding, shared.Holding = nil, nil, nil, nil
+	for _, l := range req.Holding {
+		if c.mine[l.ID] == l {
+			local.Holding = append(local.Holding, l)
+		} else {
+			shared.Holding = append(shared.Holding, l)
+		}
+	}
+	shared.Holding = append(shared.Holding, c.unsettled(s.id, req.Holding)...)
+	op.open = 1
+	onJournal(c, "beat", func(ctx context.Context) (morningai.BeatReply, error) { return c.journal.Beat(ctx, local) },
+		func(reply morningai.BeatReply, err error) {
+			op.local, op.err = reply, err
+			c.endBeat(op)
+		})
+	if !c.contact.open() && !here {
+		op.open++
+		if shared.Member == nil {
+			shared.Member = c.member(req.Session)
+		}
+		forgetting := c.forgets
+		for _, f := range forgetting {
+			shared.Forget = append(slices.Clip(shared.Forget), f.id)
+		}
+		onShared(c, "beat", callLimit, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, shared) },
+			func(reply morningai.BeatReply, err error) {
+				if op.reached = err == nil; op.reached {
+					op.shared = reply
+					c.noteMembers(reply.Members)
+					c.noteSessions(reply.Sessions)
+					c.forgotten(forgetting)
+				} else if !outage(err) {
+					op.failed = err
+				}
+				c.endBeat(op)
+			})
+	}
+	if req.Leaving {
+		delete(c.sessions, req.Session)
+	}
+}
+
+// unsettled lists what a session has finished and the shared engine does not
+// know to be finished, so that it does not hand it out again meanwhile.
+func (c *core) unsettled(id morningai.SessionID, listed []morningai.Lease) []morningai.Lease {
+	var more []morningai.Lease
+	var has map[morningai.Lease]bool
+	for _, h := range c.held {
+		if h.session != id || h.decided == "" {
+			continue
+		}
+		if has == nil {
+			has = make(map[morningai.Lease]bool, len(listed))
+			for _, l := range listed {
+				has[l] = true
+			}
+		}
+		if !has[h.lease] {
+			more = append(more, h.lease)
+		}
+	}
+	return more
+}
+
+func (c *core) endBeat(op *beatOp) {
+	if op.open--; op.open > 0 {
+		return
+	}
+	err := op.err
+	if op.failed != nil {
+		err = op.failed
+	}
+	if err != nil && !op.reached || op.failed != nil {
+		c.reply(func() { op.done(morningai.BeatReply{}, err) })
+		return
+	}
+	reply := op.shared
+	if !op.reached {
+		reply = morningai.BeatReply{Counter: op.local.Counter, Members: c.members}
+	}
+	reply.Sessions = withSessions(reply.Sessions, op.local.Sessions)
+	reply.Cancels = append(reply.Cancels, op.local.Cancels...)
+	reply.Lost = append(reply.Lost, op.local.Lost...)
+	for _, l := range reply.Lost {
+		if c.mine[l.ID] == l {
+			delete(c.mine, l.ID)
+		}
+		if h := c.held[l.ID]; h != nil && h.lease == l && h.decided == "" {
+			delete(c.held, l.ID)
+		}
+	}
+	for _, l := range op.req.Holding {
+		if h := c.held[l.ID]; h != nil && h.lease == l && h.cancel {
+			reply.Cancels = append(reply.Cancels, l.ID)
+		}
+	}
+	c.reply(func() { op.done(reply, nil) })
+}
+
+// forgetOp removes a member from the record, with the next beat.
+type forgetOp struct {
+	id   morningai.ID
+	done func(struct{}, error)
+}
+
+func (c *core) forgetMember(op *forgetOp) {
+	refuse := func(err error) { c.reply(func() { op.done(struct{}{}, err) }) }
+	at := slices.IndexFunc(c.members, func(m morningai.Member) bool { return m.Journal == op.id })
+	switch {
+	case c.contact.open():
+		refuse(c.statusUnknown("forget", nil))
+	case at < 0:
+		refuse(&morningai.Error{Code: morningai.CodeNotFound, Op: "forget", Detail: "there is no such node"})
+	case c.members[at].Connected || op.id == c.cfg.member:
+		refuse(&morningai.Error{Code: morningai.CodeWrongState, Op: "forget", Detail: "the node is connected", Hint: "stop it first"})
+	case !c.beats():
+		refuse(&morningai.Error{Code: morningai.CodeWrongState, Op: "forget", Detail: "this node takes no part in the fleet", Hint: "ask a node that runs workers"})
+	default:
+		c.forgets = append(c.forgets, op)
+	}
+}
+
+// beats reports whether a session of this node is alive in the shared engine.
+func (c *core) beats() bool {
+	for _, s := range c.sessions {
+		if !s.here && c.now.Sub(s.heard) <= s.lease {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *core) forgotten(ops []*forgetOp) {
+	for _, op := range ops {
+		if i := slices.Index(c.forgets, op); i >= 0 {
+			c.forgets = slices.Delete(c.forgets, i, i+1)
+			c.reply(func() { op.done(struct{}{}, nil) })
+		}
+	}
+}
+
+// withSessions adds the journal's own sessions, such as those of peers.
+func withSessions(shared, local []morningai.Session) []morningai.Session {
+	for i := range local {
+		if !slices.ContainsFunc(shared, func(s morningai.Session) bool { return s.ID == local[i].ID }) {
+			shared = append(shared, local[i])
+		}
+	}
+	return shared
+}
+
+// reapOp declares sessions dead where they are known.
+type reapOp struct {
+	done   func([]morningai.SessionID, error)
+	open   int
+	reaped []morningai.SessionID
+	err    error
+}
+
+func (c *core) reap(op *reapOp, observed []morningai.Observation) {
+	part := func(reaped []morningai.SessionID, err error) {
+		for _, id := range reaped {
+			if !slices.Contains(op.reaped, id) {
+				op.reaped = append(op.reaped, id)
+			}
+		}
+		if err != nil {
+			op.err = err
+		}
+		if op.open--; op.open > 0 {
+			return
+		}
+		if len(op.reaped) > 0 {
+			op.err = nil // the others will be observed again
+		}
+		c.reply(func() { op.done(op.reaped, op.err) })
+	}
+	op.open = 1
+	onJournal(c, "reap", func(ctx context.Context) ([]morningai.SessionID, error) { return c.journal.Reap(ctx, observed) }, part)
+	if !c.contact.open() {
+		op.open++
+		onShared(c, "reap", callLimit, func(ctx context.Context) ([]morningai.SessionID, error) { return c.remote.Reap(ctx, observed) }, part)
+	}
+}

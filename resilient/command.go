@@ -1,0 +1,362 @@
+package resilient
+
+import (
+	"context"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// commandOp carries out orders where their tasks are. What the shared engine
+// has still to be told is journaled, and the answer says that it is pending.
+type commandOp struct {
+	c       *core
+	cmds    []morningai.Command
+	done    func([]morningai.CommandResult, error)
+	results []morningai.CommandResult
+	found   found
+	open    int
+	err     error
+}
+
+func (c *core) command(op *commandOp) {
+	op.c, op.results = c, make([]morningai.CommandResult, len(op.cmds))
+	ids := make([]morningai.ID, len(op.cmds))
+	for i := range op.cmds {
+		ids[i] = op.cmds[i].ID
+	}
+	if !c.holdsAny() {
+		op.open = 1
+		all := make([]int, len(op.cmds))
+		for i := range all {
+			all[i] = i
+		}
+		op.send(all)
+		return
+	}
+	c.lookUp(ids, nil, func(f found, err error) {
+		if err != nil {
+			c.reply(func() { op.done(nil, err) })
+			return
+		}
+		op.found = f
+		op.route()
+	})
+}
+
+func (op *commandOp) route() {
+	c := op.c
+	op.open = 1
+	var local, shared, later []int
+	for i := range op.cmds {
+		id := op.cmds[i].ID
+		switch {
+		case op.found.owned[id] != nil:
+			local = append(local, i)
+		case op.found.own[id] != nil && c.contact.open():
+			op.open++
+			op.edit(i, op.found.own[id])
+		case c.contact.open():
+			later = append(later, i)
+		default:
+			shared = append(shared, i)
+		}
+	}
+	if len(local) > 0 {
+		op.open++
+		cmds := pick(op.cmds, local)
+		onJournal(c, "command", func(ctx context.Context) ([]morningai.CommandResult, error) { return c.journal.Command(ctx, cmds) },
+			func(results []morningai.CommandResult, err error) {
+				for i := range results {
+					results[i].Task.Fresh = morningai.FreshLocal
+				}
+				op.part(local, results, err)
+			})
+	}
+	if len(shared) > 0 {
+		op.open++
+		op.send(shared)
+	}
+	if len(later) > 0 {
+		op.open++
+		op.later(later, nil)
+	}
+	op.part(nil, nil, nil)
+}
+
+func (op *commandOp) part(at []int, results []morningai.CommandResult, err error) {
+	for k, i := range at {
+		if err == nil {
+			op.results[i] = results[k]
+		}
+	}
+	if err != nil {
+		op.err = err
+	}
+	if op.open--; op.open > 0 {
+		return
+	}
+	var gone []morningai.NoteKey
+	for i := range op.results {
+		if r := &op.results[i]; r.Err == nil && op.cmds[i].Kind != morningai.CommandDelete {
+			op.c.known.see(&r.Task)
+		} else if r.Err == nil && !r.Task.Pending {
+			id := op.cmds[i].ID
+			op.c.known.forget(id)
+			op.c.backlog.settled(id)
+			gone = append(gone, keyOf(noteTask, id), keyOf(noteOutcome, id), keyOf(noteAside, id))
+		}
+	}
+	if len(gone) > 0 {
+		op.c.eraseNow(gone, op.answer)
+		return
+	}
+	op.answer()
+}
+
+func (op *commandOp) answer() {
+	op.c.reply(func() {
+		if op.err != nil {
+			op.done(nil, op.err)
+			return
+		}
+		op.done(op.results, nil)
+	})
+}
+
+func (op *commandOp) send(at []int) {
+	c, cmds := op.c, pick(op.cmds, at)
+	if c.contact.open() {
+		op.later(at, nil)
+		return
+	}
+	onShared(c, "command", callLimit, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
+		func(results []morningai.CommandResult, err error) {
+			if outage(err) {
+				op.later(at, err)
+				return
+			}
+			op.part(at, results, err)
+		})
+}
+
+// edit carries out an order on a task that waits in the journal: nobody else
+// knows it.
+func (op *commandOp) edit(i int, r *morningai.Record) {
+	c, cmd, t := op.c, &op.cmds[i], &r.Task
+	refuse := func(code morningai.Code, detail string) {
+		op.part([]int{i}, []morningai.CommandResult{{Task: *t, Err: &morningai.Error{Code: code, Op: string(cmd.Kind), Detail: detail}}}, nil)
+	}
+	if cmd.Version != 0 && cmd.Version != t.Version {
+		refuse(morningai.CodeConflict, "the task has changed")
+		return
+	}
+	was := *t
+	switch {
+	case r.Deleted && cmd.Kind != morningai.CommandDelete:
+		refuse(morningai.CodeNotFound, "there is no such task")
+		return
+	case cmd.Kind == morningai.CommandCancel && t.State != morningai.StateCanceled:
+		if t.State.Terminal() {
+			refuse(morningai.CodeWrongState, "the task has ended")
+			return
+		}
+		t.State, t.Error, t.FinishedAt, t.RunAt = morningai.StateCanceled, cmd.Error, c.now.UTC(), time.Time{}
+		if t.Error == nil {
+			t.Error = &morningai.TaskError{Code: morningai.ErrorCodeCanceled, Message: "canceled by a command"}
+		}
+	case cmd.Kind == morningai.CommandRun && t.State == morningai.StateScheduled, cmd.Kind == morningai.CommandRetry && t.State == morningai.StateScheduled && t.Failures > 0:
+		t.State, t.RunAt = morningai.StateQueued, time.Time{}
+	case cmd.Kind == morningai.CommandRun && t.State == morningai.StateQueued, cmd.Kind == morningai.CommandRetry && t.State == morningai.StateQueued,
+		cmd.Kind == morningai.CommandCancel, cmd.Kind == morningai.CommandDelete && r.Deleted:
+	case cmd.Kind == morningai.CommandDelete:
+		r.Deleted = true
+	case cmd.Kind == morningai.CommandRetry && (t.State == morningai.StateFailed || t.State == morningai.StateCanceled):
+		t.State, t.Error, t.FinishedAt, t.Failures, t.Result, t.Progress = morningai.StateQueued, nil, time.Time{}, 0, nil, nil
+		t.Life++
+	default:
+		refuse(morningai.CodeWrongState, "the task's state does not allow it")
+		return
+	}
+	t.Version++
+	note, err := taskNote(noteOwn, r)
+	if err != nil {
+		op.part([]int{i}, nil, err)
+		return
+	}
+	shown := *t
+	if cmd.Kind == morningai.CommandDelete {
+		shown = was
+	}
+	shown.Fresh, shown.AsOf = morningai.FreshLocal, c.now.UTC()
+	c.note([]morningai.Note{note}, func(err error) {
+		op.part([]int{i}, []morningai.CommandResult{{Task: shown}}, err)
+	})
+}
+
+// later keeps orders until the shared engine can be told. One about a task of
+// which nothing is known here is refused: what it would do cannot be said.
+func (op *commandOp) later(at []int, cause error) {
+	c := op.c
+	var notes []morningai.Note
+	var noted []int
+	results := make([]morningai.CommandResult, len(at))
+	for k, i := range at {
+		cmd := &op.cmds[i]
+		t := c.lastState(cmd.ID, &op.found)
+		switch {
+		case t == nil:
+			results[k].Err = c.statusUnknown(string(cmd.Kind), cause)
+			continue
+		case cmd.Version != 0 && cmd.Version < t.Version:
+			results[k] = morningai.CommandResult{Task: *t, Err: &morningai.Error{Code: morningai.CodeConflict, Op: string(cmd.Kind), Detail: "the task has changed"}}
+			continue
+		case !allowed(cmd.Kind, t):
+			results[k] = morningai.CommandResult{Task: *t, Err: &morningai.Error{Code: morningai.CodeWrongState, Op: string(cmd.Kind), Detail: "the task's state does not allow it"}}
+			continue
+		}
+		note, err := jsonNote(keyOf(noteCommand, c.sequenceKey()), cmd.ID.String(), &order{Command: *cmd, At: c.now.UTC()})
+		if err != nil {
+			op.part(at, nil, err)
+			return
+		}
+		notes, noted = append(notes, note), append(noted, i)
+		results[k].Task = *t
+		results[k].Task.Pending, results[k].Task.Fresh = true, morningai.FreshStale
+	}
+	if len(notes) == 0 {
+		op.part(at, results, nil)
+		return
+	}
+	c.backlog.commands += int64(len(notes))
+	c.note(notes, func(err error) {
+		if err != nil {
+			c.backlog.commands -= int64(len(notes))
+			op.part(at, nil, err)
+			return
+		}
+		for _, i := range noted {
+			id := op.cmds[i].ID
+			c.known.await(id)
+			if h := c.held[id]; h != nil && h.decided == "" && op.cmds[i].Kind == morningai.CommandCancel {
+				h.cancel = true // its handler runs here
+			}
+		}
+		op.part(at, results, nil)
+		c.backlog.again(c)
+	})
+}
+
+// allowed reports whether a task's state, as known, does not rule an order out.
+func allowed(kind morningai.CommandKind, t *morningai.Task) bool {
+	switch kind {
+	case morningai.CommandCancel:
+		return !t.State.Terminal() || t.State == morningai.StateCanceled
+	case morningai.CommandRun, morningai.CommandRetry:
+		return t.State != morningai.StateSucceeded
+	}
+	return true
+}
+
+// lastState is the latest that is known here of a task, or nil.
+func (c *core) lastState(id morningai.ID, f *found) *morningai.Task {
+	t := c.known.get(id)
+	if r := f.sent[id]; r != nil && (t == nil || laterThan(&r.Task, t)) {
+		t = &r.Task
+	}
+	if r := f.own[id]; r != nil && (t == nil || laterThan(&r.Task, t)) {
+		t = &r.Task
+	}
+	if h := c.held[id]; h != nil && !h.task.ID.IsZero() && (t == nil || laterThan(&h.task, t)) {
+		t = &h.task
+	}
+	return t
+}
+
+func (c *core) statusUnknown(op string, cause error) error {
+	why, hint := reason(cause)
+	if cause == nil {
+		why, hint = reason(c.contact.cause)
+	}
+	detail := "it cannot be known while Redis is away"
+	if why != "" {
+		detail += " (" + why + ")"
+	}
+	return &morningai.Error{Code: morningai.CodeStatusUnknown, Op: op, Detail: detail, Hint: hint, RetryAfter: time.Second}
+}
+
+// setQueueOp changes the settings of a queue.
+type setQueueOp struct {
+	name   string
+	change morningai.QueueChange
+	done   func(morningai.QueueConfig, error)
+}
+
+func (c *core) setQueue(op *setQueueOp) {
+	if c.contact.open() {
+		c.setQueueLater(op)
+		return
+	}
+	onShared(c, "set queue", callLimit, func(ctx context.Context) (morningai.QueueConfig, error) {
+		return c.remote.SetQueue(ctx, op.name, op.change)
+	}, func(q morningai.QueueConfig, err error) {
+		if outage(err) {
+			c.setQueueLater(op)
+			return
+		}
+		if err == nil {
+			c.obey(q)
+		}
+		c.reply(func() { op.done(q, err) })
+	})
+}
+
+// obey takes over the settings of one queue, before the next look at all.
+func (c *core) obey(q morningai.QueueConfig) {
+	if c.mirror.Queues == nil {
+		c.mirror.Queues = map[string]morningai.QueueConfig{}
+	}
+	c.mirror.Queues[q.Name] = q
+	c.applyMirror()
+}
+
+// setQueueLater obeys a change here, and journals it for the others.
+func (c *core) setQueueLater(op *setQueueOp) {
+	if err := op.change.Validate(op.name); err != nil {
+		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
+		return
+	}
+	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change})
+	if err != nil {
+		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
+		return
+	}
+	c.backlog.settings++
+	c.note([]morningai.Note{note}, func(err error) {
+		if err != nil {
+			c.backlog.settings--
+			c.reply(func() { op.done(morningai.QueueConfig{}, err) })
+			return
+		}
+		q := c.mirror.Queues[op.name]
+		q.Name = op.name
+		q = changed(q, op.change)
+		c.obey(q)
+		q.Pending = true
+		c.backlog.again(c)
+		c.reply(func() { op.done(q, nil) })
+	})
+}
+
+func changed(q morningai.QueueConfig, change morningai.QueueChange) morningai.QueueConfig {
+	if change.Paused != nil {
+		q.Paused = *change.Paused
+	}
+	if change.Concurrency != nil {
+		q.Concurrency = *change.Concurrency
+	}
+	if change.Rate != nil {
+		q.Rate = *change.Rate
+	}
+	return q
+}

@@ -1,0 +1,301 @@
+package resilient
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// backlog is what the shared engine has still to get from this node, and how
+// far the delivery has come. Live traffic goes first: one call of the delivery
+// is under way at a time.
+type backlog struct {
+	due   time.Time // when the next pass, or the next call of this one, may begin; zero: none is planned
+	busy  bool
+	began time.Time // of this pass
+	stage stage
+	after int64 // the stage has dealt with the notes up to this one
+	full  bool  // this pass looks at everything, not only at what is known to be undelivered
+	calm  bool  // and nothing of it is urgent
+	more  bool  // another pass has to follow
+	page  int   // how many are sent at once
+	fails int   // calls of this stage that failed in a row
+
+	local    bool // the journal may own tasks
+	doubt    map[morningai.ID]struct{}
+	own      int64 // tasks that wait in the journal
+	owned    int64 // tasks that the journal owns
+	outcomes int64
+	points   int64
+	commands int64
+	settings int64
+	kept     map[morningai.ID]time.Time // delivered outcomes that are still in the journal
+	keptIn   []keptOutcome              // in order
+	made     uint64
+	started  bool // what an earlier process left has been looked at
+}
+
+type keptOutcome struct {
+	id morningai.ID
+	at time.Time
+}
+
+// stage is a step of a pass. What was reached and finished goes first, so that
+// nobody begins it again; orders follow the tasks they are about.
+type stage uint8
+
+const (
+	stagePoints stage = iota
+	stageOutcomes
+	stageDoubt
+	stageCommands
+	stageSettings
+	stageOwn
+	stageWithdraw
+	stageVerify
+	stageDone
+)
+
+const (
+	deliverPage = 256
+	retryPass   = 100 * time.Millisecond
+	calmPace    = 50 * time.Millisecond // between the calls of a pass that is not urgent
+	calmEvery   = time.Minute           // between such passes
+	// tombstones is for how long the shared engine at least remembers tasks that
+	// have ended ([morningai.Engine.Enqueue]).
+	tombstones = time.Hour
+	// poisonTries is how often a single entry may fail, while the shared engine
+	// takes others, before it is set aside.
+	poisonTries = 5
+)
+
+func (b *backlog) doubtful(id morningai.ID) {
+	if b.doubt == nil {
+		b.doubt = map[morningai.ID]struct{}{}
+	}
+	b.doubt[id] = struct{}{}
+}
+
+func (b *backlog) settled(id morningai.ID) { delete(b.doubt, id) }
+
+func (b *backlog) keep(id morningai.ID, now time.Time) {
+	if b.kept == nil {
+		b.kept = map[morningai.ID]time.Time{}
+	}
+	b.kept[id] = now
+	b.keptIn = append(b.keptIn, keptOutcome{id, now})
+}
+
+// again plans a pass for what has just become undelivered.
+func (b *backlog) again(c *core) {
+	if b.running() {
+		b.more = true
+		return
+	}
+	at := c.now.Add(retryPass)
+	if b.due.IsZero() || at.Before(b.due) || b.calm {
+		b.due, b.calm = at, false
+	}
+}
+
+func (b *backlog) running() bool {
+	return b.stage != stageDone && (b.busy || b.stage != stagePoints || b.after > 0)
+}
+
+func (b *backlog) wake(c *core) time.Time {
+	if b.busy || c.closing || c.contact.open() {
+		return time.Time{}
+	}
+	return b.due
+}
+
+// undelivered counts what only this node has.
+func (b *backlog) undelivered() int64 {
+	return int64(len(b.doubt)) + b.own + b.owned + b.outcomes + b.points + b.commands + b.settings
+}
+
+// recover begins a pass over everything: the circuit has closed.
+func (c *core) recover() {
+	b := &c.backlog
+	b.due, b.full, b.calm, b.more = c.now, true, false, false
+	b.local = true
+	b.restart(stagePoints)
+}
+
+func (b *backlog) restart(s stage) { b.stage, b.after, b.fails = s, 0, 0 }
+
+// deliver makes the next call, if it is time for one.
+func (c *core) deliver() {
+	b := &c.backlog
+	if b.busy || c.closing || c.contact.open() || b.due.IsZero() || b.due.After(c.now) {
+		return
+	}
+	if !b.started {
+		b.started, b.full, b.local = true, true, true
+	}
+	if b.stage == stageDone {
+		b.restart(stagePoints)
+	}
+	if b.page == 0 {
+		b.page = deliverPage
+	}
+	if b.stage == stagePoints && b.after == 0 {
+		b.began = c.now
+	}
+	b.busy = true
+	switch b.stage {
+	case stagePoints:
+		c.readNotes(notePoint, c.deliverPoints)
+	case stageOutcomes:
+		c.readNotes(noteOutcome, c.deliverOutcomes)
+	case stageDoubt:
+		c.readDoubt()
+	case stageCommands:
+		c.readNotes(noteCommand, c.deliverCommands)
+	case stageSettings:
+		c.readNotes(noteQueue, c.deliverSettings)
+	case stageOwn:
+		c.readNotes(noteOwn, c.deliverOwn)
+	case stageWithdraw:
+		c.withdraw()
+	case stageVerify:
+		c.verify()
+	}
+}
+
+// next goes on with the stage, or with the one after it.
+func (c *core) next(ended bool) {
+	b := &c.backlog
+	b.busy, b.fails = false, 0
+	b.page = min(max(b.page*2, 1), deliverPage)
+	b.due = c.now
+	if b.calm {
+		b.due = c.now.Add(calmPace)
+	}
+	if !ended {
+		return
+	}
+	b.restart(b.stage + 1)
+	if b.stage == stageDone {
+		c.endPass()
+	}
+}
+
+func (c *core) endPass() {
+	b := &c.backlog
+	b.full = false
+	switch {
+	case b.more:
+		b.more, b.calm = false, false
+		b.due = c.now.Add(retryPass)
+	default:
+		b.full, b.calm = true, true
+		b.due = c.now.Add(calmEvery)
+		c.mirror.Verified = b.began.UTC()
+		c.writeMirror()
+		c.settleIncident()
+	}
+}
+
+// failed stops the pass for a moment; one after an outage begins anew.
+func (c *core) failedDelivery(err error, page int) {
+	b := &c.backlog
+	b.busy = false
+	b.fails++
+	b.page = max(page/2, 1)
+	b.due = c.now.Add(retryPass)
+	if errors.Is(err, morningai.ErrClosed) {
+		b.due = time.Time{}
+	}
+}
+
+// readNotes gives the next page of a kind to send.
+func (c *core) readNotes(kind morningai.NoteKind, send func([]morningai.Note)) {
+	after, limit := c.backlog.after, c.backlog.page
+	onJournal(c, "notes", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Notes(ctx, kind, after, limit) },
+		func(notes []morningai.Note, err error) {
+			switch {
+			case err != nil:
+				c.failedDelivery(err, c.backlog.page)
+			case len(notes) == 0:
+				c.next(true)
+			default:
+				send(notes)
+			}
+		})
+}
+
+// passed marks notes as dealt with.
+func (c *core) passed(notes []morningai.Note) {
+	c.backlog.after = notes[len(notes)-1].Seq
+	c.next(false)
+}
+
+// poison reports whether a page that failed is one entry which fails again and
+// again although the shared engine is well.
+func (c *core) poison(n int, err error) bool {
+	return n == 1 && (!outage(err) || c.backlog.fails >= poisonTries)
+}
+
+func keysOf(notes []morningai.Note) []morningai.NoteKey {
+	keys := make([]morningai.NoteKey, len(notes))
+	for i := range notes {
+		keys[i] = notes[i].NoteKey
+	}
+	return keys
+}
+
+// setAside takes a task out of the delivery that the shared engine refuses for
+// good. It stays in the journal, for people.
+func (c *core) setAside(r *morningai.Record, why error) {
+	cause, hint := reason(why)
+	note, err := jsonNote(keyOf(noteAside, r.Task.ID), r.UniqueKey, &aside{Record: packed(r), Code: string(morningai.CodeOf(why)), Reason: cause, At: c.now.UTC()})
+	if err != nil {
+		c.log(slog.LevelError, "a task that Redis refuses cannot be set aside", "task_id", r.Task.ID, "error", err)
+		return
+	}
+	c.incidents.setAside(r.Task.ID)
+	c.backlog.settled(r.Task.ID)
+	c.log(slog.LevelError, "Redis refuses a task for good, it is set aside in the journal", "task_id", r.Task.ID, "type", r.Task.Type, "cause", cause, "hint", hint)
+	c.note([]morningai.Note{note}, func(err error) {
+		if err == nil {
+			c.erase(keyOf(noteTask, r.Task.ID), keyOf(noteOwn, r.Task.ID), keyOf(noteOutcome, r.Task.ID))
+		}
+	})
+}
+
+// aside is the note of a task that was set aside.
+type aside struct {
+	Record []byte    `json:"record"`
+	Code   string    `json:"code"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+func packed(r *morningai.Record) []byte {
+	data, err := r.AppendBinary(nil)
+	if err != nil {
+		return nil // it came from the journal in this form, or passed Normalize
+	}
+	return data
+}
+
+// forgetKept erases outcomes that have been kept for long enough.
+func (c *core) forgetKept() {
+	b := &c.backlog
+	n := 0
+	for _, k := range b.keptIn {
+		if c.now.Sub(k.at) < keepOutcomes {
+			break
+		}
+		if b.kept[k.id].Equal(k.at) {
+			delete(b.kept, k.id)
+			c.erase(keyOf(noteOutcome, k.id))
+		}
+		n++
+	}
+	b.keptIn = b.keptIn[n:]
+}

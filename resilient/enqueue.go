@@ -1,0 +1,472 @@
+package resilient
+
+import (
+	"context"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// enqueueOp is one caller's tasks on their way in, all of one durability. Specs
+// are normalized and have their ids.
+type enqueueOp struct {
+	c          *core
+	specs      []morningai.TaskSpec
+	fresh      []bool // the id was made for this call: nobody can have asked for it before
+	inner      bool   // part of another operation: done runs inside the core
+	durability morningai.Durability
+	done       func([]morningai.Receipt, error)
+
+	at       time.Time // of acceptance
+	replied  bool
+	over     bool // the budget is used up
+	noted    result
+	shared   result
+	receipts []morningai.Receipt // of the shared engine
+	gone     []morningai.NoteKey // notes of tasks that were not accepted
+}
+
+// result is what became of one half of an operation.
+type result struct {
+	done bool
+	err  error
+}
+
+func (r result) ok() bool { return r.done && r.err == nil }
+
+func (c *core) enqueue(op *enqueueOp) {
+	op.c, op.at = c, c.now.UTC().Truncate(time.Microsecond)
+	if op.durability == "" {
+		op.durability = c.cfg.durability
+	}
+	if err := c.refusing(); err != nil {
+		c.incidents.refused(len(op.specs))
+		op.finish(nil, err)
+		return
+	}
+	if op.mayBeKnown() {
+		op.lookUp()
+		return
+	}
+	op.begin()
+}
+
+// mayBeKnown reports whether the journal may hold one of the tasks, or the
+// holder of its unique key. Ids that were made for this call are known to nobody.
+func (op *enqueueOp) mayBeKnown() bool {
+	for i := range op.specs {
+		if !op.fresh[i] || op.specs[i].UniqueKey != "" && op.c.contact.open() {
+			return true
+		}
+	}
+	return false
+}
+
+func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
+	op.replied = true
+	if err == nil {
+		for i := range receipts {
+			op.c.known.see(&receipts[i].Task)
+		}
+	}
+	if op.inner {
+		op.done(receipts, err)
+		return
+	}
+	op.c.reply(func() { op.done(receipts, err) })
+}
+
+func (op *enqueueOp) begin() {
+	c := op.c
+	if c.contact.open() {
+		op.acceptHere()
+		return
+	}
+	if op.durability != morningai.DurabilityRedis && !op.noted.done {
+		op.note(op.specs)
+	}
+	if op.durability != morningai.DurabilityJournal {
+		op.send()
+		c.after(c.cfg.budget, func() { op.over = true; op.decide() })
+	}
+}
+
+func (op *enqueueOp) note(specs []morningai.TaskSpec) {
+	notes := make([]morningai.Note, len(specs))
+	for i := range specs {
+		record := recordOf(&specs[i], op.at)
+		var err error
+		if notes[i], err = taskNote(noteTask, &record); err != nil {
+			op.noted = result{true, err}
+			return
+		}
+		op.c.backlog.doubtful(specs[i].ID)
+	}
+	op.c.note(notes, func(err error) { op.noted = result{true, err}; op.decide() })
+}
+
+func (op *enqueueOp) send() {
+	c, specs := op.c, op.specs
+	onShared(c, "enqueue", callLimit, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
+		func(receipts []morningai.Receipt, err error) {
+			op.shared, op.receipts = result{true, err}, receipts
+			if err == nil {
+				op.settle()
+			}
+			op.decide()
+		})
+}
+
+// settle takes the shared engine's answers as final.
+func (op *enqueueOp) settle() {
+	c := op.c
+	var gone []morningai.NoteKey
+	for i := range op.specs {
+		id, r := op.specs[i].ID, &op.receipts[i]
+		c.backlog.settled(id)
+		if r.Err == nil && !r.Task.Duplicate {
+			continue
+		}
+		switch {
+		case !op.replied:
+			gone = append(gone, keyOf(noteTask, id))
+		case r.Err == nil:
+			// It was acknowledged from the journal; another holds its key.
+			c.backlog.doubtful(id)
+			c.backlog.again(c)
+		default:
+			c.setAside(op.record(i), r.Err)
+		}
+	}
+	op.gone = gone
+}
+
+func (op *enqueueOp) record(i int) *morningai.Record {
+	r := recordOf(&op.specs[i], op.at)
+	return &r
+}
+
+// decide answers as soon as what has happened allows an answer. Nobody is told
+// no for a task that may run.
+func (op *enqueueOp) decide() {
+	if op.replied {
+		return
+	}
+	c := op.c
+	late := op.over || op.shared.done && op.shared.err != nil
+	switch {
+	case op.durability == morningai.DurabilityJournal:
+		if op.noted.done {
+			op.acknowledgeJournal()
+			if op.noted.err == nil {
+				op.send()
+			}
+		}
+	case op.shared.ok():
+		if op.durability == morningai.DurabilityRedis || op.noted.done {
+			op.acknowledgeShared()
+		}
+	case op.shared.done && !outage(op.shared.err):
+		// Refused, not lost: nothing of it is there.
+		for i := range op.specs {
+			c.backlog.settled(op.specs[i].ID)
+			c.erase(keyOf(noteTask, op.specs[i].ID))
+		}
+		op.finish(nil, op.shared.err)
+	case !late:
+	case op.durability == morningai.DurabilityRedis && !op.noted.done:
+		op.durability = morningai.DurabilityBoth // the journal takes what Redis does not
+		op.note(op.specs)
+	case !op.noted.done:
+	case op.noted.err == nil:
+		op.acknowledgeJournal()
+	case op.shared.done:
+		op.finish(nil, c.acceptUnknown(op.specs, op.noted.err))
+	}
+}
+
+func (op *enqueueOp) acknowledgeShared() {
+	durable := string(morningai.DurabilityBoth)
+	if op.durability == morningai.DurabilityRedis || !op.noted.ok() {
+		durable = string(morningai.DurabilityRedis)
+	}
+	for i := range op.receipts {
+		t := &op.receipts[i].Task
+		t.Durable, t.Runs = durable, morningai.RunsHere
+	}
+	if len(op.gone) == 0 || !op.noted.done {
+		op.finish(op.receipts, nil)
+		return
+	}
+	op.replied = true
+	op.c.eraseNow(op.gone, func() { op.finish(op.receipts, nil) })
+}
+
+// acknowledgeJournal answers that the tasks are in the journal. Whether the
+// shared engine has them will turn out.
+func (op *enqueueOp) acknowledgeJournal() {
+	if op.noted.err != nil {
+		op.finish(nil, op.noted.err)
+		return
+	}
+	runs := morningai.RunsLater
+	if op.durability == morningai.DurabilityJournal && !op.c.contact.open() {
+		runs = morningai.RunsHere
+	}
+	op.finish(op.fromJournal(op.specs, runs), nil)
+	if runs == morningai.RunsLater {
+		op.c.incidents.accepted(len(op.specs))
+		op.c.backlog.again(op.c)
+	}
+}
+
+func (op *enqueueOp) fromJournal(specs []morningai.TaskSpec, runs string) []morningai.Receipt {
+	receipts := make([]morningai.Receipt, len(specs))
+	for i := range specs {
+		t := recordOf(&specs[i], op.at).Task
+		t.Fresh, t.AsOf = morningai.FreshLocal, op.at
+		t.Durable, t.Runs = string(morningai.DurabilityJournal), runs
+		receipts[i].Task = t
+	}
+	return receipts
+}
+
+// acceptUnknown says that neither engine could say whether it has the tasks.
+func (c *core) acceptUnknown(specs []morningai.TaskSpec, cause error) error {
+	if morningai.CodeOf(cause) == morningai.CodeStorageFull {
+		c.fill(cause)
+	}
+	e := &morningai.Error{Code: morningai.CodeAcceptUnknown, Op: "enqueue", Detail: "neither the journal nor Redis could confirm the task: it may run",
+		Hint: "repeat the request with the same id to learn what became of it", RetryAfter: time.Second, Err: cause}
+	if len(specs) == 1 {
+		e.TaskID = specs[0].ID
+	}
+	return e
+}
+
+// acceptHere takes tasks while the circuit is open: those that can run here
+// become the journal's own, the others wait in it.
+func (op *enqueueOp) acceptHere() {
+	var own, later []int
+	for i := range op.specs {
+		s := &op.specs[i]
+		if op.c.runsType(s.Type) && s.DuringOutage != morningai.OutageHold && (op.fresh[i] || op.c.unheardOf(s.ID)) {
+			own = append(own, i)
+		} else {
+			later = append(later, i)
+		}
+	}
+	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
+	part := func(at []int) func([]morningai.Receipt, error) {
+		j.open++
+		return func(some []morningai.Receipt, err error) {
+			if err == nil {
+				op.c.incidents.accepted(len(some))
+			}
+			j.part(at, some, err)
+		}
+	}
+	if len(own) > 0 {
+		op.own(pick(op.specs, own), part(own))
+	}
+	if len(later) > 0 {
+		op.hold(pick(op.specs, later), part(later))
+	}
+	j.part(nil, nil, nil)
+}
+
+// unheardOf reports whether an id was made so lately that the shared engine
+// cannot know it. Any other may name a task that was accepted, and perhaps
+// finished, elsewhere: it is not run again here.
+func (c *core) unheardOf(id morningai.ID) bool {
+	at := id.Time()
+	return id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
+}
+
+func pick[T any](list []T, at []int) []T {
+	out := make([]T, len(at))
+	for i, k := range at {
+		out[i] = list[k]
+	}
+	return out
+}
+
+// own gives tasks to the journal as its own.
+func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
+	c := op.c
+	c.backlog.local = true
+	c.backlog.owned += int64(len(specs))
+	onJournal(c, "enqueue", func(ctx context.Context) ([]morningai.Receipt, error) { return c.journal.Enqueue(ctx, specs) },
+		func(receipts []morningai.Receipt, err error) {
+			for i := range receipts {
+				t := &receipts[i].Task
+				t.Fresh, t.Durable, t.Runs = morningai.FreshLocal, string(morningai.DurabilityJournal), morningai.RunsHere
+			}
+			then(receipts, err)
+		})
+}
+
+// hold keeps tasks in the journal until the shared engine is back.
+func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
+	notes := make([]morningai.Note, len(specs))
+	for i := range specs {
+		record := recordOf(&specs[i], op.at)
+		var err error
+		if notes[i], err = taskNote(noteOwn, &record); err != nil {
+			then(nil, err)
+			return
+		}
+	}
+	op.c.note(notes, func(err error) {
+		if err != nil {
+			then(nil, err)
+			return
+		}
+		op.c.backlog.own += int64(len(specs))
+		op.c.backlog.again(op.c)
+		then(op.fromJournal(specs, morningai.RunsLater), nil)
+	})
+}
+
+// lookUp finds tasks that this node has accepted before, by id or by unique
+// key, and goes on with the others.
+func (op *enqueueOp) lookUp() {
+	ids := make([]morningai.ID, len(op.specs))
+	var uniqueKeys []string
+	for i := range op.specs {
+		ids[i] = op.specs[i].ID
+		if key := op.specs[i].UniqueKey; key != "" && op.c.contact.open() {
+			uniqueKeys = append(uniqueKeys, key)
+		}
+	}
+	op.c.lookUp(ids, uniqueKeys, func(f found, err error) {
+		if err != nil {
+			op.finish(nil, err)
+			return
+		}
+		op.goOn(&f)
+	})
+}
+
+// goOn answers for the tasks that are known and accepts the rest. A task that
+// the journal owns is answered by the journal, whatever the contact. One that it
+// has noted is not noted again: the note may say more than the request.
+func (op *enqueueOp) goOn(f *found) {
+	c := op.c
+	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
+	var rest, mine, again []int
+	for i := range op.specs {
+		s := &op.specs[i]
+		had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID])
+		holder := f.holders[s.UniqueKey]
+		switch {
+		case f.owned[s.ID] != nil:
+			mine = append(mine, i)
+		case had != nil && !c.contact.open():
+			again = append(again, i) // the shared engine knows better
+		case had != nil:
+			request := specOf(had)
+			if had == f.ended[s.ID] && had.UniqueKey == "" {
+				request.UniqueKey, request.Retention, request.Fingerprint = s.UniqueKey, s.Retention, s.Fingerprint // a grant does not carry them
+			}
+			if had.Deleted || !request.SameRequest(s) {
+				j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
+				continue
+			}
+			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
+		case c.contact.open() && s.UniqueKey != "" && holder != nil && (f.own[holder.Task.ID] != nil || c.holds(holder)):
+			t := c.acknowledged(holder)
+			t.Duplicate = true
+			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
+		default:
+			rest = append(rest, i)
+		}
+	}
+	if len(rest) == len(op.specs) {
+		op.begin()
+		return
+	}
+	if len(mine) > 0 {
+		j.open++
+		op.own(pick(op.specs, mine), func(some []morningai.Receipt, err error) { j.part(mine, some, err) })
+	}
+	for _, part := range []struct {
+		at    []int
+		noted bool
+	}{{rest, false}, {again, true}} {
+		if len(part.at) == 0 {
+			continue
+		}
+		j.open++
+		more := &enqueueOp{c: c, inner: true, specs: pick(op.specs, part.at), fresh: pick(op.fresh, part.at), durability: op.durability, at: op.at,
+			done: func(some []morningai.Receipt, err error) { j.part(part.at, some, err) }}
+		more.noted.done = part.noted
+		more.begin()
+	}
+	j.part(nil, nil, nil)
+}
+
+func first[T any](list ...*T) *T {
+	for _, x := range list {
+		if x != nil {
+			return x
+		}
+	}
+	return nil
+}
+
+// holds reports whether a task certainly holds its unique key still: it has not
+// reached the shared engine, or runs here. Any other may have ended elsewhere;
+// whether it has turns out when the shared engine is back.
+func (c *core) holds(r *morningai.Record) bool {
+	if _, doubt := c.backlog.doubt[r.Task.ID]; doubt {
+		return true
+	}
+	h := c.held[r.Task.ID]
+	return h != nil && h.decided == ""
+}
+
+// joined gathers the parts of an operation that went different ways.
+type joined struct {
+	op       *enqueueOp
+	receipts []morningai.Receipt
+	open     int
+	accepted bool
+	failed   error
+}
+
+// part takes in one part. Once a task is accepted the whole is not an error any
+// more; what failed is said in its own receipt.
+func (j *joined) part(at []int, some []morningai.Receipt, err error) {
+	for k, i := range at {
+		if err != nil {
+			j.receipts[i].Err = err
+		} else {
+			j.receipts[i] = some[k]
+		}
+	}
+	if err != nil {
+		j.failed = err
+	} else if len(at) > 0 {
+		j.accepted = true
+	}
+	if j.open--; j.open > 0 {
+		return
+	}
+	if j.failed != nil && !j.accepted {
+		j.op.finish(nil, j.failed)
+		return
+	}
+	j.op.finish(j.receipts, nil)
+}
+
+// acknowledged is the receipt of a task that was accepted before.
+func (c *core) acknowledged(r *morningai.Record) morningai.Task {
+	t := r.Task
+	if had := c.known.get(t.ID); had != nil && had.Version >= t.Version {
+		t = *had
+	}
+	t.Fresh, t.AsOf = morningai.FreshStale, t.CreatedAt
+	t.Durable, t.Runs = string(morningai.DurabilityJournal), morningai.RunsLater
+	return t
+}

@@ -1,0 +1,315 @@
+package resilient
+
+import (
+	"context"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// finishOp records outcomes. Those of tasks that the journal owns go there; the
+// others go to the shared engine, and as whole records to the journal, so that
+// what has been done is not done again whatever becomes of either.
+type finishOp struct {
+	c        *core
+	reports  []morningai.Report
+	done     func([]morningai.Verdict, error)
+	verdicts []morningai.Verdict
+	open     int
+	err      error
+}
+
+func (c *core) finish(op *finishOp) {
+	op.c, op.verdicts, op.open = c, make([]morningai.Verdict, len(op.reports)), 1
+	var local, shared []int
+	for i := range op.reports {
+		l := op.reports[i].Lease
+		h := c.held[l.ID]
+		switch {
+		case c.mine[l.ID] == l:
+			local = append(local, i)
+		case h != nil && h.lease.Claim > l.Claim:
+			op.verdicts[i].Err = &morningai.Error{Code: morningai.CodeStale, Op: "finish", Detail: "the task was handed out again"}
+		default:
+			shared = append(shared, i)
+		}
+	}
+	if len(local) > 0 {
+		op.open++
+		op.local(local)
+	}
+	if len(shared) > 0 {
+		op.open++
+		(&delivery{op: op, at: shared, reports: pick(op.reports, shared)}).begin()
+	}
+	op.part(nil, nil, nil)
+}
+
+// part takes in the verdicts of some of the reports. If some could not be
+// recorded the whole is repeated by the caller, which changes nothing for the
+// others.
+func (op *finishOp) part(at []int, verdicts []morningai.Verdict, err error) {
+	for k, i := range at {
+		if err == nil {
+			op.verdicts[i] = verdicts[k]
+		}
+	}
+	if err != nil {
+		op.err = err
+	}
+	if op.open--; op.open == 0 {
+		op.c.reply(func() {
+			if op.err != nil {
+				op.done(nil, op.err)
+				return
+			}
+			op.done(op.verdicts, nil)
+		})
+	}
+}
+
+func (op *finishOp) local(at []int) {
+	c, reports := op.c, pick(op.reports, at)
+	onJournal(c, "finish", func(ctx context.Context) ([]morningai.Verdict, error) { return c.journal.Finish(ctx, reports) },
+		func(verdicts []morningai.Verdict, err error) {
+			for i := range verdicts {
+				if l := reports[i].Lease; c.mine[l.ID] == l && settledBy(verdicts[i].Err) {
+					delete(c.mine, l.ID)
+					c.backlog.local = true // it may have to leave the journal now
+				}
+			}
+			op.part(at, verdicts, err)
+		})
+}
+
+// settledBy reports whether a verdict is final.
+func settledBy(err error) bool {
+	switch morningai.CodeOf(err) {
+	case morningai.CodeStale, morningai.CodeNotFound:
+		return true
+	}
+	return err == nil
+}
+
+// delivery is the part of a finishOp that concerns the shared engine.
+type delivery struct {
+	op      *finishOp
+	at      []int
+	reports []morningai.Report
+	noted   result
+	shared  result
+	replied bool
+}
+
+func (d *delivery) begin() {
+	c := d.op.c
+	notes := make([]morningai.Note, len(d.reports))
+	for i := range d.reports {
+		r := &d.reports[i]
+		h := c.held[r.Lease.ID]
+		if h == nil || h.lease != r.Lease {
+			h = &holding{lease: r.Lease}
+			if c.held[r.Lease.ID] == nil {
+				c.held[r.Lease.ID] = h
+			}
+		}
+		if h.decided == "" {
+			c.backlog.outcomes++
+		}
+		h.decided = r.Outcome
+		delete(c.backlog.kept, r.Lease.ID)
+		var err error
+		if notes[i], err = outcomeNote(h, r); err != nil {
+			d.noted = result{true, err} // whoever records it will say what is wrong
+		}
+	}
+	if !d.noted.done {
+		c.note(notes, func(err error) { d.noted = result{true, err}; d.decide() })
+	}
+	if c.contact.open() {
+		d.shared = result{true, errSilent}
+		d.decide()
+		return
+	}
+	reports := d.reports
+	onShared(c, "finish", callLimit, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
+		func(verdicts []morningai.Verdict, err error) {
+			d.shared = result{true, err}
+			if err == nil {
+				d.settle(verdicts)
+				return
+			}
+			d.decide()
+		})
+}
+
+// settle takes the shared engine's verdicts. A task that it does not know is
+// not settled: it has been lost there, and is put back with its outcome.
+func (d *delivery) settle(verdicts []morningai.Verdict) {
+	c := d.op.c
+	lost := false
+	for i := range verdicts {
+		l := d.reports[i].Lease
+		switch err := verdicts[i].Err; morningai.CodeOf(err) {
+		case morningai.CodeNotFound:
+			if h := c.held[l.ID]; h == nil || h.lease != l || h.task.ID.IsZero() {
+				c.settled(l, verdicts[i])
+				continue
+			}
+			lost = true
+			verdicts[i] = morningai.Verdict{State: stateAfter(d.reports[i].Outcome)}
+		default:
+			if settledBy(err) {
+				c.settled(l, verdicts[i])
+			}
+		}
+	}
+	if lost {
+		c.backlog.again(c)
+	}
+	if !d.replied {
+		d.replied = true
+		d.op.part(d.at, verdicts, nil)
+	}
+}
+
+// decide answers from the journal when the shared engine has not taken the
+// outcomes.
+func (d *delivery) decide() {
+	c := d.op.c
+	if d.replied || !d.shared.done || d.shared.err == nil || !d.noted.done {
+		return
+	}
+	d.replied = true
+	switch {
+	case !outage(d.shared.err):
+		d.op.part(d.at, nil, d.shared.err) // it says what is wrong with the reports
+	case d.noted.err != nil:
+		d.op.part(d.at, nil, d.noted.err)
+	default:
+		verdicts := make([]morningai.Verdict, len(d.reports))
+		for i := range d.reports {
+			verdicts[i].State = stateAfter(d.reports[i].Outcome)
+		}
+		d.op.part(d.at, verdicts, nil)
+		c.backlog.again(c)
+	}
+}
+
+// keepOutcomes is how long an outcome stays in the journal after the shared
+// engine has acknowledged it. An engine that loses its last writes as it dies
+// gets it again, and the work is not redone.
+const keepOutcomes = 2 * time.Minute
+
+// settled notes that the shared engine knows the outcome of a claim, whether it
+// took it or had moved on.
+func (c *core) settled(l morningai.Lease, v morningai.Verdict) {
+	if h := c.held[l.ID]; h != nil && h.lease == l {
+		if h.decided != "" {
+			c.backlog.outcomes--
+		}
+		delete(c.held, l.ID)
+	}
+	key := keyOf(noteOutcome, l.ID)
+	if v.Err != nil {
+		c.erase(key)
+		return
+	}
+	c.backlog.keep(l.ID, c.now)
+	if v.State.Terminal() {
+		c.backlog.settled(l.ID)
+		c.erase(keyOf(noteTask, l.ID))
+	}
+}
+
+// checkpointOp records checkpoints where their tasks are.
+type checkpointOp struct {
+	c      *core
+	points []morningai.Checkpoint
+	done   func([]error, error)
+	errs   []error
+	open   int
+	err    error
+}
+
+func (c *core) checkpoint(op *checkpointOp) {
+	op.c, op.errs, op.open = c, make([]error, len(op.points)), 1
+	var local, shared []int
+	for i := range op.points {
+		l := op.points[i].Lease
+		if c.mine[l.ID] == l {
+			local = append(local, i)
+		} else {
+			shared = append(shared, i)
+		}
+	}
+	if len(local) > 0 {
+		op.open++
+		points := pick(op.points, local)
+		onJournal(c, "checkpoint", func(ctx context.Context) ([]error, error) { return c.journal.Checkpoint(ctx, points) },
+			func(errs []error, err error) { op.part(local, errs, err) })
+	}
+	if len(shared) > 0 {
+		op.open++
+		op.send(shared)
+	}
+	op.part(nil, nil, nil)
+}
+
+func (op *checkpointOp) part(at []int, errs []error, err error) {
+	for k, i := range at {
+		if err == nil {
+			op.errs[i] = errs[k]
+		}
+	}
+	if err != nil {
+		op.err = err
+	}
+	if op.open--; op.open == 0 {
+		op.c.reply(func() {
+			if op.err != nil {
+				op.done(nil, op.err)
+				return
+			}
+			op.done(op.errs, nil)
+		})
+	}
+}
+
+// send gives points to the shared engine, or keeps them if it does not take
+// them: what a handler has reached is not lost with the contact.
+func (op *checkpointOp) send(at []int) {
+	c, points := op.c, pick(op.points, at)
+	if c.contact.open() {
+		op.keep(at, points)
+		return
+	}
+	onShared(c, "checkpoint", callLimit, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
+		func(errs []error, err error) {
+			if outage(err) {
+				op.keep(at, points)
+				return
+			}
+			op.part(at, errs, err)
+		})
+}
+
+func (op *checkpointOp) keep(at []int, points []morningai.Checkpoint) {
+	c := op.c
+	notes := make([]morningai.Note, len(points))
+	for i := range points {
+		var err error
+		if notes[i], err = jsonNote(keyOf(notePoint, c.sequenceKey()), "", &points[i]); err != nil {
+			op.part(at, nil, err)
+			return
+		}
+	}
+	c.backlog.points += int64(len(points))
+	c.note(notes, func(err error) {
+		if err != nil {
+			c.backlog.points -= int64(len(points))
+		}
+		op.part(at, make([]error, len(points)), err)
+		c.backlog.again(c)
+	})
+}

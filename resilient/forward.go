@@ -1,0 +1,376 @@
+package resilient
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// forwarding is one page of tasks on their way to the shared engine. They are
+// in the journal as noteTask, so that they will be sent again if this fails.
+type forwarding struct {
+	c       *core
+	records []*morningai.Record
+	counter *int64 // of the incident: what was new to the shared engine counts there
+	missing bool   // the shared engine did not show them
+	then    func(error)
+}
+
+// begin imports what has no unique key, or has it behind it; the others are
+// enqueued, because somebody else may hold their keys.
+func (f *forwarding) begin() {
+	var whole []morningai.Record
+	var keyed []*morningai.Record
+	for _, r := range f.records {
+		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() {
+			keyed = append(keyed, r)
+		} else {
+			whole = append(whole, *r)
+		}
+	}
+	f.importAll(whole, func() { f.enqueue(keyed) })
+}
+
+func (f *forwarding) importAll(records []morningai.Record, next func()) {
+	if len(records) == 0 {
+		next()
+		return
+	}
+	c := f.c
+	onShared(c, "import", callLimit, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
+		func(results []morningai.ImportResult, err error) {
+			if err != nil {
+				f.then(err)
+				return
+			}
+			for i := range results {
+				f.imported(&records[i], &results[i])
+			}
+			next()
+		})
+}
+
+func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) {
+	c := f.c
+	if res.Err != nil {
+		c.setAside(r, res.Err)
+		return
+	}
+	switch res.Status {
+	case morningai.ImportAdded:
+		*f.counter++
+	case morningai.ImportRepeated:
+		c.incidents.repeated(r.Task.ID)
+	case morningai.ImportKept:
+		if f.missing { // it was deleted, or its retention is over
+			c.erase(keyOf(noteTask, r.Task.ID))
+		}
+	}
+	f.arrived(&res.Task)
+}
+
+// arrived notes that the shared engine has a task.
+func (f *forwarding) arrived(t *morningai.Task) {
+	f.c.backlog.settled(t.ID)
+	if t.State.Terminal() {
+		f.c.erase(keyOf(noteTask, t.ID))
+	}
+}
+
+func (f *forwarding) enqueue(keyed []*morningai.Record) {
+	if len(keyed) == 0 {
+		f.then(nil)
+		return
+	}
+	c := f.c
+	specs := make([]morningai.TaskSpec, len(keyed))
+	for i, r := range keyed {
+		specs[i] = specOf(r)
+	}
+	onShared(c, "enqueue", callLimit, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
+		func(receipts []morningai.Receipt, err error) {
+			if err != nil {
+				f.then(err)
+				return
+			}
+			var rivals []rival
+			for i := range receipts {
+				switch r := &receipts[i]; {
+				case r.Err != nil && outage(r.Err):
+					f.then(r.Err)
+					return
+				case r.Err != nil:
+					c.setAside(keyed[i], r.Err)
+				case r.Task.Duplicate:
+					rivals = append(rivals, rival{keyed[i], r.Task})
+				default:
+					if !r.Existing {
+						*f.counter++
+					}
+					f.arrived(&r.Task)
+				}
+			}
+			f.resolve(rivals)
+		})
+}
+
+// rival is a task of ours and the holder of its unique key.
+type rival struct {
+	ours   *morningai.Record
+	holder morningai.Task
+}
+
+// resolve decides who keeps a unique key: of two that have not started, the one
+// that was accepted earlier. The other ends as canceled, superseded.
+func (f *forwarding) resolve(rivals []rival) {
+	if len(rivals) == 0 {
+		f.then(nil)
+		return
+	}
+	c := f.c
+	var gone []morningai.Record
+	var cancels []morningai.Command
+	var again []*morningai.Record
+	for _, x := range rivals {
+		if x.holder.Attempt == 0 && x.holder.State != morningai.StateRunning && earlierThan(&x.ours.Task, &x.holder) {
+			cancels = append(cancels, morningai.Command{Kind: morningai.CommandCancel, ID: x.holder.ID, Version: x.holder.Version, Error: superseded(x.ours.Task.ID)})
+			again = append(again, x.ours)
+			continue
+		}
+		gone = append(gone, c.supersededRecord(x.ours, x.holder.ID))
+	}
+	c.incidents.current.Superseded += int64(len(rivals))
+	f.importAll(gone, func() { f.displace(cancels, again) })
+}
+
+func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Record) {
+	if len(cancels) == 0 {
+		f.then(nil)
+		return
+	}
+	c := f.c
+	onShared(c, "command", callLimit, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cancels) },
+		func(_ []morningai.CommandResult, err error) {
+			if err != nil {
+				f.then(err)
+				return
+			}
+			f.enqueue(again) // whoever has started meanwhile holds the key for good
+		})
+}
+
+func earlierThan(a, b *morningai.Task) bool {
+	if !a.CreatedAt.Equal(b.CreatedAt) {
+		return a.CreatedAt.Before(b.CreatedAt)
+	}
+	return string(a.ID[:]) < string(b.ID[:])
+}
+
+func superseded(by morningai.ID) *morningai.TaskError {
+	return &morningai.TaskError{Code: morningai.ErrorCodeSuperseded, Message: "another task holds its unique key: " + by.String()}
+}
+
+func (c *core) supersededRecord(r *morningai.Record, by morningai.ID) morningai.Record {
+	out := *r
+	out.Task.State, out.Task.Error, out.Task.FinishedAt = morningai.StateCanceled, superseded(by), c.now.UTC()
+	out.Task.Version++
+	return out
+}
+
+// forward sends a page of noteTask notes and then calls then; on failure the
+// pass stops, and a poison is set aside.
+func (c *core) forward(notes []morningai.Note, counter *int64, missing bool, then func()) {
+	records, err := recordsOf(notes)
+	if err != nil {
+		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+		c.failedDelivery(err, len(notes))
+		return
+	}
+	f := &forwarding{c: c, records: records, counter: counter, missing: missing, then: func(err error) {
+		switch {
+		case err == nil:
+			then()
+		case c.poison(len(notes), err):
+			c.setAside(records[0], err)
+			then()
+		default:
+			c.failedDelivery(err, len(notes))
+		}
+	}}
+	f.begin()
+}
+
+func recordsOf(notes []morningai.Note) ([]*morningai.Record, error) {
+	records := make([]*morningai.Record, len(notes))
+	for i := range notes {
+		r, err := morningai.ParseRecord(notes[i].Data)
+		if err != nil {
+			return nil, err
+		}
+		records[i] = &r
+	}
+	return records, nil
+}
+
+// readDoubt sends what the shared engine has not acknowledged.
+func (c *core) readDoubt() {
+	b := &c.backlog
+	keys := make([]morningai.NoteKey, 0, min(len(b.doubt), b.page))
+	for id := range b.doubt {
+		if len(keys) == b.page {
+			break
+		}
+		keys = append(keys, keyOf(noteTask, id))
+	}
+	if len(keys) == 0 {
+		c.next(true)
+		return
+	}
+	onJournal(c, "noted", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Noted(ctx, keys) },
+		func(notes []morningai.Note, err error) {
+			if err != nil {
+				c.failedDelivery(err, len(keys))
+				return
+			}
+			var there []morningai.Note
+			for i := range notes {
+				if notes[i].Seq != 0 {
+					there = append(there, notes[i])
+				} else {
+					b.settled(keys[i].Key) // it has ended meanwhile, or was not written
+				}
+			}
+			if there = c.young(there); len(there) == 0 {
+				c.next(false)
+				return
+			}
+			c.forward(there, &c.incidents.current.Replayed, false, func() { c.next(false) })
+		})
+}
+
+// deliverOwn hands over tasks that the shared engine cannot have: the journal
+// says so before the first byte leaves.
+func (c *core) deliverOwn(notes []morningai.Note) {
+	sent := make([]morningai.Note, len(notes))
+	for i := range notes {
+		sent[i] = notes[i]
+		sent[i].Kind, sent[i].Seq = noteTask, 0
+	}
+	c.note(sent, func(err error) {
+		if err != nil {
+			c.failedDelivery(err, len(notes))
+			return
+		}
+		c.forward(sent, &c.incidents.current.Forwarded, false, func() {
+			c.erase(keysOf(notes)...)
+			c.backlog.own = max(c.backlog.own-int64(len(notes)), 0)
+			c.passed(notes)
+		})
+	})
+}
+
+// withdraw takes tasks that do not run out of the journal, to be handed over.
+func (c *core) withdraw() {
+	b := &c.backlog
+	if !b.local {
+		c.next(true)
+		return
+	}
+	limit := b.page
+	onJournal(c, "withdraw", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Withdraw(ctx, noteOwn, limit) },
+		func(notes []morningai.Note, err error) {
+			switch {
+			case err != nil:
+				c.failedDelivery(err, limit)
+			case len(notes) > 0:
+				b.own += int64(len(notes))
+				b.owned = max(b.owned-int64(len(notes)), 0)
+				b.busy, b.due = false, c.now
+				b.restart(stageOwn) // and then look again
+			default:
+				b.local = false // what runs says so when it has ended
+				c.next(true)
+			}
+		})
+}
+
+// verify compares the tasks that the shared engine is to have with those that it
+// has: some have ended elsewhere, some may be lost.
+func (c *core) verify() {
+	if !c.backlog.full {
+		c.next(true)
+		return
+	}
+	c.readNotes(noteTask, func(notes []morningai.Note) {
+		ids := make([]morningai.ID, len(notes))
+		for i := range notes {
+			ids[i] = notes[i].Key
+		}
+		onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) {
+			return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
+		}, func(tasks []morningai.Task, err error) {
+			if err != nil {
+				c.failedDelivery(err, len(notes))
+				return
+			}
+			c.compare(notes, tasks)
+		})
+	})
+}
+
+// compare sends again what the shared engine does not know. A task so old that
+// it may have ended and been forgotten there is not: it might run again.
+func (c *core) compare(notes []morningai.Note, tasks []morningai.Task) {
+	var missing []morningai.Note
+	for i := range notes {
+		id := notes[i].Key
+		if !tasks[i].ID.IsZero() {
+			c.backlog.settled(id)
+			if tasks[i].State.Terminal() {
+				c.erase(keyOf(noteTask, id))
+			}
+			continue
+		}
+		if _, doubt := c.backlog.doubt[id]; !doubt && c.held[id] != nil {
+			continue // its outcome will put it back
+		}
+		missing = append(missing, notes[i])
+	}
+	missing = c.young(missing)
+	if len(missing) == 0 {
+		c.passed(notes)
+		return
+	}
+	c.forward(missing, &c.incidents.current.Replayed, true, func() { c.passed(notes) })
+}
+
+// tombstoneMargin covers clocks that differ.
+const tombstoneMargin = 5 * time.Minute
+
+// errOutcomeUnknown is why a task is set aside that may have ended.
+var errOutcomeUnknown error = &morningai.Error{Code: "outcome_unknown", Op: "deliver",
+	Detail: "Redis does not know the task, and it is so long ago that it was sent that it may have ended and been forgotten",
+	Hint:   "look for what it does, and submit it again if that has not happened"}
+
+// young sets those aside of which the shared engine may have forgotten that
+// they have ended.
+func (c *core) young(notes []morningai.Note) []morningai.Note {
+	var out []morningai.Note
+	for i := range notes {
+		r, err := morningai.ParseRecord(notes[i].Data)
+		if err == nil {
+			alive := r.Task.CreatedAt
+			if c.mirror.Verified.After(alive) {
+				alive = c.mirror.Verified
+			}
+			if c.now.Sub(alive) > tombstones-tombstoneMargin {
+				c.setAside(&r, errOutcomeUnknown)
+				continue
+			}
+		}
+		out = append(out, notes[i])
+	}
+	return out
+}

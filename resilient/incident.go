@@ -1,0 +1,139 @@
+package resilient
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// incidents keeps the report of the outage that lasts, or of the last one until
+// everything about it is settled. Reports live in the journal.
+type incidents struct {
+	current morningai.Incident // ID is zero while there has been none since the start
+	lasting bool
+	settled bool
+	next    time.Time // when it has to be written; zero: it has not changed
+}
+
+const (
+	writeIncidentEvery = time.Second
+	keepIncidents      = 1000
+)
+
+func (c *core) beginIncident(cause error, noticed time.Duration) {
+	i := &c.incidents
+	text, hint := reason(cause)
+	if i.current.ID.IsZero() || i.settled || !i.current.EndedAt.IsZero() && c.now.Sub(i.current.EndedAt) > sameOutage {
+		c.writeIncident() // the last one as it stands
+		i.current = morningai.Incident{ID: c.newID(), Node: c.cfg.node, StartedAt: c.now.UTC(), NoticedAfter: noticed}
+	}
+	i.current.Cause, i.current.Hint, i.current.EndedAt = text, hint, time.Time{}
+	i.lasting, i.settled, i.next = true, false, c.now
+	c.log(slog.LevelWarn, "Redis is away, this node works on its own until it is back", "cause", text, "hint", hint,
+		"noticed_after", noticed.Round(time.Millisecond), "incident", i.current.ID)
+}
+
+// sameOutage is how soon after the end of an outage a failure belongs to it.
+const sameOutage = time.Second
+
+func (c *core) endIncident() {
+	i := &c.incidents
+	i.lasting = false
+	if i.current.ID.IsZero() {
+		return
+	}
+	i.current.EndedAt, i.next = c.now.UTC(), c.now
+	c.log(slog.LevelInfo, "Redis is back, what this node holds is delivered", "lasted", c.now.Sub(i.current.StartedAt).Round(time.Millisecond),
+		"undelivered", c.backlog.undelivered(), "incident", i.current.ID)
+}
+
+// settleIncident closes the report once nothing is left to be delivered.
+func (c *core) settleIncident() {
+	i := &c.incidents
+	if i.lasting || i.settled || i.current.ID.IsZero() {
+		return
+	}
+	i.settled = true
+	c.writeIncident()
+	r := &i.current
+	level := slog.LevelInfo
+	if r.Lost > 0 {
+		level = slog.LevelError
+	}
+	c.log(level, "the outage is settled", "incident", r.ID, "cause", r.Cause, "lasted", r.EndedAt.Sub(r.StartedAt).Round(time.Millisecond),
+		"accepted", r.Accepted, "ran_locally", r.RanLocally, "delivered", r.Delivered, "forwarded", r.Forwarded, "replayed", r.Replayed,
+		"repeated", r.Repeated, "superseded", r.Superseded, "set_aside", r.SetAside, "refused", r.Refused, "lost", r.Lost)
+}
+
+// writeIncident puts the report as it stands into the journal.
+func (c *core) writeIncident() {
+	i := &c.incidents
+	i.next = time.Time{}
+	if i.current.ID.IsZero() {
+		return
+	}
+	if !i.settled {
+		i.next = c.now.Add(writeIncidentEvery)
+	}
+	i.current.Backlog = c.backlog.undelivered()
+	note, err := jsonNote(keyOf(noteIncident, i.current.ID), "", &i.current)
+	if err != nil {
+		c.log(slog.LevelError, "the report of an outage cannot be written", "error", err)
+		return
+	}
+	c.note([]morningai.Note{note}, func(err error) {
+		if err != nil && !i.settled {
+			i.next = c.now.Add(writeIncidentEvery)
+		}
+	})
+}
+
+func (i *incidents) accepted(n int) { i.current.Accepted += int64(n) }
+
+func (i *incidents) refused(n int) { i.current.Refused += int64(n) }
+
+func (i *incidents) repeated(id morningai.ID) {
+	i.current.Repeated++
+	i.current.RepeatedIDs = addID(i.current.RepeatedIDs, id)
+}
+
+func (i *incidents) setAside(id morningai.ID) {
+	i.current.SetAside++
+	i.current.SetAsideIDs = addID(i.current.SetAsideIDs, id)
+}
+
+func addID(ids []morningai.ID, id morningai.ID) []morningai.ID {
+	if len(ids) >= morningai.MaxIncidentIDs {
+		return ids
+	}
+	return append(ids, id)
+}
+
+// trimIncidents forgets the oldest reports when there are too many.
+func (c *core) trimIncidents() {
+	extra := c.disk.info.Notes[noteIncident] - keepIncidents
+	if extra <= 0 {
+		return
+	}
+	onJournal(c, "notes", func(ctx context.Context) ([]morningai.Note, error) {
+		return c.journal.Notes(ctx, noteIncident, 0, int(extra))
+	}, func(notes []morningai.Note, err error) {
+		if err == nil {
+			c.erase(keysOf(notes)...)
+		}
+	})
+}
+
+// newID is an id of the moment. It is made from the core's own randomness, so
+// that a simulation repeats itself.
+func (c *core) newID() morningai.ID {
+	var id morningai.ID
+	binary.BigEndian.PutUint64(id[:8], uint64(c.now.UnixMilli())<<16|uint64(c.random()*(1<<12)))
+	binary.BigEndian.PutUint64(id[8:], uint64(c.random()*(1<<62)))
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}

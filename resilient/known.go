@@ -1,0 +1,122 @@
+package resilient
+
+import (
+	"container/list"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// lastKnown remembers tasks as they were shown last, so that a reader is never
+// shown an older state, and is shown something while the shared engine is away.
+type lastKnown struct {
+	byID    map[morningai.ID]*list.Element
+	order   *list.List // most recent first
+	bytes   int
+	pending map[morningai.ID]bool // an order about the task has still to be delivered
+}
+
+// maxKnownBytes bounds what is remembered.
+const maxKnownBytes = 32 << 20
+
+func newLastKnown() *lastKnown {
+	return &lastKnown{byID: map[morningai.ID]*list.Element{}, order: list.New(), pending: map[morningai.ID]bool{}}
+}
+
+func sizeOf(t *morningai.Task) int {
+	return 512 + len(t.Payload) + len(t.Result) + len(t.Progress) + 64*len(t.Metadata)
+}
+
+// see remembers a task, unless a later state of it is known.
+func (k *lastKnown) see(t *morningai.Task) {
+	if t.ID.IsZero() {
+		return
+	}
+	kept := *t
+	kept.Durable, kept.Runs, kept.Duplicate, kept.Pending = "", "", false, false
+	if at, ok := k.byID[t.ID]; ok {
+		had := at.Value.(*morningai.Task)
+		if laterThan(had, t) {
+			return
+		}
+		k.bytes += sizeOf(t) - sizeOf(had)
+		at.Value = &kept
+		k.order.MoveToFront(at)
+	} else {
+		k.byID[t.ID] = k.order.PushFront(&kept)
+		k.bytes += sizeOf(t)
+	}
+	for k.bytes > maxKnownBytes && k.order.Len() > 1 {
+		last := k.order.Back()
+		had := last.Value.(*morningai.Task)
+		k.bytes -= sizeOf(had)
+		k.order.Remove(last)
+		delete(k.byID, had.ID)
+	}
+}
+
+// laterThan reports whether a is a later state of a task than b.
+func laterThan(a, b *morningai.Task) bool {
+	if a.Life != b.Life {
+		return a.Life > b.Life
+	}
+	return a.Version > b.Version
+}
+
+func (k *lastKnown) get(id morningai.ID) *morningai.Task {
+	if at, ok := k.byID[id]; ok {
+		return at.Value.(*morningai.Task)
+	}
+	return nil
+}
+
+func (k *lastKnown) forget(id morningai.ID) {
+	if at, ok := k.byID[id]; ok {
+		k.bytes -= sizeOf(at.Value.(*morningai.Task))
+		k.order.Remove(at)
+		delete(k.byID, id)
+	}
+}
+
+// await marks a task about which an order has still to be delivered.
+func (k *lastKnown) await(id morningai.ID) { k.pending[id] = true }
+
+func (k *lastKnown) settle(id morningai.ID) { delete(k.pending, id) }
+
+// show returns t, or what was shown before if that is later, with the marks
+// that belong to it now.
+func (k *lastKnown) show(t morningai.Task) morningai.Task {
+	if had := k.get(t.ID); had != nil && laterThan(had, &t) {
+		t = *had
+		t.Fresh = morningai.FreshStale
+	}
+	k.see(&t)
+	t.Pending = k.pending[t.ID]
+	return t
+}
+
+// lastPages remembers answers that cannot be put together without the shared
+// engine.
+type lastPages struct {
+	pages map[morningai.Filter]morningai.Page
+	order []morningai.Filter
+	stats *morningai.Stats
+}
+
+const maxPages = 64
+
+func newLastPages() *lastPages { return &lastPages{pages: map[morningai.Filter]morningai.Page{}} }
+
+func (p *lastPages) see(f morningai.Filter, page morningai.Page, now time.Time) {
+	if page.AsOf.IsZero() {
+		page.AsOf = now.UTC()
+	}
+	if _, ok := p.pages[f]; !ok {
+		if len(p.order) == maxPages {
+			delete(p.pages, p.order[0])
+			p.order = p.order[1:]
+		}
+		p.order = append(p.order, f)
+	}
+	p.pages[f] = page
+}

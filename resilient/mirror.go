@@ -1,0 +1,181 @@
+package resilient
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// mirror is what this node has to know of the fleet while it cannot ask. It is
+// kept in the journal, because a node may start in an outage.
+type mirror struct {
+	Queues   map[string]morningai.QueueConfig `json:"queues"`
+	Members  []morningai.Member               `json:"members"`
+	Verified time.Time                        `json:"verified"` // when the shared engine was last found to have what it is to have
+
+	next    time.Time
+	looking bool
+	applied map[string]morningai.QueueConfig // the journal's own settings
+	written []byte
+}
+
+const (
+	lookAtFleetEvery = 5 * time.Second
+	// memberGone is when a member that has neither been in contact nor been
+	// forgotten no longer takes its share of the limits.
+	memberGone = time.Hour
+)
+
+var mirrorKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("mirror")}
+
+// lookAtFleet learns the queues' settings, and keeps the last counts.
+func (c *core) lookAtFleet() {
+	m := &c.mirror
+	if m.looking {
+		return
+	}
+	m.looking = true
+	onShared(c, "stats", callLimit, c.remote.Stats, func(stats morningai.Stats, err error) {
+		m.looking, m.next = false, c.now.Add(lookAtFleetEvery)
+		if err != nil {
+			return
+		}
+		c.seeStats(stats)
+		c.applyMirror()
+	})
+}
+
+func (c *core) seeStats(stats morningai.Stats) {
+	c.pages.stats = &stats
+	queues := make(map[string]morningai.QueueConfig, len(stats.Queues))
+	for i := range stats.Queues {
+		q := stats.Queues[i].QueueConfig
+		queues[q.Name] = q
+	}
+	c.mirror.Queues = queues
+}
+
+// applyMirror gives the journal the settings to obey in an outage: pauses as
+// they are, limits shared out among the nodes.
+func (c *core) applyMirror() {
+	m := &c.mirror
+	if m.applied == nil {
+		m.applied = map[string]morningai.QueueConfig{}
+	}
+	nodes, rank := c.place()
+	for _, name := range slices.Sorted(maps.Keys(m.Queues)) {
+		q := m.Queues[name]
+		want := shareOf(q, nodes, rank)
+		if had, ok := m.applied[name]; ok && had == want || !ok && want == (morningai.QueueConfig{Name: name}) {
+			continue
+		}
+		change := morningai.QueueChange{Paused: &want.Paused, Concurrency: &want.Concurrency, Rate: &want.Rate}
+		onJournal(c, "set queue", func(ctx context.Context) (morningai.QueueConfig, error) {
+			return c.journal.SetQueue(ctx, name, change)
+		}, func(_ morningai.QueueConfig, err error) {
+			if err == nil {
+				m.applied[name] = want
+			}
+		})
+	}
+	c.writeMirror()
+}
+
+func (c *core) writeMirror() {
+	m := &c.mirror
+	data, err := json.Marshal(m)
+	if err != nil {
+		c.log(slog.LevelError, "what is known of the fleet cannot be kept", "error", err)
+		return
+	}
+	if bytes.Equal(data, m.written) {
+		return
+	}
+	m.written = data
+	c.note([]morningai.Note{{NoteKey: mirrorKey, Data: data}}, func(err error) {
+		if err != nil {
+			m.written = nil
+		}
+	})
+}
+
+// shareOf is what a queue's settings leave to one of several nodes that cannot
+// talk to each other. A limit that leaves it nothing is a pause.
+func shareOf(q morningai.QueueConfig, nodes, rank int) morningai.QueueConfig {
+	out := morningai.QueueConfig{Name: q.Name, Paused: q.Paused}
+	if q.Concurrency > 0 {
+		out.Concurrency = part(q.Concurrency, nodes, rank)
+		out.Paused = out.Paused || out.Concurrency == 0
+	}
+	if !q.Rate.IsZero() {
+		out.Rate = morningai.Rate{Count: part(q.Rate.Count, nodes, rank), Per: q.Rate.Per}
+		if out.Rate.Count == 0 {
+			out.Rate, out.Paused = morningai.Rate{}, true
+		}
+	}
+	return out
+}
+
+func part(limit, nodes, rank int) int {
+	n := limit / nodes
+	if rank < limit%nodes {
+		n++
+	}
+	return n
+}
+
+// place is how many nodes there are, and which of them this one is.
+func (c *core) place() (nodes, rank int) {
+	for i := range c.members {
+		m := &c.members[i]
+		if m.Journal != c.cfg.member && !m.Connected && c.now.Sub(m.ContactAt) > memberGone {
+			continue
+		}
+		nodes++
+		if string(m.Journal[:]) < string(c.cfg.member[:]) {
+			rank++
+		}
+	}
+	return max(nodes, 1), rank
+}
+
+// noteMembers takes the members as a beat has brought them.
+func (c *core) noteMembers(members []morningai.Member) {
+	slices.SortFunc(members, func(a, b morningai.Member) int { return cmp.Compare(string(a.Journal[:]), string(b.Journal[:])) })
+	changed := len(members) != len(c.members)
+	c.members = members
+	if changed {
+		c.mirror.next = c.now // the shares of the limits
+	}
+	c.mirror.Members = slices.Clone(members)
+	for i := range c.mirror.Members { // times of contact would make every beat a write
+		m := &c.mirror.Members[i]
+		m.ContactAt = m.ContactAt.Truncate(time.Minute)
+	}
+}
+
+// member is this node as it is put on record.
+func (c *core) member(session morningai.SessionID) *morningai.Member {
+	return &morningai.Member{Journal: c.cfg.member, Node: c.cfg.node, URL: c.cfg.url(), Session: session, Version: c.cfg.version,
+		Backlog: c.backlog.undelivered(), ContactAt: c.now.UTC()}
+}
+
+// noteSessions remembers which nodes take part without a journal: what they
+// accept has no protection against a loss in the shared engine.
+func (c *core) noteSessions(sessions []morningai.Session) {
+	c.alone = nil
+	for i := range sessions {
+		s := &sessions[i]
+		protected := c.sessions[s.ID] != nil || slices.ContainsFunc(c.members, func(m morningai.Member) bool { return m.Session == s.ID })
+		if !protected && !slices.Contains(c.alone, s.Node) {
+			c.alone = append(c.alone, s.Node)
+		}
+	}
+}

@@ -1,0 +1,482 @@
+package resilient
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// found is what the journal says of tasks.
+type found struct {
+	owned   map[morningai.ID]*morningai.Task   // the journal's own
+	own     map[morningai.ID]*morningai.Record // waiting here, unknown to the shared engine
+	sent    map[morningai.ID]*morningai.Record // as they left
+	ended   map[morningai.ID]*morningai.Record // with an outcome from here
+	aside   map[morningai.ID]*aside
+	holders map[string]*morningai.Record // by unique key
+}
+
+// holdsAny reports whether the journal may know something of a task that the
+// shared engine does not.
+func (c *core) holdsAny() bool {
+	b := &c.backlog
+	return c.contact.open() || !b.started || b.full && !b.calm || b.local || b.undelivered() > 0
+}
+
+// lookUp reads what the journal has of tasks, and who holds unique keys.
+func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, error)) {
+	onJournal(c, "look up", func(ctx context.Context) (found, error) {
+		f := found{owned: map[morningai.ID]*morningai.Task{}, own: map[morningai.ID]*morningai.Record{}, sent: map[morningai.ID]*morningai.Record{},
+			ended: map[morningai.ID]*morningai.Record{}, aside: map[morningai.ID]*aside{}, holders: map[string]*morningai.Record{}}
+		return f, f.read(ctx, c.journal, ids, uniqueKeys)
+	}, then)
+}
+
+func (f *found) read(ctx context.Context, journal morningai.Journal, ids []morningai.ID, uniqueKeys []string) error {
+	// Notes are read after the tasks: a withdrawal turns the one into the other.
+	tasks, err := journal.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
+	if err != nil {
+		return err
+	}
+	for i := range tasks {
+		if !tasks[i].ID.IsZero() {
+			f.owned[tasks[i].ID] = &tasks[i]
+		}
+	}
+	kinds := []morningai.NoteKind{noteOwn, noteTask, noteOutcome, noteAside}
+	keys := make([]morningai.NoteKey, 0, len(kinds)*len(ids))
+	for _, kind := range kinds {
+		for _, id := range ids {
+			keys = append(keys, keyOf(kind, id))
+		}
+	}
+	notes, err := journal.Noted(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for _, key := range uniqueKeys {
+		for _, kind := range []morningai.NoteKind{noteOwn, noteTask} {
+			n, err := journal.NotedAs(ctx, kind, key)
+			if err != nil {
+				return err
+			}
+			notes = append(notes, n)
+		}
+	}
+	for i := range notes {
+		if err := f.take(&notes[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *found) take(n *morningai.Note) error {
+	if n.Seq == 0 {
+		return nil
+	}
+	if n.Kind == noteAside {
+		var a aside
+		if err := json.Unmarshal(n.Data, &a); err != nil {
+			return err
+		}
+		f.aside[n.Key] = &a
+		return nil
+	}
+	r, err := morningai.ParseRecord(n.Data)
+	if err != nil {
+		return err
+	}
+	switch n.Kind {
+	case noteOwn:
+		f.own[n.Key] = &r
+	case noteTask:
+		f.sent[n.Key] = &r
+	case noteOutcome:
+		f.ended[n.Key] = &r
+	}
+	if r.UniqueKey != "" && !r.Deleted && !r.Task.State.Terminal() && f.holders[r.UniqueKey] == nil {
+		f.holders[r.UniqueKey] = &r
+	}
+	return nil
+}
+
+// getOp reads tasks. What the journal owns is read there; the rest from the
+// shared engine, or as it was last known; and what nobody here knows may be
+// known to the node that accepted it.
+type getOp struct {
+	c      *core
+	req    morningai.GetRequest
+	here   bool
+	done   func([]morningai.Task, error)
+	found  *found
+	tasks  []morningai.Task
+	shared []morningai.Task // as the shared engine knows them; nil if it was not asked
+	cause  error
+	gone   map[morningai.ID]bool // known to be deleted
+	asked  int
+	doubt  bool // a node that may know a missing one could not be asked
+}
+
+func (c *core) get(op *getOp) {
+	op.c, op.tasks, op.gone = c, make([]morningai.Task, len(op.req.IDs)), map[morningai.ID]bool{}
+	if !op.here && !c.holdsAny() {
+		op.fromShared()
+		return
+	}
+	op.look(op.fromShared)
+}
+
+func (op *getOp) finish(err error) {
+	if err != nil {
+		op.c.reply(func() { op.done(nil, err) })
+		return
+	}
+	for i := range op.tasks {
+		if !op.tasks[i].ID.IsZero() {
+			op.tasks[i] = op.c.known.show(op.tasks[i])
+		}
+	}
+	op.c.reply(func() { op.done(op.tasks, nil) })
+}
+
+func (op *getOp) look(then func()) {
+	op.c.lookUp(op.req.IDs, nil, func(f found, err error) {
+		if err != nil {
+			op.finish(err)
+			return
+		}
+		op.found = &f
+		then()
+	})
+}
+
+func (op *getOp) fromShared() {
+	c := op.c
+	if c.contact.open() || op.here {
+		op.merge()
+		return
+	}
+	req := op.req
+	onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
+		func(tasks []morningai.Task, err error) {
+			if err != nil && !outage(err) {
+				op.finish(err)
+				return
+			}
+			op.cause, op.shared = err, tasks
+			op.merge()
+		})
+}
+
+// merge puts together what both engines say.
+func (op *getOp) merge() {
+	missing, shared := false, op.shared
+	for i := range op.req.IDs {
+		if shared != nil && !shared[i].ID.IsZero() {
+			op.tasks[i] = shared[i]
+		}
+		if op.found != nil {
+			op.fromJournal(i)
+		}
+		missing = missing || op.tasks[i].ID.IsZero() && !op.gone[op.req.IDs[i]]
+	}
+	switch {
+	case !missing:
+		op.finish(nil)
+	case op.found == nil:
+		op.look(op.merge) // the shared engine may have lost it
+	case op.here:
+		op.finish(nil)
+	default:
+		op.ask(shared != nil)
+	}
+}
+
+// mayLack reports whether the shared engine, which does not know a task, may
+// not know it yet or not any more, although this node has it.
+func (c *core) mayLack(id morningai.ID) bool {
+	b := &c.backlog
+	_, doubt := b.doubt[id]
+	h := c.held[id]
+	return doubt || !b.started || b.full && !b.calm || h != nil && h.decided != ""
+}
+
+func (op *getOp) fromJournal(i int) {
+	c, id, f := op.c, op.req.IDs[i], op.found
+	there := !op.tasks[i].ID.IsZero()
+	switch {
+	case f.owned[id] != nil && (!there || laterThan(f.owned[id], &op.tasks[i])):
+		op.tasks[i] = *f.owned[id]
+		op.tasks[i].Fresh = morningai.FreshLocal
+		return
+	case there:
+		return
+	case f.own[id] != nil:
+		if f.own[id].Deleted {
+			op.gone[id] = true
+			return
+		}
+		op.tasks[i] = f.own[id].Task
+		op.tasks[i].Fresh = morningai.FreshLocal
+	case f.aside[id] != nil:
+		if r, err := morningai.ParseRecord(f.aside[id].Record); err == nil {
+			op.tasks[i] = r.Task
+			op.tasks[i].Error = &morningai.TaskError{Code: "set_aside", Message: f.aside[id].Reason}
+			op.tasks[i].Fresh = morningai.FreshLocal
+		}
+	case len(op.shared) > 0 && !c.mayLack(id):
+		return // it is gone: the shared engine has had it
+	default:
+		t := c.lastState(id, f)
+		if t == nil && f.ended[id] != nil {
+			running := f.ended[id].Task // until the shared engine has taken the outcome
+			running.State, running.Result, running.Error, running.FinishedAt, running.RunAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
+			running.Version--
+			t = &running
+		}
+		if t == nil || op.here && f.sent[id] == nil && f.ended[id] == nil && c.held[id] == nil {
+			return
+		}
+		op.tasks[i] = *t
+		op.tasks[i].Fresh = morningai.FreshStale
+	}
+	if op.tasks[i].AsOf.IsZero() {
+		op.tasks[i].AsOf = op.tasks[i].CreatedAt
+	}
+}
+
+// ask asks the nodes that may know what is missing. Without an answer from all
+// of them the truth is that it cannot be known.
+func (op *getOp) ask(live bool) {
+	c := op.c
+	for i, id := range op.req.IDs {
+		if !op.tasks[i].ID.IsZero() || op.gone[id] {
+			continue
+		}
+		for k := range c.members {
+			m := (*member)(&c.members[k])
+			switch {
+			case m.Journal == c.cfg.member || m.cleared(id):
+			case m.URL == "" || c.cfg.ask == nil:
+				op.doubt = true
+			default:
+				op.asked++
+				op.askMember(i, m)
+			}
+		}
+	}
+	if !live {
+		op.doubt = true
+	}
+	op.answer()
+}
+
+func (op *getOp) askMember(i int, m *member) {
+	c, id, url := op.c, op.req.IDs[i], m.URL
+	ask := c.cfg.ask
+	c.out = append(c.out, effect{to: toPeer, name: "ask", limit: askLimit,
+		run: func(ctx context.Context) (any, error) { return ask(ctx, url, id) },
+		then: func(result any, err error) {
+			t, _ := result.(morningai.Task)
+			switch {
+			case err == nil && !t.ID.IsZero() && (op.tasks[i].ID.IsZero() || laterThan(&t, &op.tasks[i])):
+				op.tasks[i] = t
+			case err != nil && morningai.CodeOf(err) != morningai.CodeNotFound:
+				op.doubt = true
+			}
+			op.asked--
+			op.answer()
+		}})
+}
+
+func (op *getOp) answer() {
+	if op.asked > 0 {
+		return
+	}
+	for i, id := range op.req.IDs {
+		if op.tasks[i].ID.IsZero() && !op.gone[id] && op.doubt {
+			op.finish(op.c.statusUnknown("get", op.cause))
+			return
+		}
+	}
+	op.finish(nil)
+}
+
+const (
+	askLimit = 500 * time.Millisecond
+	// clearMargin covers the difference between the clocks of a client that
+	// made an id and of the node that took it.
+	clearMargin = 2 * time.Second
+)
+
+type member morningai.Member
+
+// cleared reports whether a node has said, later than the task can have been
+// accepted, that everything it had accepted is delivered.
+func (m *member) cleared(id morningai.ID) bool {
+	return m.Backlog == 0 && m.ContactAt.Sub(id.Time()) > clearMargin
+}
+
+// historyOp reads attempts and log lines of one task.
+type historyOp struct {
+	id   morningai.ID
+	done func(morningai.History, error)
+}
+
+func (c *core) history(op *historyOp, here bool) {
+	local := func(cause error) {
+		c.lookUp([]morningai.ID{op.id}, nil, func(f found, err error) {
+			r := f.own[op.id]
+			if r == nil {
+				r = f.ended[op.id]
+			}
+			switch {
+			case err != nil:
+				c.reply(func() { op.done(morningai.History{}, err) })
+			case f.owned[op.id] != nil:
+				onJournal(c, "history", func(ctx context.Context) (morningai.History, error) { return c.journal.History(ctx, op.id) },
+					func(h morningai.History, err error) { c.reply(func() { op.done(h, err) }) })
+			case r != nil:
+				c.reply(func() { op.done(morningai.History{Attempts: r.Attempts, Logs: r.Logs}, nil) })
+			case cause != nil && !outage(cause) && (f.sent[op.id] == nil || !c.mayLack(op.id)):
+				c.reply(func() { op.done(morningai.History{}, cause) })
+			case f.sent[op.id] != nil && f.sent[op.id].Task.Attempt == 0 && !outage(cause) && cause != nil:
+				c.reply(func() { op.done(morningai.History{}, nil) }) // accepted, and on its way
+			default:
+				c.reply(func() { op.done(morningai.History{}, c.statusUnknown("history", cause)) })
+			}
+		})
+	}
+	if c.contact.open() || here {
+		local(nil)
+		return
+	}
+	onShared(c, "history", callLimit, func(ctx context.Context) (morningai.History, error) { return c.remote.History(ctx, op.id) },
+		func(h morningai.History, err error) {
+			if err != nil {
+				local(err)
+				return
+			}
+			c.reply(func() { op.done(h, nil) })
+		})
+}
+
+// listOp reads one page of tasks.
+type listOp struct {
+	filter morningai.Filter
+	done   func(morningai.Page, error)
+}
+
+func (c *core) list(op *listOp) {
+	if c.contact.open() {
+		c.listLast(op, nil)
+		return
+	}
+	onShared(c, "list", callLimit, func(ctx context.Context) (morningai.Page, error) { return c.remote.List(ctx, op.filter) },
+		func(page morningai.Page, err error) {
+			switch {
+			case outage(err):
+				c.listLast(op, err)
+			case err != nil || op.filter.Cursor != "":
+				c.reply(func() { op.done(page, err) })
+			default:
+				c.pages.see(op.filter, page, c.now)
+				c.withOwn(op, page)
+			}
+		})
+}
+
+// listLast answers with the page as it was shown last, and what this node owns.
+func (c *core) listLast(op *listOp, cause error) {
+	page, ok := c.pages.pages[op.filter]
+	if !ok {
+		err := c.statusUnknown("list", cause)
+		c.reply(func() { op.done(morningai.Page{}, err) })
+		return
+	}
+	page.Fresh = morningai.FreshStale
+	page.Tasks = slices.Clone(page.Tasks)
+	c.withOwn(op, page)
+}
+
+// withOwn adds the tasks that only this node has to a first page.
+func (c *core) withOwn(op *listOp, page morningai.Page) {
+	if !c.holdsAny() {
+		c.showPage(op, page)
+		return
+	}
+	onJournal(c, "list", func(ctx context.Context) (morningai.Page, error) { return c.journal.List(ctx, op.filter) },
+		func(own morningai.Page, err error) {
+			if err != nil {
+				c.reply(func() { op.done(morningai.Page{}, err) })
+				return
+			}
+			for i := range own.Tasks {
+				t := &own.Tasks[i]
+				t.Fresh = morningai.FreshLocal
+				if !slices.ContainsFunc(page.Tasks, func(x morningai.Task) bool { return x.ID == t.ID }) {
+					page.Tasks = append(page.Tasks, *t)
+				}
+			}
+			slices.SortStableFunc(page.Tasks, func(a, b morningai.Task) int { return b.CreatedAt.Compare(a.CreatedAt) })
+			c.showPage(op, page)
+		})
+}
+
+func (c *core) showPage(op *listOp, page morningai.Page) {
+	for i := range page.Tasks {
+		t := &page.Tasks[i]
+		c.known.see(t)
+		t.Pending = c.known.pending[t.ID]
+		if page.Fresh == morningai.FreshStale && t.Fresh == morningai.FreshLive {
+			t.Fresh = morningai.FreshStale
+		}
+	}
+	c.reply(func() { op.done(page, nil) })
+}
+
+// statsOp reads the counts.
+type statsOp struct {
+	done func(morningai.Stats, error)
+}
+
+func (c *core) stats(op *statsOp) {
+	if c.contact.open() {
+		c.statsLast(op, nil)
+		return
+	}
+	onShared(c, "stats", callLimit, c.remote.Stats, func(stats morningai.Stats, err error) {
+		switch {
+		case outage(err):
+			c.statsLast(op, err)
+		case err != nil:
+			c.reply(func() { op.done(stats, err) })
+		default:
+			c.seeStats(stats)
+			c.reply(func() { op.done(stats, nil) })
+		}
+	})
+}
+
+// statsLast answers with the counts as they were known last.
+func (c *core) statsLast(op *statsOp, cause error) {
+	if c.pages.stats == nil {
+		err := c.statusUnknown("stats", cause)
+		c.reply(func() { op.done(morningai.Stats{}, err) })
+		return
+	}
+	stats := *c.pages.stats
+	stats.Fresh = morningai.FreshStale
+	stats.Queues = slices.Clone(stats.Queues)
+	for i := range stats.Queues {
+		q := &stats.Queues[i]
+		if m, ok := c.mirror.Queues[q.Name]; ok {
+			q.QueueConfig = m
+		}
+	}
+	c.reply(func() { op.done(stats, nil) })
+}

@@ -1,0 +1,281 @@
+package resilient
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// deliverOutcomes reports what was finished. In a pass over everything also
+// what was acknowledged lately: an engine that died may have lost it.
+func (c *core) deliverOutcomes(notes []morningai.Note) {
+	var sent []morningai.Note
+	for i := range notes {
+		if _, kept := c.backlog.kept[notes[i].Key]; !kept || c.backlog.full && !c.backlog.calm {
+			sent = append(sent, notes[i])
+		}
+	}
+	if len(sent) == 0 {
+		c.passed(notes)
+		return
+	}
+	records, err := recordsOf(sent)
+	if err != nil {
+		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+		c.failedDelivery(err, len(notes))
+		return
+	}
+	reports := make([]morningai.Report, len(records))
+	for i, r := range records {
+		reports[i] = reportOf(r)
+	}
+	onShared(c, "finish", callLimit, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
+		func(verdicts []morningai.Verdict, err error) {
+			if err != nil {
+				if c.poison(len(sent), err) {
+					c.setAside(records[0], err)
+					c.passed(notes)
+					return
+				}
+				c.failedDelivery(err, len(notes))
+				return
+			}
+			var lost, late []*morningai.Record
+			for i := range verdicts {
+				switch err := verdicts[i].Err; morningai.CodeOf(err) {
+				case morningai.CodeNotFound:
+					lost = append(lost, records[i])
+				case morningai.CodeStale:
+					late = append(late, records[i])
+				default:
+					if err != nil {
+						c.setAside(records[i], err)
+						continue
+					}
+					c.delivered(records[i], verdicts[i])
+				}
+			}
+			c.restore(lost, late, func(err error) {
+				if err != nil {
+					c.failedDelivery(err, len(notes))
+					return
+				}
+				c.passed(notes)
+			})
+		})
+}
+
+func (c *core) delivered(r *morningai.Record, v morningai.Verdict) {
+	if _, kept := c.backlog.kept[r.Task.ID]; kept {
+		return
+	}
+	c.incidents.current.Delivered++
+	c.settled(morningai.Lease{ID: r.Task.ID, Claim: r.Claim, Lease: r.Lease}, v)
+}
+
+// restore deals with outcomes that came late. A task that the shared engine has
+// lost is put back whole. One whose claim was taken back, because its node was
+// away for too long, and that has not been handed out again, is ended too: the
+// work is done. Any other goes its own way, and is reported as repeated.
+func (c *core) restore(lost, late []*morningai.Record, then func(error)) {
+	if len(lost)+len(late) == 0 {
+		then(nil)
+		return
+	}
+	ids := make([]morningai.ID, len(late))
+	keys := make([]morningai.NoteKey, len(lost))
+	for i, r := range late {
+		ids[i] = r.Task.ID
+	}
+	for i, r := range lost {
+		keys[i] = keyOf(noteTask, r.Task.ID)
+	}
+	onJournal(c, "noted", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Noted(ctx, keys) },
+		func(notes []morningai.Note, err error) {
+			if err != nil {
+				then(err)
+				return
+			}
+			for i, r := range lost {
+				complete(r, &notes[i])
+			}
+			onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) {
+				return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
+			}, func(tasks []morningai.Task, err error) {
+				if err != nil {
+					then(err)
+					return
+				}
+				c.putBack(lost, late, tasks, then)
+			})
+		})
+}
+
+// complete fills in what a grant does not carry from the note of the task, if
+// it was accepted here.
+func complete(r *morningai.Record, n *morningai.Note) {
+	if n.Seq == 0 {
+		return
+	}
+	if first, err := morningai.ParseRecord(n.Data); err == nil {
+		r.UniqueKey, r.Retention, r.Fingerprint = first.UniqueKey, first.Retention, first.Fingerprint
+	}
+}
+
+func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, then func(error)) {
+	var records []morningai.Record
+	for _, r := range lost {
+		if at := r.Attempts[0].FinishedAt; c.now.Sub(at) > tombstones-tombstoneMargin {
+			c.setAside(r, errOutcomeUnknown)
+			c.drop(r)
+			continue
+		}
+		records = append(records, *r)
+	}
+	for i, r := range late {
+		t := &tasks[i]
+		waiting := t.State == morningai.StateQueued || t.State == morningai.StateScheduled
+		_, kept := c.backlog.kept[r.Task.ID]
+		switch {
+		case waiting && t.Life == r.Task.Life && r.Task.State.Terminal():
+			records = append(records, *r)
+			continue
+		case !kept && (t.State == morningai.StateRunning || t.State.Terminal()):
+			c.incidents.repeated(r.Task.ID)
+			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID)
+		}
+		c.drop(r)
+	}
+	if len(records) == 0 {
+		then(nil)
+		return
+	}
+	onShared(c, "import", callLimit, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
+		func(results []morningai.ImportResult, err error) {
+			if err != nil {
+				then(err)
+				return
+			}
+			for i := range results {
+				r, res := &records[i], &results[i]
+				switch {
+				case res.Err != nil:
+					c.setAside(r, res.Err)
+					c.drop(r)
+				default:
+					if res.Status == morningai.ImportRepeated {
+						c.incidents.repeated(r.Task.ID)
+					}
+					c.delivered(r, morningai.Verdict{State: res.Task.State})
+				}
+			}
+			then(nil)
+		})
+}
+
+// drop forgets an outcome that has lost its purpose.
+func (c *core) drop(r *morningai.Record) {
+	c.settled(morningai.Lease{ID: r.Task.ID, Claim: r.Claim, Lease: r.Lease}, morningai.Verdict{Err: morningai.ErrStale})
+}
+
+// deliverPoints hands over checkpoints; one whose claim has passed on is of no
+// use any more.
+func (c *core) deliverPoints(notes []morningai.Note) {
+	points := make([]morningai.Checkpoint, len(notes))
+	for i := range notes {
+		if err := json.Unmarshal(notes[i].Data, &points[i]); err != nil {
+			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+		}
+	}
+	onShared(c, "checkpoint", callLimit, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
+		func(errs []error, err error) {
+			if err != nil && !c.poison(len(notes), err) {
+				c.failedDelivery(err, len(notes))
+				return
+			}
+			if err != nil {
+				c.warn("a checkpoint is refused by Redis", err)
+			}
+			for _, err := range errs {
+				if err == nil {
+					c.incidents.current.Delivered++
+				}
+			}
+			c.backlog.points = max(c.backlog.points-int64(len(notes)), 0)
+			c.erase(keysOf(notes)...)
+			c.passed(notes)
+		})
+}
+
+// order is the note of a command.
+type order struct {
+	Command morningai.Command `json:"command"`
+	At      time.Time         `json:"at"`
+}
+
+func (c *core) deliverCommands(notes []morningai.Note) {
+	cmds := make([]morningai.Command, len(notes))
+	for i := range notes {
+		var o order
+		if err := json.Unmarshal(notes[i].Data, &o); err != nil {
+			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+		}
+		cmds[i] = o.Command
+	}
+	onShared(c, "command", callLimit, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
+		func(results []morningai.CommandResult, err error) {
+			if err != nil && !c.poison(len(notes), err) {
+				c.failedDelivery(err, len(notes))
+				return
+			}
+			for i := range results {
+				if results[i].Err != nil {
+					c.warn("an order that was given during the outage could not be carried out", results[i].Err, "task_id", cmds[i].ID, "command", string(cmds[i].Kind))
+					continue
+				}
+				c.incidents.current.Delivered++
+				c.known.see(&results[i].Task)
+			}
+			for i := range cmds {
+				c.known.settle(cmds[i].ID)
+			}
+			c.backlog.commands = max(c.backlog.commands-int64(len(notes)), 0)
+			c.erase(keysOf(notes)...)
+			c.passed(notes)
+		})
+}
+
+// setting is the note of a change of a queue.
+type setting struct {
+	Name   string                `json:"name"`
+	Change morningai.QueueChange `json:"change"`
+}
+
+// deliverSettings hands over changes of queues, in the order in which they were
+// given.
+func (c *core) deliverSettings(notes []morningai.Note) {
+	var s setting
+	if err := json.Unmarshal(notes[0].Data, &s); err != nil {
+		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+	}
+	onShared(c, "set queue", callLimit, func(ctx context.Context) (morningai.QueueConfig, error) {
+		return c.remote.SetQueue(ctx, s.Name, s.Change)
+	}, func(_ morningai.QueueConfig, err error) {
+		if outage(err) && c.backlog.fails < poisonTries {
+			c.failedDelivery(err, 1)
+			return
+		}
+		if err != nil {
+			c.warn("settings of a queue that were changed during the outage are refused", err, "queue", s.Name)
+		} else {
+			c.incidents.current.Delivered++
+		}
+		c.backlog.settings = max(c.backlog.settings-1, 0)
+		c.mirror.next = c.now
+		c.erase(notes[0].NoteKey)
+		c.passed(notes[:1])
+	})
+}
