@@ -67,10 +67,18 @@ func (c *checker) lives(t *track) []held {
 }
 
 // resolved: one of two holders came in an outage or after a loss, and at the end
-// one of them says that it gave way.
+// one of them says that it gave way; or one was accepted by a journal alone, and
+// nothing is seen of both after the outage: one had ended before they met.
 func (c *checker) resolved(a, b held) bool {
 	if !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
 		return false
+	}
+	together := a.last // when both were last seen alive
+	if b.last.Seq < a.last.Seq {
+		together = b.last
+	}
+	if _, out := c.faults.outage(together); out && (a.t.local() || b.t.local()) {
+		return true
 	}
 	for i := range c.final.Nodes {
 		for _, t := range []*track{a.t, b.t} {
@@ -81,4 +89,9 @@ func (c *checker) resolved(a, b held) bool {
 		}
 	}
 	return len(c.final.Nodes) == 0
+}
+
+// local: a journal alone has accepted it.
+func (t *track) local() bool {
+	return slices.ContainsFunc(t.acks, func(op *Op) bool { return op.Durable == string(morningai.DurabilityJournal) && !op.held() })
 }
