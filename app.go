@@ -37,12 +37,13 @@ type App struct {
 	queues      map[string]int
 	grace       time.Duration
 	lease       time.Duration
+	sources     []Engine
 
 	mu         sync.Mutex
 	phase      appPhase
 	declared   []declaration
 	middleware []Middleware
-	worker     *worker
+	crew       *crew
 	stopped    chan struct{} // closed when the first Stop is through
 	stopErr    error         // written before that
 }
@@ -96,6 +97,14 @@ func WithLease(d time.Duration) AppOption { return func(a *App) { a.lease = d } 
 // WithNode names the process for people; the host's name unless given.
 func WithNode(name string) AppOption { return func(a *App) { a.node = name } }
 
+// WithSources makes the app run tasks of other engines too, with the same
+// handlers and in the same slots. What becomes of a task is recorded with the
+// engine that handed it out. The app enqueues and reads with its own engine
+// alone. Whoever gives an engine closes it, after Stop.
+func WithSources(engines ...Engine) AppOption {
+	return func(a *App) { a.sources = append(a.sources, engines...) }
+}
+
 // New returns an app on the engine. It does nothing until Start. The caller
 // closes the engine, after Stop.
 func New(engine Engine, opts ...AppOption) *App {
@@ -123,6 +132,12 @@ func hostName() string {
 	}
 	return cutText(name, MaxName)
 }
+
+// Lease is how long others wait before they call this app's worker dead.
+func (a *App) Lease() time.Duration { return a.lease }
+
+// Grace is how long running handlers may go on after Stop.
+func (a *App) Grace() time.Duration { return a.grace }
 
 // HandleFunc declares the handler of a task type on raw JSON; see [Handle] for
 // the typed form and for what its errors mean.
@@ -177,11 +192,11 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.checkOptions(); err != nil {
 		return err
 	}
-	w, err := startWorker(ctx, a, handlers)
+	c, err := hire(ctx, a, handlers)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	a.worker, a.phase = w, phaseStarted
+	a.crew, a.phase = c, phaseStarted
 	return nil
 }
 
@@ -214,7 +229,7 @@ func (a *App) checkOptions() error {
 			bad = append(bad, FieldError{location, message})
 		}
 	}
-	add(a.engine != nil, "engine", "must not be nil")
+	add(a.engine != nil && !slices.Contains(a.sources, nil), "engine", "must not be nil")
 	add(a.concurrency >= 1 && a.concurrency <= MaxConcurrency, "concurrency", fmt.Sprintf("must be 1 to %d", MaxConcurrency))
 	add(a.lease >= minLease && a.lease <= maxLease, "lease", fmt.Sprintf("must be %v to %v", minLease, maxLease))
 	add(a.grace >= 0 && a.grace <= maxGrace, "grace", fmt.Sprintf("must be 0s to %v", maxGrace))
@@ -238,7 +253,7 @@ func (a *App) checkOptions() error {
 func (a *App) Stop(ctx context.Context) error {
 	a.mu.Lock()
 	first := a.phase != phaseStopping
-	w := a.worker
+	c := a.crew
 	a.phase = phaseStopping
 	a.mu.Unlock()
 	if !first {
@@ -249,8 +264,8 @@ func (a *App) Stop(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if w != nil {
-		a.stopErr = w.stop(ctx)
+	if c != nil {
+		a.stopErr = c.stop(ctx)
 	}
 	a.pump.release()
 	close(a.stopped)

@@ -15,6 +15,7 @@ import (
 // execution is one attempt under way: what a handler's context leads to.
 type execution struct {
 	app     *App
+	engine  Engine // that handed the task out
 	handler HandlerFunc
 	task    Task
 	lease   Lease
@@ -39,7 +40,7 @@ type execution struct {
 var errTimedOut = fmt.Errorf("the task's timeout is over: %w", context.DeadlineExceeded)
 
 func newExecution(app *App, handler HandlerFunc, g *Grant) *execution {
-	return &execution{app: app, handler: handler, task: g.Task, lease: g.Lease, steps: g.Steps}
+	return &execution{app: app, engine: app.engine, handler: handler, task: g.Task, lease: g.Lease, steps: g.Steps}
 }
 
 // begin gives the execution its context. Nothing else is derived from a common
@@ -146,7 +147,7 @@ func (e *execution) attrs() []slog.Attr {
 // checkpoint records one point. A claim that was superseded interrupts the
 // handler.
 func (e *execution) checkpoint(ctx context.Context, point Checkpoint) error {
-	errs, err := e.app.engine.Checkpoint(ctx, []Checkpoint{point})
+	errs, err := e.engine.Checkpoint(ctx, []Checkpoint{point})
 	if err == nil {
 		err = errs[0]
 	}

@@ -163,8 +163,8 @@ func (w *worker) abandon(e *execution, end *attemptEnd) bool {
 	return true
 }
 
-// stop drains the worker; see [App.Stop].
-func (w *worker) stop(ctx context.Context) error {
+// stop drains the worker and returns what went wrong; see [App.Stop].
+func (w *worker) stop(ctx context.Context) []error {
 	w.stopClaims()
 	w.claims.Wait()
 
@@ -199,7 +199,7 @@ func (w *worker) stop(ctx context.Context) error {
 	if err := w.leave(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("stop: end the session: %w", err))
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // awaitDecided returns when every outcome is decided, after d, or when ctx ends.

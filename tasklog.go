@@ -46,7 +46,7 @@ func (e *execution) flushLines(ctx context.Context) error {
 	if len(points) == 0 {
 		return nil
 	}
-	errs, err := e.app.engine.Checkpoint(context.WithoutCancel(ctx), points)
+	errs, err := e.engine.Checkpoint(context.WithoutCancel(ctx), points)
 	return errors.Join(err, errors.Join(errs...))
 }
 

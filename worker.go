@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// worker is one session of an app: a loop that claims tasks, goroutines that
+// worker is one session of an app with one engine: a loop that claims tasks, goroutines that
 // run them, a reporter that records outcomes, and a beat that keeps the session
 // alive.
 type worker struct {
 	app      *App
+	crew     *crew
 	engine   Engine
 	session  SessionID
 	types    []string
@@ -36,7 +37,6 @@ type worker struct {
 	work  chan *execution
 	slots sync.WaitGroup
 	idle  atomic.Int32 // slot goroutines without work
-	busy  atomic.Int32 // slots taken
 	// undecided counts executions whose outcome is open, and decided holds a
 	// token when it has become 0; abandoned counts handlers that run on though
 	// their outcome was decided without them.
@@ -48,6 +48,10 @@ type worker struct {
 	hungry    atomic.Int32
 	wake      chan struct{}
 	interrupt atomic.Pointer[context.CancelFunc]
+	// Of a claim under way where the slots are shared: for how many tasks it is,
+	// and how to end it if they are gone.
+	asked   atomic.Int32
+	preempt atomic.Pointer[context.CancelFunc]
 
 	mu       sync.Mutex
 	held     []*execution // claimed and not recorded
@@ -73,10 +77,11 @@ const (
 	windDown = 2 * time.Second
 )
 
-// startWorker registers a session and starts its goroutines.
-func startWorker(ctx context.Context, app *App, handlers map[string]HandlerFunc) (*worker, error) {
+// newWorker makes a worker that is still to be registered, by a beat, and to be
+// started.
+func newWorker(app *App, engine Engine, handlers map[string]HandlerFunc) (*worker, error) {
 	w := &worker{
-		app: app, engine: app.engine, handlers: handlers,
+		app: app, engine: engine, handlers: handlers,
 		shares:   newQueueShares(app.queues),
 		interval: min(800*time.Millisecond, app.lease/4),
 		work:     make(chan *execution, app.concurrency),
@@ -90,9 +95,11 @@ func startWorker(ctx context.Context, app *App, handlers map[string]HandlerFunc)
 		return nil, fmt.Errorf("make a session id: %w", err)
 	}
 	w.observer = NewObserver(w.session, w.interval)
-	if err := w.beat(ctx); err != nil {
-		return nil, err
-	}
+	return w, nil
+}
+
+// start starts the worker's goroutines.
+func (w *worker) start() {
 	w.claimCtx, w.stopClaims = context.WithCancel(context.Background())
 	w.beatCtx, w.stopBeats = context.WithCancel(context.Background())
 	w.reporter = startReporter(w)
@@ -100,13 +107,12 @@ func startWorker(ctx context.Context, app *App, handlers map[string]HandlerFunc)
 	if len(w.types) > 0 {
 		w.claims.Go(w.claimLoop)
 	}
-	return w, nil
 }
 
 // capacity is how many tasks may be claimed now.
 func (w *worker) capacity() int {
 	slots := w.app.concurrency
-	free := slots - int(w.busy.Load())
+	free := slots - int(w.crew.busy.Load())
 	if w.reporter.bytes.Load() > maxUnrecordedBytes {
 		return 0
 	}
@@ -124,6 +130,14 @@ func (w *worker) notify() {
 	default:
 	}
 	if cancel := w.interrupt.Load(); cancel != nil {
+		(*cancel)()
+	}
+}
+
+// tighten ends the claim under way if it is for more tasks than fit at
+// this moment; the next one asks for less.
+func (w *worker) tighten() {
+	if cancel := w.preempt.Load(); cancel != nil && w.capacity() < int(w.asked.Load()) {
 		(*cancel)()
 	}
 }
@@ -187,21 +201,28 @@ func (w *worker) claimLoop() {
 	}
 }
 
-// claim asks for n tasks. With none it only waits for cancels, and returns
-// early without an error when there is capacity again.
+// claim asks for n tasks. With none it only waits for cancels. It returns early
+// without an error when capacity has changed so that it should ask anew.
 func (w *worker) claim(ctx context.Context, n int) (ClaimReply, error) {
 	req := ClaimRequest{Session: w.session, Queues: w.shares.next(n), Types: w.types, N: n, Wait: claimWait}
-	if n > 0 {
+	if n > 0 && len(w.crew.workers) == 1 {
 		return w.engine.Claim(ctx, req)
 	}
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w.interrupt.Store(&cancel)
-	w.hungry.Store(1)
-	w.notify() // for capacity that came just before
+	if n > 0 {
+		w.asked.Store(int32(n))
+		w.preempt.Store(&cancel)
+		w.tighten() // for slots that were taken just before
+	} else {
+		w.interrupt.Store(&cancel)
+		w.hungry.Store(1)
+		w.notify() // for capacity that came just before
+	}
 	reply, err := w.engine.Claim(waiting, req)
 	w.hungry.Store(0)
 	w.interrupt.Store(nil)
+	w.preempt.Store(nil)
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
 		err = nil
 	}
@@ -214,7 +235,7 @@ func (w *worker) accept(reply *ClaimReply) {
 	for i := range reply.Grants {
 		g := &reply.Grants[i]
 		e := newExecution(w.app, w.handlers[g.Task.Type], g)
-		e.worker = w
+		e.worker, e.engine = w, w.engine
 		e.begin(context.Background())
 		starting[i] = e
 	}
@@ -233,19 +254,23 @@ func (w *worker) accept(reply *ClaimReply) {
 		case e.handler == nil:
 			w.conclude(e, &attemptEnd{err: errors.New("the engine handed out a type that this worker did not ask for"), cut: interruptDrain, at: time.Now()})
 			w.app.logger.Error("the engine handed out a task of a type that this worker has no handler for", "type", e.task.Type)
+		case !w.crew.take(): // another engine's tasks came first
+			w.conclude(e, &attemptEnd{err: context.Canceled, cut: interruptDrain, at: time.Now()})
 		default:
 			w.dispatch(e)
 		}
+	}
+	if len(starting) > 0 {
+		w.crew.tighten(w)
 	}
 	if len(reply.Cancels) > 0 {
 		w.cancelHeld(reply.Cancels)
 	}
 }
 
-// dispatch gives an execution to an idle slot goroutine or starts one. Only the
-// claim loop calls it.
+// dispatch gives an execution that has a slot to an idle slot goroutine or starts
+// one. Only the claim loop calls it.
 func (w *worker) dispatch(e *execution) {
-	w.busy.Add(1)
 	if w.idle.Add(-1) >= 0 {
 		w.work <- e // has room for every slot
 		return
@@ -278,8 +303,7 @@ func (w *worker) ended(e *execution, end *attemptEnd) {
 			"a handler returned after its attempt was given up, what it returned is dropped", e.attrs()...)
 	}
 	w.idle.Add(1)
-	w.busy.Add(-1)
-	w.notify()
+	w.crew.free()
 }
 
 // conclude decides an attempt with this end, and hands it to the reporter. It

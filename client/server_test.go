@@ -48,7 +48,7 @@ func serving(t *testing.T) (admin, reader *client.Client) {
 	web := httptest.NewServer(srv.Handler())
 	t.Cleanup(func() {
 		web.Close()
-		if err := errors.Join(app.Stop(ctx), engine.Close()); err != nil {
+		if err := errors.Join(srv.Close(), app.Stop(ctx), engine.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -195,8 +195,25 @@ func (op *commandOp) edit(i int, r *morningai.Record) {
 }
 
 // later keeps orders until the shared engine can be told. One about a task of
-// which nothing is known here is refused: what it would do cannot be said.
+// which nobody who can be asked knows anything is refused: what it would do
+// cannot be said.
 func (op *commandOp) later(at []int, cause error) {
+	c := op.c
+	var unknown []morningai.ID
+	for _, i := range at {
+		if id := op.cmds[i].ID; c.lastState(id, &op.found) == nil {
+			unknown = append(unknown, id)
+		}
+	}
+	if len(unknown) == 0 {
+		op.keep(at, cause)
+		return
+	}
+	// What others know is remembered as last known.
+	c.askFor(unknown, func() { op.keep(at, cause) })
+}
+
+func (op *commandOp) keep(at []int, cause error) {
 	c := op.c
 	var notes []morningai.Note
 	var noted []int
@@ -204,15 +221,11 @@ func (op *commandOp) later(at []int, cause error) {
 	for k, i := range at {
 		cmd := &op.cmds[i]
 		t := c.lastState(cmd.ID, &op.found)
-		switch {
-		case t == nil:
-			results[k].Err = c.statusUnknown(string(cmd.Kind), cause)
-			continue
-		case cmd.Version != 0 && cmd.Version < t.Version:
-			results[k] = morningai.CommandResult{Task: *t, Err: &morningai.Error{Code: morningai.CodeConflict, Op: string(cmd.Kind), Detail: "the task has changed"}}
-			continue
-		case !allowed(cmd.Kind, t):
-			results[k] = morningai.CommandResult{Task: *t, Err: &morningai.Error{Code: morningai.CodeWrongState, Op: string(cmd.Kind), Detail: "the task's state does not allow it"}}
+		if err := c.refusal(cmd, t, cause); err != nil {
+			results[k].Err = err
+			if t != nil {
+				results[k].Task = *t
+			}
 			continue
 		}
 		note, err := jsonNote(keyOf(noteCommand, c.sequenceKey()), cmd.ID.String(), &order{Command: *cmd, At: c.now.UTC()})
@@ -245,6 +258,19 @@ func (op *commandOp) later(at []int, cause error) {
 		op.part(at, results, nil)
 		c.backlog.again(c)
 	})
+}
+
+// refusal is why an order cannot be kept for later, or nil.
+func (c *core) refusal(cmd *morningai.Command, t *morningai.Task, cause error) error {
+	switch {
+	case t == nil:
+		return c.statusUnknown(string(cmd.Kind), cause)
+	case cmd.Version != 0 && cmd.Version < t.Version:
+		return &morningai.Error{Code: morningai.CodeConflict, Op: string(cmd.Kind), Detail: "the task has changed"}
+	case !allowed(cmd.Kind, t):
+		return &morningai.Error{Code: morningai.CodeWrongState, Op: string(cmd.Kind), Detail: "the task's state does not allow it"}
+	}
+	return nil
 }
 
 // allowed reports whether a task's state, as known, does not rule an order out.

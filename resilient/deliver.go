@@ -26,8 +26,9 @@ type backlog struct {
 
 	local    bool // the journal may own tasks
 	doubt    map[morningai.ID]struct{}
-	own      int64 // tasks that wait in the journal
-	owned    int64 // tasks that the journal owns
+	tries    map[morningai.ID]int // of tasks that were refused in a way that may pass
+	own      int64                // tasks that wait in the journal
+	owned    int64                // tasks that the journal owns
 	outcomes int64
 	points   int64
 	commands int64
@@ -259,6 +260,7 @@ func (c *core) setAside(r *morningai.Record, why error) {
 	}
 	c.incidents.setAside(r.Task.ID)
 	c.backlog.settled(r.Task.ID)
+	delete(c.backlog.tries, r.Task.ID)
 	c.log(slog.LevelError, "Redis refuses a task for good, it is set aside in the journal", "task_id", r.Task.ID, "type", r.Task.Type, "cause", cause, "hint", hint)
 	c.note([]morningai.Note{note}, func(err error) {
 		if err == nil {

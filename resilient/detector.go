@@ -126,6 +126,9 @@ func (c *core) noteContact(call int64, sent time.Time, err error) {
 		if sent.After(d.healthy) {
 			d.healthy = sent
 		}
+		if c.incidents.lasting && !d.open() {
+			c.endIncident() // it began before this process
+		}
 		if d.state == morningai.ContactSuspect && sent.After(d.since) {
 			c.toState(morningai.ContactUp, nil)
 		}

@@ -66,6 +66,13 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 	if err := e.core.load(info, &mirrors[0], &stats); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
+	reports, err := e.core.readIncidents(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	if len(reports) > 0 {
+		e.core.resumeIncident(reports[0])
+	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.loop.Go(e.wakeLoop)
 	return e, nil

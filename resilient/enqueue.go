@@ -24,6 +24,7 @@ type enqueueOp struct {
 	shared   result
 	receipts []morningai.Receipt // of the shared engine
 	gone     []morningai.NoteKey // notes of tasks that were not accepted
+	inDoubt  []int               // what the shared engine may have, or not
 }
 
 // result is what became of one half of an operation.
@@ -117,19 +118,23 @@ func (op *enqueueOp) send() {
 		})
 }
 
-// settle takes the shared engine's answers as final.
+// settle takes the shared engine's answers as final, but for those that leave
+// open whether it has the task.
 func (op *enqueueOp) settle() {
 	c := op.c
-	var gone []morningai.NoteKey
 	for i := range op.specs {
 		id, r := op.specs[i].ID, &op.receipts[i]
+		if outage(r.Err) {
+			op.inDoubt = append(op.inDoubt, i)
+			continue
+		}
 		c.backlog.settled(id)
 		if r.Err == nil && !r.Task.Duplicate {
 			continue
 		}
 		switch {
 		case !op.replied:
-			gone = append(gone, keyOf(noteTask, id))
+			op.gone = append(op.gone, keyOf(noteTask, id))
 		case r.Err == nil:
 			// It was acknowledged from the journal; another holds its key.
 			c.backlog.doubtful(id)
@@ -138,7 +143,9 @@ func (op *enqueueOp) settle() {
 			c.setAside(op.record(i), r.Err)
 		}
 	}
-	op.gone = gone
+	if len(op.inDoubt) > 0 {
+		c.backlog.again(c)
+	}
 }
 
 func (op *enqueueOp) record(i int) *morningai.Record {
@@ -162,6 +169,9 @@ func (op *enqueueOp) decide() {
 				op.send()
 			}
 		}
+	case op.shared.ok() && len(op.inDoubt) > 0 && !op.noted.done && op.durability == morningai.DurabilityRedis:
+		op.durability = morningai.DurabilityBoth // the journal takes what Redis does not
+		op.note(op.specs)
 	case op.shared.ok():
 		if op.durability == morningai.DurabilityRedis || op.noted.done {
 			op.acknowledgeShared()
@@ -193,6 +203,16 @@ func (op *enqueueOp) acknowledgeShared() {
 	for i := range op.receipts {
 		t := &op.receipts[i].Task
 		t.Durable, t.Runs = durable, morningai.RunsHere
+	}
+	if len(op.inDoubt) > 0 {
+		here := op.fromJournal(op.specs, morningai.RunsLater)
+		for _, i := range op.inDoubt {
+			if op.noted.err != nil {
+				op.receipts[i] = morningai.Receipt{Err: op.c.acceptUnknown(op.specs[i:i+1], op.noted.err)}
+				continue
+			}
+			op.receipts[i] = here[i]
+		}
 	}
 	if len(op.gone) == 0 || !op.noted.done {
 		op.finish(op.receipts, nil)

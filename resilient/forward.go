@@ -55,7 +55,7 @@ func (f *forwarding) importAll(records []morningai.Record, next func()) {
 func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) {
 	c := f.c
 	if res.Err != nil {
-		c.setAside(r, res.Err)
+		f.refused(r, res.Err)
 		return
 	}
 	switch res.Status {
@@ -71,8 +71,25 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	f.arrived(&res.Task)
 }
 
+// refused deals with a task that the shared engine did not take. What cannot be
+// told from a bad moment is tried again, by itself, a few times.
+func (f *forwarding) refused(r *morningai.Record, err error) {
+	c, id := f.c, r.Task.ID
+	if b := &c.backlog; outage(err) && b.tries[id] < poisonTries {
+		if b.tries == nil {
+			b.tries = map[morningai.ID]int{}
+		}
+		b.tries[id]++
+		b.doubtful(id)
+		b.more = true
+		return
+	}
+	c.setAside(r, err)
+}
+
 // arrived notes that the shared engine has a task.
 func (f *forwarding) arrived(t *morningai.Task) {
+	delete(f.c.backlog.tries, t.ID)
 	f.c.backlog.settled(t.ID)
 	if t.State.Terminal() {
 		f.c.erase(keyOf(noteTask, t.ID))
@@ -88,6 +105,9 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	specs := make([]morningai.TaskSpec, len(keyed))
 	for i, r := range keyed {
 		specs[i] = specOf(r)
+		if c.sharesKeys() {
+			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime))
+		}
 	}
 	onShared(c, "enqueue", callLimit, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
 		func(receipts []morningai.Receipt, err error) {
@@ -98,11 +118,8 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 			var rivals []rival
 			for i := range receipts {
 				switch r := &receipts[i]; {
-				case r.Err != nil && outage(r.Err):
-					f.then(r.Err)
-					return
 				case r.Err != nil:
-					c.setAside(keyed[i], r.Err)
+					f.refused(keyed[i], r.Err)
 				case r.Task.Duplicate:
 					rivals = append(rivals, rival{keyed[i], r.Task})
 				default:
@@ -114,6 +131,23 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 			}
 			f.resolve(rivals)
 		})
+}
+
+// meetingTime is for how long a task that took its unique key in an outage does
+// not start afterwards, so that what other nodes gave the key to meanwhile can
+// meet it. They notice the end of the outage within less.
+const meetingTime = 2 * time.Second
+
+// sharesKeys reports whether another node may have given a key to another task.
+func (c *core) sharesKeys() bool {
+	return len(c.members)+len(c.alone) > 1 && c.now.Sub(c.incidents.current.EndedAt) < meetingTime
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // rival is a task of ours and the holder of its unique key.

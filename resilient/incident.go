@@ -36,6 +36,15 @@ func (c *core) beginIncident(cause error, noticed time.Duration) {
 		"noticed_after", noticed.Round(time.Millisecond), "incident", i.current.ID)
 }
 
+// resumeIncident takes up the report of an outage that an earlier process of
+// this node did not see the end of.
+func (c *core) resumeIncident(last morningai.Incident) {
+	if last.EndedAt.IsZero() || last.Backlog > 0 {
+		c.incidents.current = last
+		c.incidents.lasting = last.EndedAt.IsZero()
+	}
+}
+
 // sameOutage is how soon after the end of an outage a failure belongs to it.
 const sameOutage = time.Second
 

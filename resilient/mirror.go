@@ -27,7 +27,7 @@ type mirror struct {
 }
 
 const (
-	lookAtFleetEvery = 5 * time.Second
+	lookAtFleetEvery = 3 * time.Second
 	// memberGone is when a member that has neither been in contact nor been
 	// forgotten no longer takes its share of the limits.
 	memberGone = time.Hour

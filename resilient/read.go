@@ -112,6 +112,7 @@ type getOp struct {
 	req    morningai.GetRequest
 	here   bool
 	done   func([]morningai.Task, error)
+	inner  func() // instead of done, inside the core
 	found  *found
 	tasks  []morningai.Task
 	shared []morningai.Task // as the shared engine knows them; nil if it was not asked
@@ -260,7 +261,7 @@ func (op *getOp) ask(live bool) {
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
-			case m.Journal == c.cfg.member || m.cleared(id):
+			case m.Journal == c.cfg.member || live && m.cleared(id):
 			case m.URL == "" || c.cfg.ask == nil:
 				op.doubt = true
 			default:
@@ -269,9 +270,7 @@ func (op *getOp) ask(live bool) {
 			}
 		}
 	}
-	if !live {
-		op.doubt = true
-	}
+	op.doubt = op.doubt || !live
 	op.answer()
 }
 
@@ -297,6 +296,13 @@ func (op *getOp) answer() {
 	if op.asked > 0 {
 		return
 	}
+	if op.inner != nil {
+		for i := range op.tasks {
+			op.c.known.see(&op.tasks[i])
+		}
+		op.inner()
+		return
+	}
 	for i, id := range op.req.IDs {
 		if op.tasks[i].ID.IsZero() && !op.gone[id] && op.doubt {
 			op.finish(op.c.statusUnknown("get", op.cause))
@@ -304,6 +310,12 @@ func (op *getOp) answer() {
 		}
 	}
 	op.finish(nil)
+}
+
+// askFor asks other nodes for tasks; what they know is then last known.
+func (c *core) askFor(ids []morningai.ID, then func()) {
+	op := &getOp{c: c, req: morningai.GetRequest{IDs: ids}, tasks: make([]morningai.Task, len(ids)), inner: then}
+	op.ask(false)
 }
 
 const (
@@ -457,6 +469,7 @@ func (c *core) stats(op *statsOp) {
 			c.reply(func() { op.done(stats, err) })
 		default:
 			c.seeStats(stats)
+			c.applyMirror()
 			c.reply(func() { op.done(stats, nil) })
 		}
 	})

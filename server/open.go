@@ -8,8 +8,7 @@ import (
 	"time"
 
 	"github.com/RC918/morningai"
-	"github.com/RC918/morningai/docgen"
-	"github.com/RC918/morningai/internal/builtin"
+	"github.com/RC918/morningai/internal/peer"
 )
 
 // Config says what Open builds.
@@ -25,6 +24,12 @@ type Config struct {
 	Grace       time.Duration  // for running tasks when stopping
 	Lease       time.Duration  // after which silent servers are called dead by the others; 0: morningai.DefaultLease
 	Node        string         // what attempts call this server; "": the host's name
+
+	Role Role // what it does of the work; "": RoleAll
+	// Peers are the addresses of servers whose tasks this one runs too, while
+	// they cannot hand them out through the Redis that they share.
+	Peers     []string
+	PeerToken string // what peers are asked with; of the scope submit
 
 	Redis Redis // where tasks live that several servers share; without one they live in Data
 
@@ -52,38 +57,42 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	}()
 	opening := func(closer func() error) { release = append([]func() error{closer}, release...) }
 
+	if err := c.checkRole(); err != nil {
+		return nil, err
+	}
 	if err := prepareFolder(c.Data); err != nil {
 		return nil, err
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	peers, err := c.openPeers(opening)
+	if err != nil {
+		return nil, err
+	}
+	asker := peer.NewAsker(c.PeerToken)
+	opening(func() error { asker.Close(); return nil })
 	where := &located{}
-	engine, err := openEngine(ctx, &c, where.url)
+	engine, err := openEngine(ctx, &c, where.url, asker.Ask)
 	if err != nil {
 		return nil, err
 	}
 	opening(engine.Close)
-	answers, err := docgen.Open(ctx, docgen.Options{Docs: c.Docs, Index: docgen.IndexPath(c.Data, c.Docs), Repo: c.Repo, Logger: c.Logger})
-	if err != nil {
-		return nil, aboutDocs(err)
-	}
-	opening(answers.Close)
 
 	settings := []morningai.AppOption{morningai.WithConcurrency(c.Concurrency), morningai.WithQueues(c.Queues),
-		morningai.WithGrace(c.Grace), morningai.WithNode(c.Node), morningai.WithLogger(c.Logger)}
+		morningai.WithGrace(c.Grace), morningai.WithNode(c.Node), morningai.WithLogger(c.Logger), morningai.WithSources(peers...)}
 	if c.Lease != 0 {
 		settings = append(settings, morningai.WithLease(c.Lease))
 	}
 	app := morningai.New(engine, settings...)
 	opening(func() error { app.Client.Close(); return nil })
-	if err := builtin.Register(app, builtin.Options{HTTPAllow: c.HTTPAllow}); err != nil {
+	docs, err := c.register(ctx, app, opening)
+	if err != nil {
 		return nil, err
 	}
-	morningai.Handle(app, docgen.TaskType, answers.Handler)
 
 	opts := c.Options
-	opts.AddressFolder, opts.Documents = c.Data, answers.Docs()
+	opts.AddressFolder, opts.Documents, opts.OnlyAsk = c.Data, docs, c.Role == RoleWorker
 	s, err := New(app, opts)
 	if err != nil {
 		return nil, err

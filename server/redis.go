@@ -55,9 +55,9 @@ const (
 )
 
 // openEngine opens where the tasks live.
-func openEngine(ctx context.Context, c *Config, url func() string) (morningai.Engine, error) {
+func openEngine(ctx context.Context, c *Config, url func() string, ask resilient.Asker) (morningai.Engine, error) {
 	if c.Redis.URL != "" {
-		return openRedis(ctx, c, url)
+		return openRedis(ctx, c, url, ask)
 	}
 	durability := sqlite.SyncFull
 	if c.SyncNormal {
@@ -67,7 +67,7 @@ func openEngine(ctx context.Context, c *Config, url func() string) (morningai.En
 		sqlite.WithRetention(c.RetainSucceeded, c.RetainFailed), sqlite.WithMaxEnded(c.RetainCount))
 }
 
-func openRedis(ctx context.Context, c *Config, url func() string) (morningai.Engine, error) {
+func openRedis(ctx context.Context, c *Config, url func() string, ask resilient.Asker) (morningai.Engine, error) {
 	var bad []morningai.FieldError
 	if c.RetainSucceeded < 0 || c.RetainFailed < 0 {
 		bad = append(bad, morningai.FieldError{Location: "retention", Message: "must not be negative"})
@@ -93,7 +93,7 @@ func openRedis(ctx context.Context, c *Config, url func() string) (morningai.Eng
 	if !c.Redis.NoJournal {
 		open = openWithJournal
 	}
-	engine, err := open(ctx, c, url, opts)
+	engine, err := open(ctx, c, opts, url, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func openRedis(ctx context.Context, c *Config, url func() string) (morningai.Eng
 }
 
 // openShared opens Redis alone, which has to be there.
-func openShared(ctx context.Context, c *Config, _ func() string, opts []redis.Option) (morningai.Engine, error) {
+func openShared(ctx context.Context, c *Config, opts []redis.Option, _ func() string, _ resilient.Asker) (morningai.Engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisOpenTime)
 	defer cancel()
 	engine, err := redis.Open(ctx, c.Redis.URL, opts...)
@@ -117,7 +117,7 @@ func openShared(ctx context.Context, c *Config, _ func() string, opts []redis.Op
 
 // openWithJournal opens Redis and the node's journal. Redis may be away; one
 // that must not be used as it is set up is refused if it can be seen now.
-func openWithJournal(ctx context.Context, c *Config, url func() string, opts []redis.Option) (_ morningai.Engine, err error) {
+func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url func() string, ask resilient.Asker) (_ morningai.Engine, err error) {
 	shared, err := redis.Open(ctx, c.Redis.URL, append(opts, redis.WithDeferredStart())...)
 	if err != nil {
 		return nil, advised(err)
@@ -143,7 +143,7 @@ func openWithJournal(ctx context.Context, c *Config, url func() string, opts []r
 	}
 	engine, err := resilient.Open(ctx, shared, journal, resilient.WithLogger(c.Logger), resilient.WithDurability(c.Redis.Durability),
 		resilient.WithLimits(c.Redis.JournalLimit, c.Redis.JournalMinFree), resilient.WithPrepare(shared.Prepare),
-		resilient.WithNode(nodeName(c.Node), url, c.Version))
+		resilient.WithNode(nodeName(c.Node), url, c.Version), resilient.WithAsker(ask))
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}

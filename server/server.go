@@ -14,6 +14,7 @@ import (
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/internal/httpapi"
+	"github.com/RC918/morningai/internal/sessions"
 )
 
 // DefaultListen is where Run listens unless told otherwise.
@@ -37,6 +38,9 @@ type Options struct {
 	// Documents is the folder that the app's faq tasks answer from, if it has
 	// any; clients on this machine can ask whether it is theirs.
 	Documents string
+	// OnlyAsk refuses orders with 409 wrong_state: nothing is accepted or
+	// commanded through this server, which runs tasks that others accept.
+	OnlyAsk bool
 	// Ready is called once requests are accepted, with the server's URL and the
 	// engine's name. May be nil.
 	Ready  func(url, engine string)
@@ -49,6 +53,7 @@ type Server struct {
 	opts     Options
 	handler  http.Handler
 	instance string
+	workers  *sessions.Keeper
 	stopping chan struct{}  // closed when Run begins to stop
 	release  []func() error // what Open opened, last first
 	where    *located       // for others that ask this server; nil without Open
@@ -85,8 +90,9 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 		return nil, err
 	}
 	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
+	s.workers = sessions.New(app.Engine(), app.Lease(), opts.Logger)
 	var err error
-	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
 	if err != nil {
 		return nil, err
@@ -95,7 +101,8 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 }
 
 // Handler returns the HTTP API, to mount in a program that listens itself. It
-// must be at the root of its host. The app is started and stopped by its owner.
+// must be at the root of its host. The app is started and stopped by its owner,
+// who calls Close before the app's engine is closed.
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // shutdownTime is how long requests under way may take after the app has
@@ -110,9 +117,11 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(s.run(ctx), s.Close())
 }
 
-// Close releases what Open has opened; Run does so by itself. It may be called
-// more than once.
+// Close ends the sessions of workers that claim over HTTP, so that what they have
+// not finished goes back to its queues, and releases what Open has opened. Run
+// does so by itself. It may be called more than once.
 func (s *Server) Close() error {
+	s.workers.Close()
 	var errs []error
 	for _, f := range s.release {
 		errs = append(errs, f())
@@ -145,11 +154,27 @@ func (s *Server) run(ctx context.Context) error {
 		}
 	}
 	close(s.stopping)
-	err = errors.Join(err, s.stopApp(context.WithoutCancel(ctx)), s.shutdown(web, cut))
+	err = errors.Join(err, s.stopWork(context.WithoutCancel(ctx)), s.shutdown(web, cut))
+	s.workers.Close()
 	<-served
 	if s.opts.AddressFolder != "" {
 		err = errors.Join(err, address.Remove(s.opts.AddressFolder, s.instance))
 	}
+	return err
+}
+
+// stopWork gives running tasks the app's grace time, those of workers that claim
+// over HTTP too: what they report is still taken meanwhile.
+func (s *Server) stopWork(ctx context.Context) error {
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		limit, cancel := context.WithTimeout(ctx, s.app.Grace())
+		defer cancel()
+		s.workers.Drain(limit)
+	}()
+	err := s.stopApp(ctx)
+	<-drained
 	return err
 }
 

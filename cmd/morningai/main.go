@@ -17,12 +17,14 @@ import (
 )
 
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Run the API and the workers."`
-	Ask     askCmd     `cmd:"" help:"Answer a question from a folder of Markdown documents."`
-	Task    taskCmd    `cmd:"" help:"Submit, watch and command tasks."`
-	Queue   queueCmd   `cmd:"" help:"List, pause and limit queues."`
-	Health  healthCmd  `cmd:"" help:"Say how a running server is."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Run the API and the workers."`
+	Ask      askCmd      `cmd:"" help:"Answer a question from a folder of Markdown documents."`
+	Task     taskCmd     `cmd:"" help:"Submit, watch and command tasks."`
+	Queue    queueCmd    `cmd:"" help:"List, pause and limit queues."`
+	Node     nodeCmd     `cmd:"" help:"List who takes part, and forget who will not come back."`
+	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
+	Health   healthCmd   `cmd:"" help:"Say how a running server is."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 const about = `Runs background and AI tasks, each of them durable before it is acknowledged.

@@ -31,6 +31,7 @@ import (
 //	exits CODE COMMAND…    run the program and check its exit code
 //	until PATTERN COMMAND… run the program again and again until its output matches
 //	keep VAR [FILE]        set $VAR to the last output, or to what is in the file
+//	pick VAR PATH          set $VAR to one value of the last output
 //	json PATH VALUE        check one value of the last output, such as tasks.0.state
 //	says NAME PATTERN      wait until the server has said something on stderr
 //	interrupt CODE PATTERN COMMAND…
@@ -51,7 +52,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"serve": scriptServe, "signal": scriptSignal, "ended": scriptEnded, "exits": scriptExits,
-			"until": scriptUntil, "keep": scriptKeep, "json": scriptJSON, "listener": scriptListener,
+			"until": scriptUntil, "keep": scriptKeep, "json": scriptJSON, "pick": scriptPick, "listener": scriptListener,
 			"says": scriptSays, "interrupt": scriptInterrupt, "fakenote": scriptFakeNote,
 		},
 	})
@@ -165,25 +166,37 @@ func scriptKeep(ts *testscript.TestScript, neg bool, args []string) {
 
 func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2)
+	if got := outputAt(ts, args[0]); got != args[1] {
+		ts.Fatalf("%s is %s, want %s", args[0], got, args[1])
+	}
+}
+
+func scriptPick(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2)
+	ts.Setenv(args[0], outputAt(ts, args[1]))
+}
+
+// outputAt returns one value of the last output.
+func outputAt(ts *testscript.TestScript, path string) string {
 	var v any
 	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &v); err != nil {
 		ts.Fatalf("the output is not JSON: %v", err)
 	}
-	for _, step := range strings.Split(args[0], ".") {
+	for _, step := range strings.Split(path, ".") {
 		switch at := v.(type) {
 		case map[string]any:
 			var ok bool
 			if v, ok = at[step]; !ok {
-				ts.Fatalf("the output has no %s", args[0])
+				ts.Fatalf("the output has no %s", path)
 			}
 		case []any:
 			i, err := strconv.Atoi(step)
 			if err != nil || i >= len(at) {
-				ts.Fatalf("the output has no %s", args[0])
+				ts.Fatalf("the output has no %s", path)
 			}
 			v = at[i]
 		default:
-			ts.Fatalf("the output has no %s", args[0])
+			ts.Fatalf("the output has no %s", path)
 		}
 	}
 	got, ok := v.(string)
@@ -192,9 +205,7 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		got = string(data)
 	}
-	if got != args[1] {
-		ts.Fatalf("%s is %s, want %s", args[0], got, args[1])
-	}
+	return got
 }
 
 func scriptListener(ts *testscript.TestScript, neg bool, args []string) {

@@ -29,6 +29,9 @@ type serveCmd struct {
 	AllowEviction   bool           `name:"redis-allow-eviction" env:"MORNINGAI_REDIS_ALLOW_EVICTION" help:"Start although Redis evicts keys when its memory is full, and so loses tasks without an error."`
 	Lease           time.Duration  `default:"15s" placeholder:"D" env:"MORNINGAI_LEASE" help:"How long the other servers on a Redis wait before they call this one dead and run its tasks, 1s to 1h (${default})."`
 	Node            string         `placeholder:"NAME" env:"MORNINGAI_NODE" help:"What attempts call this server; the name of the host unless given."`
+	Role            string         `default:"all" enum:"all,api,worker" placeholder:"all|api|worker" env:"MORNINGAI_ROLE" help:"api accepts tasks and runs none, worker runs tasks and accepts none, all does both (${default})."`
+	Peer            []string       `placeholder:"URL" env:"MORNINGAI_PEER" help:"Run the tasks of the server at this address too, while it cannot hand them out through Redis; may be repeated."`
+	PeerToken       string         `placeholder:"TOKEN" env:"MORNINGAI_PEER_TOKEN,MORNINGAI_TOKEN" help:"Token for peers, of the scope submit. It belongs into the environment variable: command lines are public."`
 	Concurrency     int            `default:"32" placeholder:"N" env:"MORNINGAI_CONCURRENCY" help:"Tasks to run at once (${default})."`
 	Queues          map[string]int `mapsep:"," placeholder:"NAME=WEIGHT,…" env:"MORNINGAI_QUEUES" help:"Work on these queues only, sharing by weight, such as critical=6,default=3."`
 	Grace           time.Duration  `default:"25s" placeholder:"D" env:"MORNINGAI_GRACE" help:"Time that running tasks have to finish when stopping (${default})."`
@@ -83,6 +86,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context) error
 			},
 		},
 		Data: data, Docs: c.Docs, Repo: c.Repo, Concurrency: c.Concurrency, Queues: c.Queues, Grace: c.Grace,
+		Role: server.Role(c.Role), Peers: c.Peer, PeerToken: c.PeerToken,
 		Redis: server.Redis{URL: url, AllowEviction: c.AllowEviction, NoJournal: c.NoJournal, Durability: morningai.Durability(c.Durability),
 			JournalLimit: limit, JournalMinFree: minFree}, Lease: c.Lease, Node: c.Node,
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,

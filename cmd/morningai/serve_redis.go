@@ -44,9 +44,13 @@ func (c *serveCmd) redisURL() (string, error) {
 // bytesOf reads a size such as 512MiB.
 func bytesOf(flag, text string) (int64, error) {
 	number, unit := text, int64(1)
-	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
-		if rest, ok := strings.CutSuffix(text, suffix); ok {
-			number, unit = rest, n
+	for _, u := range []struct {
+		suffix string
+		bytes  int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}} {
+		if rest, ok := strings.CutSuffix(text, u.suffix); ok {
+			number, unit = rest, u.bytes
+			break
 		}
 	}
 	n, err := strconv.ParseInt(number, 10, 64)

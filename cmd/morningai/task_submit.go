@@ -15,17 +15,19 @@ import (
 )
 
 type taskSubmitCmd struct {
-	Type        string        `arg:"" help:"Type of the task, such as echo."`
-	Payload     string        `default:"null" placeholder:"JSON" help:"Payload: JSON, @FILE, or - for standard input (null)."`
-	Queue       string        `default:"default" placeholder:"QUEUE" help:"Queue to stand in (${default})."`
-	Priority    int           `default:"5" placeholder:"N" help:"0 runs first, 9 last (${default})."`
-	Delay       time.Duration `placeholder:"D" xor:"due" help:"Run this much later, such as 1m30s."`
-	At          *string       `placeholder:"TIME" xor:"due" help:"Run at this time, such as 2030-01-31T08:00:00Z."`
-	MaxAttempts int           `default:"25" placeholder:"N" help:"Failures until the task has failed for good (${default})."`
-	Timeout     time.Duration `default:"30m" placeholder:"D" help:"Of one attempt (${default})."`
-	Unique      *string       `placeholder:"KEY" help:"If a live task holds this key, print that one and submit nothing."`
-	TraceID     *string       `name:"trace-id" placeholder:"UUID" help:"Trace id; the task's id unless given."`
-	Wait        bool          `help:"Wait for the end; exit 1 if the task failed or was canceled."`
+	Type         string        `arg:"" help:"Type of the task, such as echo."`
+	Payload      string        `default:"null" placeholder:"JSON" help:"Payload: JSON, @FILE, or - for standard input (null)."`
+	Queue        string        `default:"default" placeholder:"QUEUE" help:"Queue to stand in (${default})."`
+	Priority     int           `default:"5" placeholder:"N" help:"0 runs first, 9 last (${default})."`
+	Delay        time.Duration `placeholder:"D" xor:"due" help:"Run this much later, such as 1m30s."`
+	At           *string       `placeholder:"TIME" xor:"due" help:"Run at this time, such as 2030-01-31T08:00:00Z."`
+	MaxAttempts  int           `default:"25" placeholder:"N" help:"Failures until the task has failed for good (${default})."`
+	Timeout      time.Duration `default:"30m" placeholder:"D" help:"Of one attempt (${default})."`
+	Unique       *string       `placeholder:"KEY" help:"If a live task holds this key, print that one and submit nothing."`
+	TraceID      *string       `name:"trace-id" placeholder:"UUID" help:"Trace id; the task's id unless given."`
+	DuringOutage string        `name:"during-outage" default:"" enum:",run,hold" placeholder:"run|hold" help:"While Redis is away: run on the server that takes the task, or wait (run)."`
+	Durability   string        `default:"" enum:",journal+redis,journal,redis" placeholder:"WHERE" help:"Where the task must be before it is acknowledged: journal+redis, journal or redis; the server's setting unless given."`
+	Wait         bool          `help:"Wait for the end; exit 1 if the task failed or was canceled."`
 	connection
 }
 
@@ -108,6 +110,7 @@ func (c *taskSubmitCmd) spec(in io.Reader) (morningai.TaskSpec, error) {
 	spec := morningai.NewTaskSpec(c.Type, payload)
 	spec.Queue, spec.Priority, spec.MaxAttempts = c.Queue, c.Priority, c.MaxAttempts
 	spec.Timeout = c.Timeout
+	spec.DuringOutage, spec.Durability = morningai.OutagePolicy(c.DuringOutage), morningai.Durability(c.Durability)
 	// What is given as "" is an unset variable in somebody's script.
 	if c.Unique != nil {
 		if spec.UniqueKey = *c.Unique; spec.UniqueKey == "" {

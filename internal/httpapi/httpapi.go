@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/sessions"
 	"github.com/RC918/morningai/internal/wire"
 )
 
@@ -46,6 +47,12 @@ type Options struct {
 	// Fleet is what the engine can tell of other nodes and of outages; nil if
 	// it knows of none.
 	Fleet morningai.Fleet
+	// Workers keeps the sessions of workers that claim over HTTP. Its owner
+	// closes it when no more requests come.
+	Workers *sessions.Keeper
+	// OnlyAsk refuses whatever would change something, except reports and claims
+	// of workers: this server runs tasks, and others accept them.
+	OnlyAsk bool
 }
 
 // api is the handler. It has no state of its own beside the last health check.
@@ -59,10 +66,12 @@ type api struct {
 	mux      *http.ServeMux
 	bodyTime time.Duration
 	fleet    morningai.Fleet // nil without one
-	engine   string          // its name
-	redis    bool            // the engine keeps its tasks in Redis
-	sessions atomic.Int64    // known last
-	prober   prober          // asks the engine whether it takes tasks
+	keeper   *sessions.Keeper
+	onlyAsk  bool
+	engine   string       // its name
+	redis    bool         // the engine keeps its tasks in Redis
+	sessions atomic.Int64 // known last
+	prober   prober       // asks the engine whether it takes tasks
 	// redisProber asks Redis: the same where nothing stands between.
 	redisProber *prober
 	document    []byte // the OpenAPI document
@@ -79,6 +88,7 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a := &api{
 		client: client, access: access{tokens: opts.Tokens, remote: opts.AllowRemote},
 		log: opts.Logger, version: opts.Version, stopping: opts.Stopping, bodyTime: defaultBodyTime, mux: http.NewServeMux(),
+		keeper: opts.Workers, onlyAsk: opts.OnlyAsk,
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -224,8 +234,16 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, rt route) (ans answe
 			return answer{}, err
 		}
 	}
+	if err := rt.only(a); err != nil {
+		return answer{}, err
+	}
+	if rt.reads() || rt.claims() {
+		if c.r, err = onlyHere(r); err != nil {
+			return answer{}, err
+		}
+	}
 	if rt.method != http.MethodGet {
-		if c.body, err = a.readBody(w, r, rt.body != nil); err != nil {
+		if c.body, err = a.readBody(w, r, rt.body != nil && !rt.bodyOptional); err != nil {
 			return answer{}, err
 		}
 		if rt.body == nil && len(c.body) > 0 {

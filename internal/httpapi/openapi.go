@@ -132,8 +132,11 @@ func (rt route) operation(reg huma.Registry) *huma.Operation {
 	for _, p := range rt.params {
 		op.Parameters = append(op.Parameters, p.describe())
 	}
+	if rt.reads() {
+		op.Parameters = append(op.Parameters, hereParam.describe())
+	}
 	if rt.body != nil {
-		op.RequestBody = &huma.RequestBody{Required: true, Content: jsonContent(reg, "application/json", rt.body)}
+		op.RequestBody = &huma.RequestBody{Required: !rt.bodyOptional, Content: jsonContent(reg, "application/json", rt.body)}
 	}
 	for _, a := range rt.answers {
 		res := &huma.Response{Description: a.doc}
@@ -156,6 +159,8 @@ func (rt route) tag() string {
 		return "earlier systems"
 	case strings.HasPrefix(rt.path, "/v1/tasks"):
 		return "tasks"
+	case rt.claims():
+		return "workers"
 	case strings.HasPrefix(rt.path, "/v1/nodes"), strings.HasPrefix(rt.path, "/v1/incidents"):
 		return "fleet"
 	case strings.HasPrefix(rt.path, "/v1/"):
@@ -169,6 +174,9 @@ func (rt route) errorCodes() []morningai.Code {
 	codes := []morningai.Code{codeMethodNotAllowed, codeNotAcceptable, codeInternal}
 	if rt.scope != scopeOpen {
 		codes = append(codes, codeUnauthenticated, codeForbidden, morningai.CodeInvalidInput, morningai.CodeClosed)
+	}
+	if rt.method != http.MethodGet && !rt.claims() {
+		codes = append(codes, morningai.CodeWrongState) // of a server that takes no orders
 	}
 	if rt.method != http.MethodGet {
 		codes = append(codes, "invalid_json", morningai.CodeTooLarge, codeUnsupportedType, codeTimeout)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/sessions"
 	"github.com/RC918/morningai/internal/strictjson"
 	"github.com/RC918/morningai/internal/wire"
 )
@@ -21,7 +22,8 @@ type route struct {
 	id           string
 	summary      string
 	params       []param
-	body         any // a value of the body's type; nil: takes none
+	body         any  // a value of the body's type; nil: takes none
+	bodyOptional bool // an empty one is as good as {}
 	answers      []reply
 	fails        []morningai.Code // beside those that many routes share
 	serve        func(*api, *call) (answer, error)
@@ -148,6 +150,19 @@ func routes() []route {
 		{method: "DELETE", path: "/v1/nodes/{id}", scope: ScopeAdmin, id: "forget-node", summary: "Forget a member that will not come back; what only its journal knew is then not found",
 			answers: one(http.StatusOK, wire.Node{}, "the member as it was"), fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeWrongState),
 			serve: (*api).forgetNode},
+
+		{method: "POST", path: "/v1/claims", scope: ScopeSubmit, id: "claim", summary: "Register a worker, and hand out tasks to it",
+			body: wire.ClaimRequest{}, answers: one(http.StatusOK, wire.Claims{}, "tasks, cancels, or neither when the wait is over"),
+			fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeStale, sessions.CodeTooMany), serve: (*api).claim},
+		{method: "POST", path: "/v1/claims/{claim_id}/beat", scope: ScopeSubmit, id: "claim-beat", summary: "Say that a worker still works on a task",
+			body: wire.BeatRequest{}, bodyOptional: true, answers: one(http.StatusOK, wire.Beaten{}, "the claim has another lease from now"),
+			fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeStale), serve: (*api).claimBeat},
+		{method: "POST", path: "/v1/claims/{claim_id}/checkpoint", scope: ScopeSubmit, id: "claim-checkpoint", summary: "Record the result of a step, or log lines",
+			body: wire.CheckpointRequest{}, answers: one(http.StatusOK, wire.Beaten{}, "recorded; the claim has another lease from now"),
+			fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeStale), serve: (*api).claimCheckpoint},
+		{method: "POST", path: "/v1/claims/{claim_id}/finish", scope: ScopeSubmit, id: "claim-finish", summary: "Report what became of a task",
+			body: wire.FinishRequest{}, answers: one(http.StatusOK, wire.Finished{}, "recorded; repeating it is acknowledged"),
+			fails: append(slices.Clip(full), morningai.CodeNotFound, morningai.CodeStale), serve: (*api).claimFinish},
 
 		{method: "POST", path: "/api/agent/faq", scope: ScopeSubmit, agent: true, id: "agent-faq", summary: "Ask a question, as in earlier systems",
 			params: []param{keyHeader}, body: agentQuestion{},

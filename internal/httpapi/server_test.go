@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/sessions"
 	"github.com/RC918/morningai/internal/wire"
 	"github.com/RC918/morningai/sqlite"
 )
@@ -99,6 +100,9 @@ func start(t *testing.T, engine morningai.Engine, opts Options) *testServer {
 	if err := b.app.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if opts.Workers == nil {
+		opts.Workers = sessions.New(engine, morningai.DefaultLease, slog.New(slog.NewTextHandler(b.log, nil)))
+	}
 	var err error
 	if b.api, err = newAPI(b.app.Client, opts); err != nil {
 		t.Fatal(err)
@@ -110,6 +114,7 @@ func start(t *testing.T, engine morningai.Engine, opts Options) *testServer {
 	b.Server = httptest.NewServer(b.api)
 	t.Cleanup(func() {
 		b.Server.Close()
+		opts.Workers.Close()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // no grace
 		if err := b.app.Stop(ctx); err != nil && !errors.Is(err, context.Canceled) {
