@@ -127,7 +127,7 @@ func (c *clients) enqueue(h *host, who string, specs []morningai.TaskSpec) {
 				calls[i].Return(func(op *drill.Op) { op.Receive(&r) })
 				c.w.trace(who, "is answered for %v: %s v%d durable %s runs %s duplicate %v%s", specs[i].ID, r.Task.State, r.Task.Version, r.Task.Durable, r.Task.Runs, r.Task.Duplicate, failure(r.Err))
 				if out, _ := drill.Judge(r.Err); out == drill.Unknown {
-					again = append(again, specs[i])
+					again = append(again, given(&specs[i]))
 				}
 			}
 			if len(again) > 0 && c.w.now < c.until+10*time.Second {
@@ -156,13 +156,19 @@ func (c *clients) repeat(who string) {
 	if h == nil || !h.up {
 		return
 	}
-	again := morningai.NewTaskSpec(s.Type, s.Payload)
-	again.ID, again.Queue, again.Priority, again.MaxAttempts, again.UniqueKey = s.ID, s.Queue, s.Priority, s.MaxAttempts, s.UniqueKey
-	again.Durability, again.DuringOutage = s.Durability, s.DuringOutage
+	again := given(&s)
 	if chance(c.random, 0.25) {
 		again.Payload = json.RawMessage(`{"other":true}`)
 	}
 	c.enqueue(h, who, []morningai.TaskSpec{again})
+}
+
+// given is the same request once more, with the id that it has now.
+func given(s *morningai.TaskSpec) morningai.TaskSpec {
+	out := morningai.NewTaskSpec(s.Type, s.Payload)
+	out.ID, out.Queue, out.Priority, out.MaxAttempts, out.UniqueKey, out.RunAt = s.ID, s.Queue, s.Priority, s.MaxAttempts, s.UniqueKey, s.RunAt
+	out.Durability, out.DuringOutage = s.Durability, s.DuringOutage
+	return out
 }
 
 // known is a task that somebody has asked for; mostly one of the last.
