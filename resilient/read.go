@@ -161,7 +161,7 @@ func (op *getOp) fromShared() {
 		return
 	}
 	req := op.req
-	onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
+	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
 		func(tasks []morningai.Task, err error) {
 			if err != nil && !outage(err) {
 				op.finish(err)
