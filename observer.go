@@ -2,7 +2,7 @@ package morningai
 
 import "time"
 
-// observer decides which sessions are dead. It never looks at a wall clock or
+// Observer decides which sessions are dead. It never looks at a wall clock or
 // at what a session says of the time: a session is dead once its counter has
 // stood still for its whole lease time, counted only while this observer itself
 // was in unbroken contact with the engine.
@@ -13,9 +13,11 @@ import "time"
 // start over, because then this process, or the way to the engine, stood still
 // and so may have the others. Gaps are measured from the sending of a request.
 //
-// An observer holds no clock: times come from the caller, and only their
-// monotonic differences matter.
-type observer struct {
+// An Observer holds no clock: times come from the caller, and only their
+// monotonic differences matter. Its methods are called by one goroutine at a
+// time. Workers of an [App] have one; whoever drives an [Engine] alone, without
+// an App, needs it for sessions that die.
+type Observer struct {
 	self     SessionID
 	interval time.Duration
 	last     time.Time // when the last successful observation was sent
@@ -29,13 +31,15 @@ type sighting struct {
 	still   time.Duration
 }
 
-func newObserver(self SessionID, interval time.Duration) *observer {
-	return &observer{self: self, interval: interval, seen: map[SessionID]sighting{}}
+// NewObserver makes an observer that has seen nothing. It never calls its own
+// session dead; interval is how often it means to look.
+func NewObserver(self SessionID, interval time.Duration) *Observer {
+	return &Observer{self: self, interval: interval, seen: map[SessionID]sighting{}}
 }
 
-// observe takes what one request, sent and answered at these times, has shown,
+// Observe takes what one request, sent and answered at these times, has shown,
 // and returns the sessions to be declared dead. The engine has the last word.
-func (o *observer) observe(sent, answered time.Time, sessions []Session) []Observation {
+func (o *Observer) Observe(sent, answered time.Time, sessions []Session) []Observation {
 	gap := sent.Sub(o.last)
 	unbroken := !o.last.IsZero() && gap <= 2*o.interval
 	prev := o.last

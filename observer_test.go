@@ -10,12 +10,12 @@ import (
 const beatEvery = 800 * time.Millisecond
 
 // watch makes one observation of a session at the given offset.
-func watch(o *observer, base time.Time, at time.Duration, counter int64) bool {
+func watch(o *Observer, base time.Time, at time.Duration, counter int64) bool {
 	return watchSlowly(o, base, at, at+10*time.Millisecond, counter)
 }
 
-func watchSlowly(o *observer, base time.Time, sent, answered time.Duration, counter int64) bool {
-	dead := o.observe(base.Add(sent), base.Add(answered), []Session{
+func watchSlowly(o *Observer, base time.Time, sent, answered time.Duration, counter int64) bool {
+	dead := o.Observe(base.Add(sent), base.Add(answered), []Session{
 		{ID: SessionID{1}, Counter: 99, LeaseTime: 1},
 		{ID: SessionID{2}, Counter: counter, LeaseTime: 4 * time.Second},
 	})
@@ -31,7 +31,7 @@ func watchSlowly(o *observer, base time.Time, sent, answered time.Duration, coun
 }
 
 func TestObserverWaitsForTheWholeLease(t *testing.T) {
-	o, base := newObserver(SessionID{1}, beatEvery), time.Now()
+	o, base := NewObserver(SessionID{1}, beatEvery), time.Now()
 	var died time.Duration
 	for at := time.Duration(0); died == 0 && at < time.Minute; at += beatEvery {
 		if watch(o, base, at, 7) {
@@ -44,7 +44,7 @@ func TestObserverWaitsForTheWholeLease(t *testing.T) {
 }
 
 func TestObserverSparesWhoMoves(t *testing.T) {
-	o, base := newObserver(SessionID{1}, beatEvery), time.Now()
+	o, base := NewObserver(SessionID{1}, beatEvery), time.Now()
 	for i := range 100 {
 		if watch(o, base, time.Duration(i)*beatEvery, int64(i/4)) {
 			t.Fatal("a session that beats now and then was declared dead")
@@ -53,7 +53,7 @@ func TestObserverSparesWhoMoves(t *testing.T) {
 }
 
 func TestObserverStartsOverAfterALongHole(t *testing.T) {
-	o, base := newObserver(SessionID{1}, beatEvery), time.Now()
+	o, base := NewObserver(SessionID{1}, beatEvery), time.Now()
 	at := time.Duration(0)
 	for range 5 {
 		watch(o, base, at, 7)
@@ -73,7 +73,7 @@ func TestObserverStartsOverAfterALongHole(t *testing.T) {
 }
 
 func TestObserverPausesInAShortHole(t *testing.T) {
-	o, base := newObserver(SessionID{1}, beatEvery), time.Now()
+	o, base := NewObserver(SessionID{1}, beatEvery), time.Now()
 	at, seen := time.Duration(0), 0
 	for ; !watch(o, base, at, 7); at += 2 * beatEvery {
 		seen++
@@ -89,7 +89,7 @@ func TestObserverPausesInAShortHole(t *testing.T) {
 // moved, which may have been just before the answer that showed it.
 func TestObserverNeverJudgesEarly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o, base := newObserver(SessionID{1}, beatEvery), time.Now()
+		o, base := NewObserver(SessionID{1}, beatEvery), time.Now()
 		var sent, answered, moved time.Duration
 		counter := int64(0)
 		draw := func(most time.Duration, name string) time.Duration {
@@ -110,7 +110,7 @@ func TestObserverNeverJudgesEarly(t *testing.T) {
 }
 
 func TestObserverCountsFromTheAnswerOn(t *testing.T) {
-	o, base := newObserver(SessionID{1}, beatEvery), time.Now()
+	o, base := NewObserver(SessionID{1}, beatEvery), time.Now()
 	const slow = 700 * time.Millisecond
 	for at := time.Duration(0); ; at += beatEvery {
 		if watchSlowly(o, base, at, at+slow, 7) {

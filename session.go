@@ -76,7 +76,7 @@ func (w *worker) beat(ctx context.Context) error {
 	if len(reply.Lost) > 0 {
 		w.dropLost(reply.Lost)
 	}
-	dead := w.observer.observe(sent, time.Now(), reply.Sessions)
+	dead := w.observer.Observe(sent, time.Now(), reply.Sessions)
 	if len(dead) == 0 {
 		return nil
 	}

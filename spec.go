@@ -63,12 +63,16 @@ type TaskSpec struct {
 	Durability   Durability
 
 	checked checkedPayload
-	made    ID // by Normalize
+	made    ID // for this spec, by Normalize or SetFreshID
 }
 
-// FreshID reports whether the spec's id was made by Normalize, so that nobody
-// can have asked for it before.
+// FreshID reports whether the spec's id was made for it, so that nobody can
+// have asked for it before.
 func (s *TaskSpec) FreshID() bool { return !s.ID.IsZero() && s.made == s.ID }
+
+// SetFreshID gives the spec an id that was made for it, where Normalize would
+// otherwise make one: in a simulation, whose ids come from its seed.
+func (s *TaskSpec) SetFreshID(id ID) { s.ID, s.made = id, id }
 
 // checkedPayload remembers which bytes were found to be valid JSON, so that a
 // spec that passes through several hands is checked once. A payload is not

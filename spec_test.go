@@ -147,3 +147,23 @@ func TestRunAtIsJudgedInUTC(t *testing.T) {
 		}
 	}
 }
+
+func TestFreshID(t *testing.T) {
+	made, given, set := NewTaskSpec("t", nil), NewTaskSpec("t", nil), NewTaskSpec("t", nil)
+	given.ID = ID{1}
+	set.SetFreshID(ID{2})
+	for i, s := range []*TaskSpec{&made, &given, &set} {
+		if err := s.Normalize(); err != nil {
+			t.Fatal(err)
+		}
+		if fresh := s.FreshID(); fresh != (i != 1) {
+			t.Errorf("spec %d has a fresh id: %v", i, fresh)
+		}
+	}
+	if set.ID != (ID{2}) {
+		t.Errorf("the id that was set is now %s", set.ID)
+	}
+	if made.ID = (ID{3}); made.FreshID() {
+		t.Error("an id that was put in later counts as made")
+	}
+}

@@ -56,7 +56,7 @@ type worker struct {
 	mu       sync.Mutex
 	held     []*execution // claimed and not recorded
 	through  int64        // Seq of the last claim reply
-	observer *observer    // guarded by beatMu
+	observer *Observer    // guarded by beatMu
 	beatMu   sync.Mutex   // one beat at a time
 }
 
@@ -94,7 +94,7 @@ func newWorker(app *App, engine Engine, handlers map[string]HandlerFunc) (*worke
 	if _, err := rand.Read(w.session[:]); err != nil {
 		return nil, fmt.Errorf("make a session id: %w", err)
 	}
-	w.observer = newObserver(w.session, w.interval)
+	w.observer = NewObserver(w.session, w.interval)
 	return w, nil
 }
 

@@ -364,7 +364,7 @@ func referenceHarness() Harness {
 	clocked := func(_ testing.TB, now func() time.Time) Storage {
 		e := newReference(now)
 		return func(testing.TB) morningai.Engine {
-			e.reopen()
+			e.Reopen()
 			return e
 		}
 	}

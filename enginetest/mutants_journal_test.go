@@ -10,7 +10,7 @@ import (
 
 // bent is the reference with some methods of the journal replaced.
 type bent struct {
-	*reference
+	*Reference
 	note     func(context.Context, []morningai.Note) error
 	erase    func(context.Context, []morningai.NoteKey) error
 	notes    func(context.Context, morningai.NoteKind, int64, int) ([]morningai.Note, error)
@@ -36,9 +36,9 @@ func (b *bent) Close() error                                                   {
 
 func journalMutants() map[string]mutant {
 	out := map[string]mutant{}
-	add := func(name string, change func(e *reference, b *bent), noticedBy ...string) {
-		out[name] = mutant{plant: func(e *reference) morningai.Engine {
-			b := &bent{reference: e, note: e.Note, erase: e.Erase, notes: e.Notes, notedAs: e.NotedAs, withdraw: e.Withdraw, info: e.JournalInfo, close: e.Close}
+	add := func(name string, change func(e *Reference, b *bent), noticedBy ...string) {
+		out[name] = mutant{plant: func(e *Reference) morningai.Engine {
+			b := &bent{Reference: e, note: e.Note, erase: e.Erase, notes: e.Notes, notedAs: e.NotedAs, withdraw: e.Withdraw, info: e.JournalInfo, close: e.Close}
 			change(e, b)
 			return b
 		}, noticedBy: noticedBy}
@@ -48,10 +48,10 @@ func journalMutants() map[string]mutant {
 	return out
 }
 
-type bender func(name string, change func(e *reference, b *bent), noticedBy ...string)
+type bender func(name string, change func(e *Reference, b *bent), noticedBy ...string)
 
 func noteMutants(add bender) {
-	add("a note that replaces goes to the end", func(e *reference, b *bent) {
+	add("a note that replaces goes to the end", func(e *Reference, b *bent) {
 		b.note = func(ctx context.Context, notes []morningai.Note) error {
 			for _, n := range notes {
 				if err := e.Erase(ctx, []morningai.NoteKey{n.NoteKey}); err != nil {
@@ -61,7 +61,7 @@ func noteMutants(add bender) {
 			return e.Note(ctx, notes)
 		}
 	}, "Notes/a note replaces the one with its kind and key, and keeps its place")
-	add("the first note of a key stays", func(e *reference, b *bent) {
+	add("the first note of a key stays", func(e *Reference, b *bent) {
 		b.note = func(ctx context.Context, notes []morningai.Note) error {
 			return e.Note(ctx, slices.DeleteFunc(slices.Clone(notes), func(n morningai.Note) bool {
 				e.mu.Lock()
@@ -71,7 +71,7 @@ func noteMutants(add bender) {
 			}))
 		}
 	}, "Notes/a note replaces the one with its kind and key, and keeps its place", "Notes/many writers at once lose nothing")
-	add("numbers are given again", func(e *reference, b *bent) {
+	add("numbers are given again", func(e *Reference, b *bent) {
 		b.erase = func(ctx context.Context, keys []morningai.NoteKey) error {
 			err := e.Erase(ctx, keys)
 			e.mu.Lock()
@@ -87,7 +87,7 @@ func noteMutants(add bender) {
 			return err
 		}
 	}, "Notes/a note written after an erasure stays, at the end of the order")
-	add("an erasure is made after what comes next", func(e *reference, b *bent) {
+	add("an erasure is made after what comes next", func(e *Reference, b *bent) {
 		var late []morningai.NoteKey
 		b.erase = func(_ context.Context, keys []morningai.NoteKey) error {
 			late = append(late, keys...)
@@ -109,7 +109,7 @@ func noteMutants(add bender) {
 			return e.JournalInfo(ctx)
 		}
 	}, "Notes/an erased note is gone at once, an erasure is idempotent", "Notes/a note written after an erasure stays, at the end of the order")
-	add("an erasure takes all kinds of a key", func(e *reference, b *bent) {
+	add("an erasure takes all kinds of a key", func(e *Reference, b *bent) {
 		b.erase = func(ctx context.Context, keys []morningai.NoteKey) error {
 			var all []morningai.NoteKey
 			for _, key := range keys {
@@ -118,19 +118,19 @@ func noteMutants(add bender) {
 			return e.Erase(ctx, all)
 		}
 	}, "Notes/an erased note is gone at once, an erasure is idempotent")
-	add("a page starts with the note before", func(e *reference, b *bent) {
+	add("a page starts with the note before", func(e *Reference, b *bent) {
 		b.notes = func(ctx context.Context, kind morningai.NoteKind, after int64, limit int) ([]morningai.Note, error) {
 			return e.Notes(ctx, kind, after-1, limit)
 		}
 	}, "Notes/notes of a kind come in the order in which they were first written")
-	add("notes come by key", func(e *reference, b *bent) {
+	add("notes come by key", func(e *Reference, b *bent) {
 		b.notes = func(ctx context.Context, kind morningai.NoteKind, after int64, limit int) ([]morningai.Note, error) {
 			got, err := e.Notes(ctx, kind, after, limit)
 			slices.SortFunc(got, func(a, b morningai.Note) int { return slices.Compare(a.Key[:], b.Key[:]) })
 			return got, err
 		}
 	}, "Notes/notes of a kind come in the order in which they were first written")
-	add("the newest of an alt is found", func(e *reference, b *bent) {
+	add("the newest of an alt is found", func(e *Reference, b *bent) {
 		b.notedAs = func(ctx context.Context, kind morningai.NoteKind, alt string) (morningai.Note, error) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
@@ -142,7 +142,7 @@ func noteMutants(add bender) {
 			return morningai.Note{}, nil
 		}
 	}, "Notes/notes are found by key and by alt")
-	add("notes are forgotten at a close", func(e *reference, b *bent) {
+	add("notes are forgotten at a close", func(e *Reference, b *bent) {
 		b.close = func() error {
 			e.mu.Lock()
 			clear(e.notes.byKey)
@@ -150,7 +150,7 @@ func noteMutants(add bender) {
 			return e.Close()
 		}
 	}, "Notes/notes survive a reopen, and so does the journal's name", "Withdraw/a withdrawal survives a reopen")
-	add("every reopen makes another journal", func(e *reference, b *bent) {
+	add("every reopen makes another journal", func(e *Reference, b *bent) {
 		b.close = func() error {
 			e.mu.Lock()
 			e.notes.id[0]++
@@ -162,8 +162,8 @@ func noteMutants(add bender) {
 
 func withdrawMutants(add bender) {
 	// after changes what a withdrawal leaves.
-	after := func(change func(e *reference, got []morningai.Note)) func(e *reference, b *bent) {
-		return func(e *reference, b *bent) {
+	after := func(change func(e *Reference, got []morningai.Note)) func(e *Reference, b *bent) {
+		return func(e *Reference, b *bent) {
 			b.withdraw = func(ctx context.Context, kind morningai.NoteKind, limit int) ([]morningai.Note, error) {
 				got, err := e.Withdraw(ctx, kind, limit)
 				e.mu.Lock()
@@ -173,29 +173,29 @@ func withdrawMutants(add bender) {
 			}
 		}
 	}
-	add("a withdrawal leaves no notes", after(func(e *reference, got []morningai.Note) {
+	add("a withdrawal leaves no notes", after(func(e *Reference, got []morningai.Note) {
 		for _, n := range got {
 			delete(e.notes.byKey, n.NoteKey)
 		}
 	}), "Withdraw/a withdrawn task is its exported record", "Withdraw/a withdrawal survives a reopen")
-	add("a withdrawn task becomes a tombstone", after(func(e *reference, got []morningai.Note) {
+	add("a withdrawn task becomes a tombstone", after(func(e *Reference, got []morningai.Note) {
 		for _, n := range got {
 			if rec, err := morningai.ParseRecord(n.Data); err == nil {
 				rec.Deleted = true
-				e.tasks[n.Key] = &entry{Record: rec}
+				e.tasks[n.Key], e.order = &entry{Record: rec}, nil
 			}
 		}
 	}), "Withdraw/its id and its unique key are free", "Withdraw/a withdrawn task is unknown to every method")
-	add("a withdrawn task stays, too", after(func(e *reference, got []morningai.Note) {
+	add("a withdrawn task stays, too", after(func(e *Reference, got []morningai.Note) {
 		for _, n := range got {
 			if rec, err := morningai.ParseRecord(n.Data); err == nil && rec.Task.State == morningai.StateScheduled {
-				e.tasks[n.Key] = &entry{Record: rec}
+				e.tasks[n.Key], e.order = &entry{Record: rec}, nil
 			}
 		}
 	}), "Withdraw/a withdrawn task is unknown to every method")
 	// before changes what a withdrawal finds, and puts it back.
-	before := func(change func(t *entry) bool) func(e *reference, b *bent) {
-		return func(e *reference, b *bent) {
+	before := func(change func(t *entry) bool) func(e *Reference, b *bent) {
+		return func(e *Reference, b *bent) {
 			b.withdraw = func(ctx context.Context, kind morningai.NoteKind, limit int) ([]morningai.Note, error) {
 				e.mu.Lock()
 				aside := map[morningai.ID]*entry{}
@@ -210,7 +210,7 @@ func withdrawMutants(add bender) {
 				e.mu.Lock()
 				defer e.mu.Unlock()
 				for id, t := range aside {
-					e.tasks[id] = t
+					e.tasks[id], e.order = t, nil
 				}
 				return got, err
 			}
@@ -235,7 +235,7 @@ func withdrawMutants(add bender) {
 		"Withdraw/a task with retention 0 that has ended is withdrawn too")
 	add("what has ended is passed over", before(func(t *entry) bool { return t.Task.State.Terminal() }),
 		"Withdraw/a withdrawn task is its exported record", "Withdraw/withdrawals and work at once share no task")
-	add("the newest go first", func(e *reference, b *bent) {
+	add("the newest go first", func(e *Reference, b *bent) {
 		b.withdraw = func(ctx context.Context, kind morningai.NoteKind, limit int) ([]morningai.Note, error) {
 			e.mu.Lock()
 			n := 0
@@ -254,7 +254,7 @@ func withdrawMutants(add bender) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			for id, t := range aside {
-				e.tasks[id] = t
+				e.tasks[id], e.order = t, nil
 			}
 			return got, err
 		}
@@ -262,7 +262,7 @@ func withdrawMutants(add bender) {
 }
 
 func TestJournalMutantsAreNoticed(t *testing.T) {
-	sound := mutantHarness(func(e *reference) morningai.Engine { return e }, 0)
+	sound := mutantHarness(func(e *Reference) morningai.Engine { return e }, 0)
 	for name, m := range journalMutants() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,16 +17,16 @@ const (
 )
 
 func memberMutants(add adder) {
-	beat := func(name string, change func(e *reference, req *morningai.BeatRequest), noticedBy ...string) {
-		add(name, func(e *reference, t *twisted) {
+	beat := func(name string, change func(e *Reference, req *morningai.BeatRequest), noticedBy ...string) {
+		add(name, func(e *Reference, t *twisted) {
 			t.beat = func(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
 				change(e, &req)
 				return e.Beat(ctx, req)
 			}
 		}, noticedBy...)
 	}
-	beat("members are not recorded", func(_ *reference, req *morningai.BeatRequest) { req.Member = nil }, memRecorded, memLeaves, memStays, memForgotten, memReopened)
-	beat("the first word of a member stays", func(e *reference, req *morningai.BeatRequest) {
+	beat("members are not recorded", func(_ *Reference, req *morningai.BeatRequest) { req.Member = nil }, memRecorded, memLeaves, memStays, memForgotten, memReopened)
+	beat("the first word of a member stays", func(e *Reference, req *morningai.BeatRequest) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if req.Member != nil {
@@ -35,7 +35,7 @@ func memberMutants(add adder) {
 			}
 		}
 	}, memRecorded, memStays)
-	beat("a beat without a member removes its own", func(e *reference, req *morningai.BeatRequest) {
+	beat("a beat without a member removes its own", func(e *Reference, req *morningai.BeatRequest) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		for id, m := range e.fleet {
@@ -44,22 +44,22 @@ func memberMutants(add adder) {
 			}
 		}
 	}, memRecorded, memStays)
-	beat("a member that leaves stays whatever it owes", func(_ *reference, req *morningai.BeatRequest) {
+	beat("a member that leaves stays whatever it owes", func(_ *Reference, req *morningai.BeatRequest) {
 		if req.Leaving && req.Member != nil {
 			kept := *req.Member
 			kept.Backlog = max(kept.Backlog, 1)
 			req.Member = &kept
 		}
 	}, memLeaves, memStays, memReopened)
-	beat("a member that leaves is removed whatever it owes", func(_ *reference, req *morningai.BeatRequest) {
+	beat("a member that leaves is removed whatever it owes", func(_ *Reference, req *morningai.BeatRequest) {
 		if req.Leaving && req.Member != nil {
 			req.Forget = append(slices.Clone(req.Forget), req.Member.Journal)
 			req.Member = nil
 		}
 	}, memStays)
-	beat("nobody is forgotten", func(_ *reference, req *morningai.BeatRequest) { req.Forget = nil }, memForgotten, memReopened)
-	beat("forgetting goes by halves", func(_ *reference, req *morningai.BeatRequest) { req.Forget = req.Forget[:min(1, len(req.Forget))] }, memForgotten)
-	add("a reap removes the member", func(e *reference, t *twisted) {
+	beat("nobody is forgotten", func(_ *Reference, req *morningai.BeatRequest) { req.Forget = nil }, memForgotten, memReopened)
+	beat("forgetting goes by halves", func(_ *Reference, req *morningai.BeatRequest) { req.Forget = req.Forget[:min(1, len(req.Forget))] }, memForgotten)
+	add("a reap removes the member", func(e *Reference, t *twisted) {
 		t.reap = func(ctx context.Context, o []morningai.Observation) ([]morningai.SessionID, error) {
 			gone, err := e.Reap(ctx, o)
 			e.mu.Lock()
@@ -72,7 +72,7 @@ func memberMutants(add adder) {
 			return gone, err
 		}
 	}, memStays)
-	add("every member is called connected", func(e *reference, t *twisted) {
+	add("every member is called connected", func(e *Reference, t *twisted) {
 		t.beat = func(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
 			reply, err := e.Beat(ctx, req)
 			for i := range reply.Members {
@@ -81,7 +81,7 @@ func memberMutants(add adder) {
 			return reply, err
 		}
 	}, memStays)
-	add("members are forgotten at a close", func(e *reference, t *twisted) {
+	add("members are forgotten at a close", func(e *Reference, t *twisted) {
 		t.close = func() error {
 			e.mu.Lock()
 			clear(e.fleet)
@@ -89,8 +89,8 @@ func memberMutants(add adder) {
 			return e.Close()
 		}
 	}, memReopened)
-	command := func(name string, change func(e *reference, c *morningai.Command)) {
-		add(name, func(e *reference, t *twisted) {
+	command := func(name string, change func(e *Reference, c *morningai.Command)) {
+		add(name, func(e *Reference, t *twisted) {
 			t.command = func(ctx context.Context, cmds []morningai.Command) ([]morningai.CommandResult, error) {
 				cmds = slices.Clone(cmds)
 				for i := range cmds {
@@ -100,8 +100,8 @@ func memberMutants(add adder) {
 			}
 		}, says)
 	}
-	command("why a task was canceled is not kept", func(_ *reference, c *morningai.Command) { c.Error = nil })
-	command("a repeated cancel says why again", func(e *reference, c *morningai.Command) {
+	command("why a task was canceled is not kept", func(_ *Reference, c *morningai.Command) { c.Error = nil })
+	command("a repeated cancel says why again", func(e *Reference, c *morningai.Command) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if t := e.tasks[c.ID]; t != nil && t.Task.State == morningai.StateCanceled && c.Error != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 func readMutants(add adder) {
-	add("counts drift", func(e *reference, t *twisted) {
+	add("counts drift", func(e *Reference, t *twisted) {
 		var drift int64
 		t.command = func(ctx context.Context, cmds []morningai.Command) ([]morningai.CommandResult, error) {
 			got, err := e.Command(ctx, cmds)
@@ -29,7 +29,7 @@ func readMutants(add adder) {
 			return s, err
 		}
 	}, "Stats/counts equal a scan through random operations", "Command/delete when queued", model)
-	add("import moves tasks backwards", func(e *reference, t *twisted) {
+	add("import moves tasks backwards", func(e *Reference, t *twisted) {
 		t.imports = func(ctx context.Context, records []morningai.Record) ([]morningai.ImportResult, error) {
 			for _, r := range records {
 				e.mu.Lock()
@@ -41,7 +41,7 @@ func readMutants(add adder) {
 			return e.Import(ctx, records)
 		}
 	}, "Merge/no order of import moves a task backwards", "Merge/every order of import leads to the same state", model)
-	add("an import revives the deleted", func(e *reference, t *twisted) {
+	add("an import revives the deleted", func(e *Reference, t *twisted) {
 		t.imports = func(ctx context.Context, records []morningai.Record) ([]morningai.ImportResult, error) {
 			records = slices.Clone(records)
 			for i := range records {
@@ -50,7 +50,7 @@ func readMutants(add adder) {
 			return e.Import(ctx, records)
 		}
 	}, "Transfer/a round trip keeps steps, logs, attempts, tombstones and keys", "Merge/a delete goes over every end, a new life over both")
-	add("deleted ids are forgotten", func(e *reference, t *twisted) {
+	add("deleted ids are forgotten", func(e *Reference, t *twisted) {
 		t.command = func(ctx context.Context, cmds []morningai.Command) ([]morningai.CommandResult, error) {
 			got, err := e.Command(ctx, cmds)
 			e.mu.Lock()
@@ -63,7 +63,7 @@ func readMutants(add adder) {
 			return got, err
 		}
 	}, "Command/a deleted task is gone from everywhere, its id stays taken", "Command/delete when scheduled", model)
-	add("a version does not make a command conditional", func(e *reference, t *twisted) {
+	add("a version does not make a command conditional", func(e *Reference, t *twisted) {
 		t.command = func(ctx context.Context, cmds []morningai.Command) ([]morningai.CommandResult, error) {
 			cmds = slices.Clone(cmds)
 			for i := range cmds {
@@ -72,7 +72,7 @@ func readMutants(add adder) {
 			return e.Command(ctx, cmds)
 		}
 	}, "Command/a version makes a command conditional")
-	add("reads lag behind writes", func(e *reference, t *twisted) {
+	add("reads lag behind writes", func(e *Reference, t *twisted) {
 		var mu sync.Mutex
 		last := map[morningai.ID]morningai.Task{}
 		t.get = func(ctx context.Context, req morningai.GetRequest) ([]morningai.Task, error) {
@@ -85,7 +85,7 @@ func readMutants(add adder) {
 			return got, err
 		}
 	}, "Read/a read after an acknowledged write sees it", model, stormy)
-	add("a page of a list drops its last task", func(e *reference, t *twisted) {
+	add("a page of a list drops its last task", func(e *Reference, t *twisted) {
 		t.list = func(ctx context.Context, f morningai.Filter) (morningai.Page, error) {
 			page, err := e.List(ctx, f)
 			if page.Next != "" && len(page.Tasks) > 1 {
@@ -94,7 +94,7 @@ func readMutants(add adder) {
 			return page, err
 		}
 	}, "List/pages are complete and without repeats", "List/pages are complete and without repeats while tasks come and change")
-	add("events are dropped", func(e *reference, t *twisted) {
+	add("events are dropped", func(e *Reference, t *twisted) {
 		t.events = func(ctx context.Context, req morningai.EventsRequest) (morningai.EventsPage, error) {
 			page, err := e.Events(ctx, req)
 			if len(page.Events) > 3 {
@@ -103,7 +103,7 @@ func readMutants(add adder) {
 			return page, err
 		}
 	}, "Events/what happens to a task is told in order", "Events/any event's cursor resumes after it")
-	add("queue settings are forgotten", func(e *reference, t *twisted) {
+	add("queue settings are forgotten", func(e *Reference, t *twisted) {
 		t.close = func() error {
 			err := e.Close()
 			e.mu.Lock()
@@ -115,10 +115,10 @@ func readMutants(add adder) {
 			return err
 		}
 	}, "SetQueue/settings survive a reopen", "Limits/limits hold after a reopen")
-	add("a cancelled context is not looked at", func(e *reference, t *twisted) {
+	add("a cancelled context is not looked at", func(e *Reference, t *twisted) {
 		t.stats = func(context.Context) (morningai.Stats, error) { return e.Stats(context.Background()) }
 	}, "Lifecycle/a cancelled context is the answer of every method, and harms nothing")
-	add("close does not end a wait", func(e *reference, t *twisted) {
+	add("close does not end a wait", func(e *Reference, t *twisted) {
 		t.claim = func(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
 			reply, err := e.Claim(ctx, req)
 			if errors.Is(err, morningai.ErrClosed) && req.Wait > 0 {

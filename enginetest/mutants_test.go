@@ -12,14 +12,14 @@ import (
 
 // mutant is a bug that an engine could have, and the checks that must notice it.
 type mutant struct {
-	plant     func(e *reference) morningai.Engine
+	plant     func(e *Reference) morningai.Engine
 	noticedBy []string
 	hangs     bool // a call does not come back
 }
 
 // twisted is the reference with some methods replaced.
 type twisted struct {
-	*reference
+	*Reference
 	enqueue    func(context.Context, []morningai.TaskSpec) ([]morningai.Receipt, error)
 	claim      func(context.Context, morningai.ClaimRequest) (morningai.ClaimReply, error)
 	finish     func(context.Context, []morningai.Report) ([]morningai.Verdict, error)
@@ -36,9 +36,9 @@ type twisted struct {
 	close      func() error
 }
 
-func twist(e *reference, change func(t *twisted)) morningai.Engine {
+func twist(e *Reference, change func(t *twisted)) morningai.Engine {
 	t := &twisted{
-		reference: e, enqueue: e.Enqueue, claim: e.Claim, finish: e.Finish, checkpoint: e.Checkpoint, beat: e.Beat, reap: e.Reap,
+		Reference: e, enqueue: e.Enqueue, claim: e.Claim, finish: e.Finish, checkpoint: e.Checkpoint, beat: e.Beat, reap: e.Reap,
 		command: e.Command, get: e.Get, list: e.List, stats: e.Stats, events: e.Events, setQueue: e.SetQueue, imports: e.Import, close: e.Close,
 	}
 	change(t)
@@ -93,10 +93,10 @@ var hanging = map[string]bool{"nothing wakes a waiting claim": true, "close does
 
 func mutants() map[string]mutant {
 	out := map[string]mutant{}
-	add := func(name string, change func(e *reference, t *twisted), noticedBy ...string) {
-		out[name] = mutant{func(e *reference) morningai.Engine { return twist(e, func(t *twisted) { change(e, t) }) }, noticedBy, hanging[name]}
+	add := func(name string, change func(e *Reference, t *twisted), noticedBy ...string) {
+		out[name] = mutant{func(e *Reference) morningai.Engine { return twist(e, func(t *twisted) { change(e, t) }) }, noticedBy, hanging[name]}
 	}
-	add("finish ignores the fence", func(e *reference, t *twisted) {
+	add("finish ignores the fence", func(e *Reference, t *twisted) {
 		t.finish = func(ctx context.Context, reports []morningai.Report) ([]morningai.Verdict, error) {
 			reports = slices.Clone(reports)
 			e.mu.Lock()
@@ -109,7 +109,7 @@ func mutants() map[string]mutant {
 			return e.Finish(ctx, reports)
 		}
 	}, "Fence/an outcome of a superseded claim is stale, whatever came after", "Fence/the right claim with the wrong lease is stale", model)
-	add("an old claim is accepted after the session was reaped", func(e *reference, t *twisted) {
+	add("an old claim is accepted after the session was reaped", func(e *Reference, t *twisted) {
 		t.reap = func(ctx context.Context, o []morningai.Observation) ([]morningai.SessionID, error) {
 			got, err := e.Reap(ctx, o)
 			e.mu.Lock()
@@ -122,7 +122,7 @@ func mutants() map[string]mutant {
 			return got, err
 		}
 	}, "Fence/an outcome after the session was reaped is stale")
-	add("repeats of an outcome are refused", func(e *reference, t *twisted) {
+	add("repeats of an outcome are refused", func(e *Reference, t *twisted) {
 		seen := map[morningai.Lease]bool{}
 		var mu sync.Mutex
 		t.finish = func(ctx context.Context, reports []morningai.Report) ([]morningai.Verdict, error) {
@@ -138,7 +138,7 @@ func mutants() map[string]mutant {
 			return got, err
 		}
 	}, "Finish/outcome succeeded", "Finish/outcome retry", model)
-	add("a larger claim is refused", func(e *reference, t *twisted) {
+	add("a larger claim is refused", func(e *Reference, t *twisted) {
 		t.finish = func(ctx context.Context, reports []morningai.Report) ([]morningai.Verdict, error) {
 			for _, r := range reports {
 				e.mu.Lock()
@@ -152,7 +152,7 @@ func mutants() map[string]mutant {
 			return e.Finish(ctx, reports)
 		}
 	}, "Fence/a larger claim is accepted while the task has not ended")
-	add("a requested cancel is forgotten", func(e *reference, t *twisted) {
+	add("a requested cancel is forgotten", func(e *Reference, t *twisted) {
 		t.finish = func(ctx context.Context, reports []morningai.Report) ([]morningai.Verdict, error) {
 			e.mu.Lock()
 			for _, r := range reports {
@@ -164,7 +164,7 @@ func mutants() map[string]mutant {
 			return e.Finish(ctx, reports)
 		}
 	}, "Finish/cancel requested, then succeeded: canceled, the result kept", model)
-	add("enqueue is not idempotent", func(e *reference, t *twisted) {
+	add("enqueue is not idempotent", func(e *Reference, t *twisted) {
 		t.enqueue = func(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Receipt, error) {
 			specs = slices.Clone(specs)
 			for i := range specs {
@@ -177,7 +177,7 @@ func mutants() map[string]mutant {
 			return e.Enqueue(ctx, specs)
 		}
 	}, "Enqueue/a known id and the same request returns the stored task", "Enqueue/one id sent by many at once becomes one task", model)
-	add("unique keys are ignored", func(e *reference, t *twisted) {
+	add("unique keys are ignored", func(e *Reference, t *twisted) {
 		t.enqueue = func(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Receipt, error) {
 			specs = slices.Clone(specs)
 			for i := range specs {
@@ -186,7 +186,7 @@ func mutants() map[string]mutant {
 			return e.Enqueue(ctx, specs)
 		}
 	}, "UniqueKey/a live key returns its holder, marked duplicate", "UniqueKey/of many at once exactly one takes the key", model)
-	add("numbers pass through floating point", func(e *reference, t *twisted) {
+	add("numbers pass through floating point", func(e *Reference, t *twisted) {
 		t.enqueue = func(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Receipt, error) {
 			specs = slices.Clone(specs)
 			for i := range specs {
@@ -200,7 +200,7 @@ func mutants() map[string]mutant {
 			return e.Enqueue(ctx, specs)
 		}
 	}, "Enqueue/payload comes back digit for digit")
-	add("the last task before a close is lost", func(e *reference, t *twisted) {
+	add("the last task before a close is lost", func(e *Reference, t *twisted) {
 		t.close = func() error {
 			err := e.Close()
 			e.mu.Lock()
@@ -217,10 +217,10 @@ func mutants() map[string]mutant {
 	return out
 }
 
-type adder func(name string, change func(e *reference, t *twisted), noticedBy ...string)
+type adder func(name string, change func(e *Reference, t *twisted), noticedBy ...string)
 
 func claimMutants(add adder) {
-	add("a task is handed out twice", func(e *reference, t *twisted) {
+	add("a task is handed out twice", func(e *Reference, t *twisted) {
 		var mu sync.Mutex
 		var last []morningai.Grant
 		t.claim = func(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
@@ -236,14 +236,14 @@ func claimMutants(add adder) {
 			return reply, err
 		}
 	}, "Claim/concurrent claimers get every task once", "Claim/a grant carries the running task and its lease", model, stormy)
-	add("grants come newest first", func(e *reference, t *twisted) {
+	add("grants come newest first", func(e *Reference, t *twisted) {
 		t.claim = func(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
 			reply, err := e.Claim(ctx, req)
 			slices.Reverse(reply.Grants)
 			return reply, err
 		}
 	}, "Claim/lowest priority number first, then order of acceptance", model)
-	add("nothing wakes a waiting claim", func(e *reference, t *twisted) {
+	add("nothing wakes a waiting claim", func(e *Reference, t *twisted) {
 		t.claim = func(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
 			wait := req.Wait
 			req.Wait = 0
@@ -259,7 +259,7 @@ func claimMutants(add adder) {
 			return e.Claim(ctx, req)
 		}
 	}, "Wait/an enqueue wakes a waiting claim", "Wait/a cancel command reaches a waiting session at once")
-	add("pause and limits are ignored", func(e *reference, t *twisted) {
+	add("pause and limits are ignored", func(e *Reference, t *twisted) {
 		t.claim = func(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
 			e.mu.Lock()
 			kept := map[string]morningai.QueueConfig{}
@@ -278,19 +278,19 @@ func claimMutants(add adder) {
 		}
 	}, "Limits/a paused queue is passed over, the others are not", "Limits/concurrency bounds what runs at once, over all sessions",
 		"Limits/a rate lets a burst of its count through, and no more", model)
-	add("grants of lost replies never come back", func(e *reference, t *twisted) {
+	add("grants of lost replies never come back", func(e *Reference, t *twisted) {
 		t.beat = func(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
 			req.Through = 0
 			return e.Beat(ctx, req)
 		}
 	}, "Claim/a grant whose reply was lost is recovered by the beat", "Beat/grants of replies not yet seen are left alone", model)
-	add("a beat takes back grants that are still on their way", func(e *reference, t *twisted) {
+	add("a beat takes back grants that are still on their way", func(e *Reference, t *twisted) {
 		t.beat = func(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
 			req.Through = 1 << 40
 			return e.Beat(ctx, req)
 		}
 	}, "Claim/a grant whose reply was lost is recovered by the beat", "Beat/a beat repeated is a beat")
-	add("an alive session is reaped", func(e *reference, t *twisted) {
+	add("an alive session is reaped", func(e *Reference, t *twisted) {
 		t.reap = func(ctx context.Context, o []morningai.Observation) ([]morningai.SessionID, error) {
 			o = slices.Clone(o)
 			e.mu.Lock()
@@ -303,7 +303,7 @@ func claimMutants(add adder) {
 			return e.Reap(ctx, o)
 		}
 	}, "Reap/a session whose counter has moved is not reaped")
-	add("the last result of a step wins", func(e *reference, t *twisted) {
+	add("the last result of a step wins", func(e *Reference, t *twisted) {
 		t.checkpoint = func(ctx context.Context, points []morningai.Checkpoint) ([]error, error) {
 			e.mu.Lock()
 			for _, p := range points {

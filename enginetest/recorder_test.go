@@ -78,11 +78,11 @@ func findings(t *testing.T, name string, h Harness) string {
 }
 
 // mutantHarness opens the reference with a bug planted around it.
-func mutantHarness(plant func(e *reference) morningai.Engine, patience time.Duration) Harness {
+func mutantHarness(plant func(e *Reference) morningai.Engine, patience time.Duration) Harness {
 	return Harness{patience: patience, New: func(testing.TB) Storage {
 		e := newReference(time.Now)
 		return func(testing.TB) morningai.Engine {
-			e.reopen()
+			e.Reopen()
 			return plant(e)
 		}
 	}}
@@ -108,7 +108,7 @@ func TestMutantsAreNoticed(t *testing.T) {
 
 // Without a bug nothing is noticed: it is the bug that these checks tell.
 func TestReferenceHasNoFindings(t *testing.T) {
-	same := mutantHarness(func(e *reference) morningai.Engine { return e }, 0)
+	same := mutantHarness(func(e *Reference) morningai.Engine { return e }, 0)
 	tried := map[string]bool{}
 	for _, m := range mutants() {
 		for _, c := range m.noticedBy {

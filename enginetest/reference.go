@@ -11,12 +11,16 @@ import (
 	"github.com/RC918/morningai"
 )
 
-// reference is the contract in its simplest form: one lock, maps, and scans
+// Reference is the contract in its simplest form: one lock, maps, and scans
 // where a real engine keeps indexes and counters. The model check compares
-// other engines with it, and the suite's own tests plant bugs in it.
-type reference struct {
+// other engines with it, the suite's own tests plant bugs in it, and
+// simulations take it for the engines of their nodes: what it does depends on
+// nothing but its calls and its setup, as long as no call waits.
+type Reference struct {
+	setup    Setup
 	mu       sync.Mutex
 	tasks    map[morningai.ID]*entry
+	order    []*entry // what sorted has found last; nil: to be made anew
 	sessions map[morningai.SessionID]*member
 	lines    map[string]*line
 	fleet    map[morningai.ID]morningai.Member
@@ -25,7 +29,6 @@ type reference struct {
 	thru     []counted
 	last     time.Time     // of the newest task: acceptance times grow strictly
 	changed  chan struct{} // closed and replaced by every change
-	now      func() time.Time
 	closed   bool
 }
 
@@ -55,38 +58,20 @@ type counted struct {
 	outcome morningai.Outcome // "" for an enqueue
 }
 
-func newReference(now func() time.Time) *reference {
+func newReference(now func() time.Time) *Reference {
 	journal, err := morningai.NewID()
 	if err != nil {
 		panic(err) // the system has no source of randomness
 	}
-	return &reference{
-		now:      now,
-		notes:    notes{byKey: map[morningai.NoteKey]morningai.Note{}, last: map[morningai.NoteKind]int64{}, id: journal, since: now()},
-		tasks:    map[morningai.ID]*entry{},
-		sessions: map[morningai.SessionID]*member{},
-		lines:    map[string]*line{},
-		fleet:    map[morningai.ID]morningai.Member{},
-		changed:  make(chan struct{}),
-	}
+	return NewReference(Setup{Name: "reference", Durable: "memory", Now: now, Random: rand.Uint64, Journal: journal})
 }
 
-// reopen does what a restart does: the tasks stay, the sessions are gone.
-func (e *reference) reopen() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.closed, e.thru = false, nil
-	for id := range e.sessions {
-		e.bury(id)
-	}
-}
-
-func (e *reference) Capabilities() morningai.Capabilities {
-	return morningai.Capabilities{Name: "reference", Durable: "memory"}
+func (e *Reference) Capabilities() morningai.Capabilities {
+	return morningai.Capabilities{Name: e.setup.Name, Durable: e.setup.Durable}
 }
 
 // enter takes the lock, unless the engine is closed or the context has ended.
-func (e *reference) enter(ctx context.Context) error {
+func (e *Reference) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -98,12 +83,12 @@ func (e *reference) enter(ctx context.Context) error {
 	return nil
 }
 
-func (e *reference) notify() {
+func (e *Reference) notify() {
 	close(e.changed)
 	e.changed = make(chan struct{})
 }
 
-func (e *reference) Close() error {
+func (e *Reference) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.closed {
@@ -113,7 +98,7 @@ func (e *reference) Close() error {
 	return nil
 }
 
-func (e *reference) Probe(ctx context.Context) error {
+func (e *Reference) Probe(ctx context.Context) error {
 	if err := e.enter(ctx); err != nil {
 		return err
 	}
@@ -122,18 +107,18 @@ func (e *reference) Probe(ctx context.Context) error {
 }
 
 // touch records a visible change and the event that tells of it.
-func (e *reference) touch(t *entry, kind morningai.EventKind) {
+func (e *Reference) touch(t *entry, kind morningai.EventKind) {
 	t.Task.Version++
 	e.events = append(e.events, morningai.Event{
 		Cursor: cursorOf(len(e.events) + 1), Kind: kind, ID: t.Task.ID, Type: t.Task.Type, Queue: t.Task.Queue,
-		State: t.Task.State, Attempt: t.Task.Attempt, Version: t.Task.Version, At: e.now().UTC(),
+		State: t.Task.State, Attempt: t.Task.Attempt, Version: t.Task.Version, At: e.setup.Now().UTC(),
 	})
 	e.notify()
 }
 
-func (e *reference) count(o morningai.Outcome) { e.thru = append(e.thru, counted{e.now(), o}) }
+func (e *Reference) count(o morningai.Outcome) { e.thru = append(e.thru, counted{e.setup.Now(), o}) }
 
-func (e *reference) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Receipt, error) {
+func (e *Reference) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Receipt, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -145,7 +130,7 @@ func (e *reference) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]
 	return out, nil
 }
 
-func (e *reference) accept(spec morningai.TaskSpec) morningai.Receipt {
+func (e *Reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 	if err := spec.Normalize(); err != nil {
 		return morningai.Receipt{Err: err}
 	}
@@ -163,7 +148,7 @@ func (e *reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 		task.Duplicate = true
 		return morningai.Receipt{Task: task, Existing: true}
 	}
-	now := e.now().UTC().Truncate(time.Microsecond)
+	now := e.setup.Now().UTC().Truncate(time.Microsecond)
 	if !now.After(e.last) {
 		now = e.last.Add(time.Microsecond)
 	}
@@ -177,22 +162,32 @@ func (e *reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 	if spec.RunAt.After(now) {
 		t.Task.State, t.Task.RunAt, kind = morningai.StateScheduled, spec.RunAt.UTC(), morningai.EventScheduled
 	}
-	e.tasks[spec.ID] = t
+	e.insert(t)
 	e.line(spec.Queue)
 	e.touch(t, kind)
 	e.count("")
 	return morningai.Receipt{Task: e.receipt(t)}
 }
 
-func (e *reference) receipt(t *entry) morningai.Task {
+// insert adds an entry. Most are the newest, which come last.
+func (e *Reference) insert(t *entry) {
+	if n := len(e.order); n == 0 || n != len(e.tasks) || !t.Task.CreatedAt.After(e.order[n-1].Task.CreatedAt) {
+		e.order = nil
+	} else {
+		e.order = append(e.order, t)
+	}
+	e.tasks[t.Task.ID] = t
+}
+
+func (e *Reference) receipt(t *entry) morningai.Task {
 	task := e.snapshot(t)
 	task.Durable, task.Runs = e.Capabilities().Durable, "here"
 	return task
 }
 
 // holder is the live task that holds the key.
-func (e *reference) holder(key string) *entry {
-	for _, t := range e.tasks {
+func (e *Reference) holder(key string) *entry {
+	for _, t := range e.sorted() {
 		if key != "" && t.UniqueKey == key && !t.Deleted && !t.Task.State.Terminal() {
 			return t
 		}
@@ -200,7 +195,7 @@ func (e *reference) holder(key string) *entry {
 	return nil
 }
 
-func (e *reference) line(name string) *line {
+func (e *Reference) line(name string) *line {
 	l := e.lines[name]
 	if l == nil {
 		l = &line{config: morningai.QueueConfig{Name: name}}
@@ -209,7 +204,7 @@ func (e *reference) line(name string) *line {
 	return l
 }
 
-func (e *reference) Claim(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
+func (e *Reference) Claim(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
 	deadline := time.Now().Add(req.Wait)
 	for {
 		reply, changed, err := e.claimOnce(ctx, req)
@@ -230,7 +225,7 @@ func (e *reference) Claim(ctx context.Context, req morningai.ClaimRequest) (morn
 	}
 }
 
-func (e *reference) claimOnce(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, <-chan struct{}, error) {
+func (e *Reference) claimOnce(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, <-chan struct{}, error) {
 	if err := e.enter(ctx); err != nil {
 		return morningai.ClaimReply{}, nil, err
 	}
@@ -270,22 +265,26 @@ func (e *reference) claimOnce(ctx context.Context, req morningai.ClaimRequest) (
 	return reply, e.changed, nil
 }
 
-// sorted returns all entries in order of acceptance.
-func (e *reference) sorted() []*entry {
-	all := make([]*entry, 0, len(e.tasks))
-	for _, t := range e.tasks {
-		all = append(all, t)
+// sorted returns all entries in order of acceptance. Whoever adds one clears
+// e.order.
+func (e *Reference) sorted() []*entry {
+	if len(e.order) == len(e.tasks) && e.order != nil {
+		return e.order
 	}
-	slices.SortFunc(all, func(a, b *entry) int {
+	e.order = make([]*entry, 0, len(e.tasks))
+	for _, t := range e.tasks {
+		e.order = append(e.order, t)
+	}
+	slices.SortFunc(e.order, func(a, b *entry) int {
 		return cmp.Or(a.Task.CreatedAt.Compare(b.Task.CreatedAt), slices.Compare(a.Task.ID[:], b.Task.ID[:]))
 	})
-	return all
+	return e.order
 }
 
 // ready returns what may be handed out, due tasks promoted, in the order of
 // priority and acceptance.
-func (e *reference) ready(queue string, types []string) []*entry {
-	now := e.now()
+func (e *Reference) ready(queue string, types []string) []*entry {
+	now := e.setup.Now()
 	var out []*entry
 	for _, t := range e.sorted() {
 		if !t.orphaned.IsZero() && now.Sub(t.orphaned) > orphanGrace {
@@ -304,7 +303,7 @@ func (e *reference) ready(queue string, types []string) []*entry {
 }
 
 // mayStart takes a start from the queue's limits if they allow one.
-func (e *reference) mayStart(queue string) bool {
+func (e *Reference) mayStart(queue string) bool {
 	l := e.line(queue)
 	running := 0
 	for _, t := range e.tasks {
@@ -318,7 +317,7 @@ func (e *reference) mayStart(queue string) bool {
 	if l.config.Rate.IsZero() {
 		return true
 	}
-	now := e.now()
+	now := e.setup.Now()
 	per := float64(l.config.Rate.Count) / float64(l.config.Rate.Per)
 	l.tokens = min(float64(l.config.Rate.Count), l.tokens+per*float64(now.Sub(l.filled)))
 	l.filled = now
@@ -329,9 +328,9 @@ func (e *reference) mayStart(queue string) bool {
 	return true
 }
 
-func (e *reference) grant(t *entry, m *member) morningai.Grant {
-	now := e.now().UTC()
-	t.Claim, t.Lease, t.Settled = t.Claim+1, rand.Int64()|1, ""
+func (e *Reference) grant(t *entry, m *member) morningai.Grant {
+	now := e.setup.Now().UTC()
+	t.Claim, t.Lease, t.Settled = t.Claim+1, int64(e.setup.Random()>>1)|1, ""
 	t.Node, t.Session, t.grantSeq, t.cancelTold, t.orphaned = m.Node, m.ID, m.seq, false, time.Time{}
 	t.Task.State, t.Task.RunAt, t.Task.StartedAt = morningai.StateRunning, time.Time{}, now
 	t.Task.Attempt++

@@ -9,7 +9,7 @@ import (
 	"github.com/RC918/morningai"
 )
 
-var _ morningai.Journal = (*reference)(nil)
+var _ morningai.Journal = (*Reference)(nil)
 
 // notes is what the reference keeps as a journal.
 type notes struct {
@@ -28,7 +28,7 @@ func checkKinds(keys ...morningai.NoteKey) error {
 	return nil
 }
 
-func (e *reference) Note(ctx context.Context, notes []morningai.Note) error {
+func (e *Reference) Note(ctx context.Context, notes []morningai.Note) error {
 	for _, n := range notes {
 		if err := checkKinds(n.NoteKey); err != nil {
 			return err
@@ -44,7 +44,7 @@ func (e *reference) Note(ctx context.Context, notes []morningai.Note) error {
 	return nil
 }
 
-func (e *reference) note(n morningai.Note) morningai.Note {
+func (e *Reference) note(n morningai.Note) morningai.Note {
 	n.Data = slices.Clone(n.Data)
 	if old, ok := e.notes.byKey[n.NoteKey]; ok {
 		n.Seq = old.Seq
@@ -56,7 +56,7 @@ func (e *reference) note(n morningai.Note) morningai.Note {
 	return n
 }
 
-func (e *reference) Erase(ctx context.Context, keys []morningai.NoteKey) error {
+func (e *Reference) Erase(ctx context.Context, keys []morningai.NoteKey) error {
 	if err := checkKinds(keys...); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (e *reference) Erase(ctx context.Context, keys []morningai.NoteKey) error {
 }
 
 // ordered returns the notes of a kind in their order.
-func (e *reference) ordered(kind morningai.NoteKind) []morningai.Note {
+func (e *Reference) ordered(kind morningai.NoteKind) []morningai.Note {
 	var out []morningai.Note
 	for key, n := range e.notes.byKey {
 		if key.Kind == kind {
@@ -83,7 +83,7 @@ func (e *reference) ordered(kind morningai.NoteKind) []morningai.Note {
 	return out
 }
 
-func (e *reference) Notes(ctx context.Context, kind morningai.NoteKind, after int64, limit int) ([]morningai.Note, error) {
+func (e *Reference) Notes(ctx context.Context, kind morningai.NoteKind, after int64, limit int) ([]morningai.Note, error) {
 	if err := checkKinds(morningai.NoteKey{Kind: kind}); err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (e *reference) Notes(ctx context.Context, kind morningai.NoteKind, after in
 	return all[:min(limit, len(all))], nil
 }
 
-func (e *reference) Noted(ctx context.Context, keys []morningai.NoteKey) ([]morningai.Note, error) {
+func (e *Reference) Noted(ctx context.Context, keys []morningai.NoteKey) ([]morningai.Note, error) {
 	if err := checkKinds(keys...); err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (e *reference) Noted(ctx context.Context, keys []morningai.NoteKey) ([]morn
 	return out, nil
 }
 
-func (e *reference) NotedAs(ctx context.Context, kind morningai.NoteKind, alt string) (morningai.Note, error) {
+func (e *Reference) NotedAs(ctx context.Context, kind morningai.NoteKind, alt string) (morningai.Note, error) {
 	if err := checkKinds(morningai.NoteKey{Kind: kind}); err != nil {
 		return morningai.Note{}, err
 	}
@@ -127,7 +127,7 @@ func (e *reference) NotedAs(ctx context.Context, kind morningai.NoteKind, alt st
 	return morningai.Note{}, nil
 }
 
-func (e *reference) Withdraw(ctx context.Context, kind morningai.NoteKind, limit int) ([]morningai.Note, error) {
+func (e *Reference) Withdraw(ctx context.Context, kind morningai.NoteKind, limit int) ([]morningai.Note, error) {
 	if err := checkKinds(morningai.NoteKey{Kind: kind}); err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (e *reference) Withdraw(ctx context.Context, kind morningai.NoteKind, limit
 	return out, nil
 }
 
-func (e *reference) JournalInfo(ctx context.Context) (morningai.JournalInfo, error) {
+func (e *Reference) JournalInfo(ctx context.Context) (morningai.JournalInfo, error) {
 	if err := e.enter(ctx); err != nil {
 		return morningai.JournalInfo{}, err
 	}

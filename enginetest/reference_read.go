@@ -38,9 +38,9 @@ func specOf(r *morningai.Record) morningai.TaskSpec {
 	}
 }
 
-func (e *reference) snapshot(t *entry) morningai.Task {
+func (e *Reference) snapshot(t *entry) morningai.Task {
 	task := cloneTask(t.Task)
-	task.Fresh, task.AsOf = morningai.FreshLive, e.now().UTC()
+	task.Fresh, task.AsOf = morningai.FreshLive, e.setup.Now().UTC()
 	return task
 }
 
@@ -61,7 +61,7 @@ func cloneRecord(r morningai.Record) morningai.Record {
 }
 
 // visible says whether readers see the task at this moment.
-func (e *reference) visible(t *entry, lingering bool) bool {
+func (e *Reference) visible(t *entry, lingering bool) bool {
 	if t == nil || t.Deleted {
 		return false
 	}
@@ -75,21 +75,21 @@ func (e *reference) visible(t *entry, lingering bool) bool {
 	if lingering {
 		keep = max(keep, linger)
 	}
-	return e.now().Sub(t.Task.FinishedAt) < keep
+	return e.setup.Now().Sub(t.Task.FinishedAt) < keep
 }
 
 // forgotten says whether the id of an ended task is free again.
-func (e *reference) forgotten(t *entry) bool {
+func (e *Reference) forgotten(t *entry) bool {
 	keep := time.Hour
 	if t.Retention != nil {
 		keep = max(keep, *t.Retention)
 	} else {
 		keep = max(keep, keepEnded)
 	}
-	return t.Task.State.Terminal() && e.now().Sub(t.Task.FinishedAt) > keep
+	return t.Task.State.Terminal() && e.setup.Now().Sub(t.Task.FinishedAt) > keep
 }
 
-func (e *reference) Get(ctx context.Context, req morningai.GetRequest) ([]morningai.Task, error) {
+func (e *Reference) Get(ctx context.Context, req morningai.GetRequest) ([]morningai.Task, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (e *reference) Get(ctx context.Context, req morningai.GetRequest) ([]mornin
 	return out, nil
 }
 
-func (e *reference) History(ctx context.Context, id morningai.ID) (morningai.History, error) {
+func (e *Reference) History(ctx context.Context, id morningai.ID) (morningai.History, error) {
 	if err := e.enter(ctx); err != nil {
 		return morningai.History{}, err
 	}
@@ -115,7 +115,7 @@ func (e *reference) History(ctx context.Context, id morningai.ID) (morningai.His
 	return morningai.History{Attempts: slices.Clone(t.Attempts), Logs: slices.Clone(t.Logs)}, nil
 }
 
-func (e *reference) List(ctx context.Context, f morningai.Filter) (morningai.Page, error) {
+func (e *Reference) List(ctx context.Context, f morningai.Filter) (morningai.Page, error) {
 	if err := e.enter(ctx); err != nil {
 		return morningai.Page{}, err
 	}
@@ -131,10 +131,8 @@ func (e *reference) List(ctx context.Context, f morningai.Filter) (morningai.Pag
 	if limit < 1 || limit > 1000 || f.State != "" && f.State != morningai.StateRetrying && !f.State.Valid() {
 		return morningai.Page{}, morningai.ErrInvalidInput
 	}
-	page := morningai.Page{Fresh: morningai.FreshLive, AsOf: e.now().UTC()}
-	all := e.sorted()
-	slices.Reverse(all)
-	for _, t := range all {
+	page := morningai.Page{Fresh: morningai.FreshLive, AsOf: e.setup.Now().UTC()}
+	for _, t := range slices.Backward(e.sorted()) {
 		at := int(t.Task.CreatedAt.UnixMicro())
 		if after != 0 && at >= after || !e.visible(t, false) || !matches(&t.Task, f) {
 			continue
@@ -156,10 +154,10 @@ func matches(t *morningai.Task, f morningai.Filter) bool {
 
 func retrying(t *morningai.Task) bool { return t.State == morningai.StateScheduled && t.Failures > 0 }
 
-func (e *reference) members() []morningai.Session {
+func (e *Reference) members() []morningai.Session {
 	out := make([]morningai.Session, 0, len(e.sessions))
-	for _, m := range e.sessions {
-		s := m.Session
+	for _, id := range slices.SortedFunc(maps.Keys(e.sessions), compareSessions) {
+		s := e.sessions[id].Session
 		for _, t := range e.tasks {
 			if t.Task.State == morningai.StateRunning && t.Session == s.ID {
 				s.Running++
@@ -170,13 +168,13 @@ func (e *reference) members() []morningai.Session {
 	return out
 }
 
-func (e *reference) Stats(ctx context.Context) (morningai.Stats, error) {
+func (e *Reference) Stats(ctx context.Context) (morningai.Stats, error) {
 	if err := e.enter(ctx); err != nil {
 		return morningai.Stats{}, err
 	}
 	defer e.mu.Unlock()
 	s := morningai.Stats{
-		States: noCounts(), Sessions: e.members(), Fresh: morningai.FreshLive, AsOf: e.now().UTC(),
+		States: noCounts(), Sessions: e.members(), Fresh: morningai.FreshLive, AsOf: e.setup.Now().UTC(),
 		Throughput: morningai.Throughput{Window: time.Minute},
 	}
 	infos := map[string]*morningai.QueueInfo{}
@@ -203,7 +201,7 @@ func (e *reference) Stats(ctx context.Context) (morningai.Stats, error) {
 		s.Queues = append(s.Queues, *infos[name])
 	}
 	for _, c := range e.thru {
-		if e.now().Sub(c.at) > time.Minute {
+		if e.setup.Now().Sub(c.at) > time.Minute {
 			continue
 		}
 		switch c.outcome {
@@ -230,7 +228,7 @@ func noCounts() map[morningai.State]int64 {
 	return counts
 }
 
-func (e *reference) Events(ctx context.Context, req morningai.EventsRequest) (morningai.EventsPage, error) {
+func (e *Reference) Events(ctx context.Context, req morningai.EventsRequest) (morningai.EventsPage, error) {
 	deadline := time.Now().Add(req.Wait)
 	limit := cmp.Or(req.Limit, 1000)
 	from := -1
@@ -244,6 +242,10 @@ func (e *reference) Events(ctx context.Context, req morningai.EventsRequest) (mo
 	for {
 		if err := e.enter(ctx); err != nil {
 			return morningai.EventsPage{}, err
+		}
+		if from > len(e.events) { // from before the data was lost
+			e.mu.Unlock()
+			return morningai.EventsPage{}, morningai.ErrCursorExpired
 		}
 		if from < 0 {
 			from = len(e.events)
@@ -265,7 +267,7 @@ func (e *reference) Events(ctx context.Context, req morningai.EventsRequest) (mo
 	}
 }
 
-func (e *reference) SetQueue(ctx context.Context, name string, c morningai.QueueChange) (morningai.QueueConfig, error) {
+func (e *Reference) SetQueue(ctx context.Context, name string, c morningai.QueueChange) (morningai.QueueConfig, error) {
 	if err := c.Validate(name); err != nil {
 		return morningai.QueueConfig{}, err
 	}
@@ -281,14 +283,14 @@ func (e *reference) SetQueue(ctx context.Context, name string, c morningai.Queue
 		l.config.Concurrency = *c.Concurrency
 	}
 	if c.Rate != nil && *c.Rate != l.config.Rate {
-		l.config.Rate, l.tokens, l.filled = *c.Rate, float64(c.Rate.Count), e.now()
+		l.config.Rate, l.tokens, l.filled = *c.Rate, float64(c.Rate.Count), e.setup.Now()
 	}
 	l.config.Version++
 	e.notify()
 	return l.config, nil
 }
 
-func (e *reference) Export(ctx context.Context, cursor string, limit int) (morningai.ExportPage, error) {
+func (e *Reference) Export(ctx context.Context, cursor string, limit int) (morningai.ExportPage, error) {
 	if err := e.enter(ctx); err != nil {
 		return morningai.ExportPage{}, err
 	}
@@ -296,7 +298,7 @@ func (e *reference) Export(ctx context.Context, cursor string, limit int) (morni
 	if _, err := morningai.ParseID(cursor); err != nil && cursor != "" {
 		return morningai.ExportPage{}, err
 	}
-	ids := slices.SortedFunc(maps.Keys(e.tasks), func(a, b morningai.ID) int { return slices.Compare(a[:], b[:]) })
+	ids := slices.SortedFunc(maps.Keys(e.tasks), compareIDs)
 	var page morningai.ExportPage
 	for _, id := range ids {
 		if id.String() <= cursor {
@@ -311,7 +313,7 @@ func (e *reference) Export(ctx context.Context, cursor string, limit int) (morni
 	return page, nil
 }
 
-func (e *reference) Import(ctx context.Context, records []morningai.Record) ([]morningai.ImportResult, error) {
+func (e *Reference) Import(ctx context.Context, records []morningai.Record) ([]morningai.ImportResult, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -323,7 +325,7 @@ func (e *reference) Import(ctx context.Context, records []morningai.Record) ([]m
 	return out, nil
 }
 
-func (e *reference) install(r *morningai.Record) morningai.ImportResult {
+func (e *Reference) install(r *morningai.Record) morningai.ImportResult {
 	spec := specOf(r)
 	if err := spec.Normalize(); err != nil || r.Task.ID.IsZero() || !r.Task.State.Valid() {
 		return morningai.ImportResult{Err: morningai.ErrInvalidInput}
@@ -342,10 +344,10 @@ func (e *reference) install(r *morningai.Record) morningai.ImportResult {
 		t = &entry{}
 		e.tasks[r.Task.ID] = t
 	}
-	t.Record = cloneRecord(*r)
+	t.Record, e.order = cloneRecord(*r), nil
 	t.Session, t.grantSeq, t.orphaned = morningai.SessionID{}, 0, time.Time{}
 	if t.Task.State == morningai.StateRunning {
-		t.orphaned = e.now()
+		t.orphaned = e.setup.Now()
 	}
 	e.line(t.Task.Queue)
 	e.notify()

@@ -3,13 +3,14 @@ package enginetest
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
 )
 
-func (e *reference) Finish(ctx context.Context, reports []morningai.Report) ([]morningai.Verdict, error) {
+func (e *Reference) Finish(ctx context.Context, reports []morningai.Report) ([]morningai.Verdict, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -26,7 +27,7 @@ var outcomes = []morningai.Outcome{
 	morningai.OutcomeSnoozed, morningai.OutcomeCanceled, morningai.OutcomeReleased,
 }
 
-func (e *reference) finish(r *morningai.Report) (morningai.State, error) {
+func (e *Reference) finish(r *morningai.Report) (morningai.State, error) {
 	if !slices.Contains(outcomes, r.Outcome) || r.Result != nil && !json.Valid(r.Result) {
 		return "", morningai.ErrInvalidInput
 	}
@@ -55,7 +56,7 @@ func (e *reference) finish(r *morningai.Report) (morningai.State, error) {
 	if r.Result != nil {
 		t.Task.Result = slices.Clone(r.Result)
 	}
-	a := t.attempt(r.Attempt, r.StartedAt, e.now())
+	a := t.attempt(r.Attempt, r.StartedAt, e.setup.Now())
 	a.Node, a.Error, a.Stack = r.Node, t.Task.Error, r.Stack
 	e.settle(t, a, r.Outcome, r.RunAt)
 	return t.Task.State, nil
@@ -80,8 +81,8 @@ func (t *entry) attempt(number int, started, now time.Time) *morningai.Attempt {
 }
 
 // settle ends the running claim and moves the task on.
-func (e *reference) settle(t *entry, a *morningai.Attempt, o morningai.Outcome, runAt time.Time) {
-	now := e.now().UTC()
+func (e *Reference) settle(t *entry, a *morningai.Attempt, o morningai.Outcome, runAt time.Time) {
+	now := e.setup.Now().UTC()
 	t.Settled, t.Session, t.orphaned = o, morningai.SessionID{}, time.Time{}
 	a.Outcome, a.FinishedAt = o, now
 	state, kind := morningai.StateQueued, morningai.EventQueued
@@ -113,13 +114,13 @@ func (e *reference) settle(t *entry, a *morningai.Attempt, o morningai.Outcome, 
 	}[state])
 }
 
-func (e *reference) move(t *entry, to morningai.State, kind morningai.EventKind, runAt time.Time) {
+func (e *Reference) move(t *entry, to morningai.State, kind morningai.EventKind, runAt time.Time) {
 	t.Task.State, t.Task.RunAt = to, time.Time{}
 	if to == morningai.StateScheduled {
 		t.Task.RunAt = runAt.UTC()
 	}
 	if to.Terminal() {
-		t.Task.FinishedAt, t.Task.CancelRequested = e.now().UTC(), false
+		t.Task.FinishedAt, t.Task.CancelRequested = e.setup.Now().UTC(), false
 	}
 	switch {
 	case to == morningai.StateSucceeded:
@@ -130,7 +131,7 @@ func (e *reference) move(t *entry, to morningai.State, kind morningai.EventKind,
 	e.touch(t, kind)
 }
 
-func (e *reference) Checkpoint(ctx context.Context, points []morningai.Checkpoint) ([]error, error) {
+func (e *Reference) Checkpoint(ctx context.Context, points []morningai.Checkpoint) ([]error, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -142,7 +143,7 @@ func (e *reference) Checkpoint(ctx context.Context, points []morningai.Checkpoin
 	return out, nil
 }
 
-func (e *reference) checkpoint(p morningai.Checkpoint) error {
+func (e *Reference) checkpoint(p morningai.Checkpoint) error {
 	if p.Kind != morningai.CheckpointLog && !json.Valid(p.Data) || p.Kind == morningai.CheckpointStep && !morningai.ValidName(p.Name) {
 		return morningai.ErrInvalidInput
 	}
@@ -174,7 +175,7 @@ func (e *reference) checkpoint(p morningai.Checkpoint) error {
 	return nil
 }
 
-func (e *reference) Beat(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
+func (e *Reference) Beat(ctx context.Context, req morningai.BeatRequest) (morningai.BeatReply, error) {
 	if err := e.enter(ctx); err != nil {
 		return morningai.BeatReply{}, err
 	}
@@ -203,7 +204,7 @@ func (e *reference) Beat(ctx context.Context, req morningai.BeatRequest) (mornin
 	for _, t := range e.sorted() {
 		l := morningai.Lease{ID: t.Task.ID, Claim: t.Claim, Lease: t.Lease}
 		if t.Task.State == morningai.StateRunning && t.Session == req.Session && !holds[l] && (t.grantSeq <= req.Through || req.Leaving) {
-			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt, e.now()), morningai.OutcomeReleased, time.Time{})
+			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt, e.setup.Now()), morningai.OutcomeReleased, time.Time{})
 		}
 	}
 	if req.Leaving {
@@ -214,7 +215,7 @@ func (e *reference) Beat(ctx context.Context, req morningai.BeatRequest) (mornin
 }
 
 // record brings the record of members up to a beat and returns it.
-func (e *reference) record(req *morningai.BeatRequest) []morningai.Member {
+func (e *Reference) record(req *morningai.BeatRequest) []morningai.Member {
 	for _, id := range req.Forget {
 		delete(e.fleet, id)
 	}
@@ -225,7 +226,8 @@ func (e *reference) record(req *morningai.BeatRequest) []morningai.Member {
 		}
 	}
 	var out []morningai.Member
-	for _, m := range e.fleet {
+	for _, id := range slices.SortedFunc(maps.Keys(e.fleet), compareIDs) {
+		m := e.fleet[id]
 		m.Connected = e.sessions[m.Session] != nil
 		out = append(out, m)
 	}
@@ -233,16 +235,16 @@ func (e *reference) record(req *morningai.BeatRequest) []morningai.Member {
 }
 
 // bury forgets a session; what it ran goes back to the queues.
-func (e *reference) bury(id morningai.SessionID) {
+func (e *Reference) bury(id morningai.SessionID) {
 	delete(e.sessions, id)
 	for _, t := range e.sorted() {
 		if t.Task.State == morningai.StateRunning && t.Session == id {
-			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt, e.now()), morningai.OutcomeLost, time.Time{})
+			e.settle(t, t.attempt(t.Task.Attempt, t.Task.StartedAt, e.setup.Now()), morningai.OutcomeLost, time.Time{})
 		}
 	}
 }
 
-func (e *reference) Reap(ctx context.Context, observed []morningai.Observation) ([]morningai.SessionID, error) {
+func (e *Reference) Reap(ctx context.Context, observed []morningai.Observation) ([]morningai.SessionID, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -257,7 +259,7 @@ func (e *reference) Reap(ctx context.Context, observed []morningai.Observation) 
 	return out, nil
 }
 
-func (e *reference) Command(ctx context.Context, cmds []morningai.Command) ([]morningai.CommandResult, error) {
+func (e *Reference) Command(ctx context.Context, cmds []morningai.Command) ([]morningai.CommandResult, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -269,7 +271,7 @@ func (e *reference) Command(ctx context.Context, cmds []morningai.Command) ([]mo
 	return out, nil
 }
 
-func (e *reference) command(c morningai.Command) (morningai.Task, error) {
+func (e *Reference) command(c morningai.Command) (morningai.Task, error) {
 	t := e.tasks[c.ID]
 	switch {
 	case t == nil, t.Deleted && c.Kind != morningai.CommandDelete:

@@ -19,6 +19,10 @@ var commandErrors = map[byte]error{
 	'w': &morningai.Error{Code: morningai.CodeWrongState, Op: "command", Detail: "the state of the task does not allow it"},
 }
 
+// noVersion fills the six bytes that a script gets of a version. No task has come
+// as far.
+const noVersion = 1<<48 - 1
+
 // Command carries out what operators ask for; see [morningai.Engine].
 func (e *Engine) Command(ctx context.Context, cmds []morningai.Command) ([]morningai.CommandResult, error) {
 	if err := e.enter(ctx); err != nil {
@@ -33,8 +37,12 @@ func (e *Engine) Command(ctx context.Context, cmds []morningai.Command) ([]morni
 			out[i].Err = morningai.InvalidInput("command", morningai.FieldError{Location: "kind", Message: "must be cancel, retry, run or delete"})
 			continue
 		}
-		b := append(c.ID[:len(c.ID):len(c.ID)], code, 0, 0)
-		b = binary.BigEndian.AppendUint32(b, uint32(c.Version))
+		version := uint64(c.Version)
+		if version > noVersion {
+			version = noVersion
+		}
+		b := append(c.ID[:len(c.ID):len(c.ID)], code, byte(version>>40), byte(version>>32))
+		b = binary.BigEndian.AppendUint32(b, uint32(version))
 		if c.Error != nil && c.Kind == morningai.CommandCancel {
 			b = append(b, packFront(time.Now(), c.Error, "")...)
 		}

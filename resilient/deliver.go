@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -24,11 +25,13 @@ type backlog struct {
 	page  int   // how many are sent at once
 	fails int   // calls of this stage that failed in a row
 
-	local    bool // the journal may own tasks
-	doubt    map[morningai.ID]struct{}
-	tries    map[morningai.ID]int // of tasks that were refused in a way that may pass
-	own      int64                // tasks that wait in the journal
-	owned    int64                // tasks that the journal owns
+	local    bool                  // the journal may own tasks
+	doubt    map[morningai.ID]bool // false while the first call about it is under way
+	doubts   []morningai.ID        // in order; some are settled
+	ready    int64                 // of doubt, how many are true
+	tries    map[morningai.ID]int  // of tasks that were refused in a way that may pass
+	own      int64                 // tasks that wait in the journal
+	owned    int64                 // tasks that the journal owns
 	outcomes int64
 	points   int64
 	commands int64
@@ -45,15 +48,15 @@ type keptOutcome struct {
 }
 
 // stage is a step of a pass. What was reached and finished goes first, so that
-// nobody begins it again; orders follow the tasks they are about.
+// nobody begins it again, after settings that nobody may overstep; orders follow the tasks they are about.
 type stage uint8
 
 const (
-	stagePoints stage = iota
+	stageSettings stage = iota
+	stagePoints
 	stageOutcomes
 	stageDoubt
 	stageCommands
-	stageSettings
 	stageOwn
 	stageWithdraw
 	stageVerify
@@ -74,13 +77,45 @@ const (
 )
 
 func (b *backlog) doubtful(id morningai.ID) {
-	if b.doubt == nil {
-		b.doubt = map[morningai.ID]struct{}{}
+	b.underWay(id)
+	if !b.doubt[id] {
+		b.ready++
 	}
-	b.doubt[id] = struct{}{}
+	b.doubt[id] = true
 }
 
-func (b *backlog) settled(id morningai.ID) { delete(b.doubt, id) }
+// underWay marks a task of which the shared engine is being told.
+func (b *backlog) underWay(id morningai.ID) {
+	if b.doubt == nil {
+		b.doubt = map[morningai.ID]bool{}
+	}
+	if _, has := b.doubt[id]; !has {
+		b.doubt[id] = false
+		b.doubts = append(b.doubts, id)
+	}
+}
+
+// oldest returns up to n ids in doubt.
+func (b *backlog) oldest(n int) []morningai.ID {
+	b.doubts = slices.DeleteFunc(b.doubts, func(id morningai.ID) bool {
+		_, has := b.doubt[id]
+		return !has
+	})
+	var out []morningai.ID
+	for _, id := range b.doubts {
+		if len(out) < n && b.doubt[id] {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func (b *backlog) settled(id morningai.ID) {
+	if b.doubt[id] {
+		b.ready--
+	}
+	delete(b.doubt, id)
+}
 
 func (b *backlog) keep(id morningai.ID, now time.Time) {
 	if b.kept == nil {
@@ -103,7 +138,7 @@ func (b *backlog) again(c *core) {
 }
 
 func (b *backlog) running() bool {
-	return b.stage != stageDone && (b.busy || b.stage != stagePoints || b.after > 0)
+	return b.stage != stageDone && (b.busy || b.stage != stageSettings || b.after > 0)
 }
 
 func (b *backlog) wake(c *core) time.Time {
@@ -115,7 +150,7 @@ func (b *backlog) wake(c *core) time.Time {
 
 // undelivered counts what only this node has.
 func (b *backlog) undelivered() int64 {
-	return int64(len(b.doubt)) + b.own + b.owned + b.outcomes + b.points + b.commands + b.settings
+	return b.ready + b.own + b.owned + b.outcomes + b.points + b.commands + b.settings
 }
 
 // recover begins a pass over everything: the circuit has closed.
@@ -123,7 +158,7 @@ func (c *core) recover() {
 	b := &c.backlog
 	b.due, b.full, b.calm, b.more = c.now, true, false, false
 	b.local = true
-	b.restart(stagePoints)
+	b.restart(stageSettings)
 }
 
 func (b *backlog) restart(s stage) { b.stage, b.after, b.fails = s, 0, 0 }
@@ -138,12 +173,12 @@ func (c *core) deliver() {
 		b.started, b.full, b.local = true, true, true
 	}
 	if b.stage == stageDone {
-		b.restart(stagePoints)
+		b.restart(stageSettings)
 	}
 	if b.page == 0 {
 		b.page = deliverPage
 	}
-	if b.stage == stagePoints && b.after == 0 {
+	if b.stage == stageSettings && b.after == 0 {
 		b.began = c.now
 	}
 	b.busy = true

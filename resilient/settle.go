@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -32,7 +33,7 @@ func (c *core) deliverOutcomes(notes []morningai.Note) {
 	for i, r := range records {
 		reports[i] = reportOf(r)
 	}
-	onShared(c, "finish", callLimit, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
+	onShared(c, "finish", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
 		func(verdicts []morningai.Verdict, err error) {
 			if err != nil {
 				if c.poison(len(sent), err) {
@@ -102,7 +103,7 @@ func (c *core) restore(lost, late []*morningai.Record, then func(error)) {
 			for i, r := range lost {
 				complete(r, &notes[i])
 			}
-			onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) {
+			onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
 				return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
 			}, func(tasks []morningai.Task, err error) {
 				if err != nil {
@@ -153,7 +154,7 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		then(nil)
 		return
 	}
-	onShared(c, "import", callLimit, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
+	onShared(c, "import", c.cfg.limits.call, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
 		func(results []morningai.ImportResult, err error) {
 			if err != nil {
 				then(err)
@@ -190,7 +191,7 @@ func (c *core) deliverPoints(notes []morningai.Note) {
 			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 		}
 	}
-	onShared(c, "checkpoint", callLimit, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
+	onShared(c, "checkpoint", c.cfg.limits.call, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
 		func(errs []error, err error) {
 			if err != nil && !c.poison(len(notes), err) {
 				c.failedDelivery(err, len(notes))
@@ -225,13 +226,20 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 		}
 		cmds[i] = o.Command
 	}
-	onShared(c, "command", callLimit, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
+	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
 		func(results []morningai.CommandResult, err error) {
 			if err != nil && !c.poison(len(notes), err) {
 				c.failedDelivery(err, len(notes))
 				return
 			}
+			var done []morningai.NoteKey
 			for i := range results {
+				if morningai.CodeOf(results[i].Err) == morningai.CodeNotFound && c.mayCome(cmds[i].ID) {
+					c.after(retryOrder, func() { c.backlog.again(c) }) // its task is still on its way
+					continue
+				}
+				done = append(done, notes[i].NoteKey)
+				c.known.settle(cmds[i].ID)
 				if results[i].Err != nil {
 					c.warn("an order that was given during the outage could not be carried out", results[i].Err, "task_id", cmds[i].ID, "command", string(cmds[i].Kind))
 					continue
@@ -239,13 +247,28 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 				c.incidents.current.Delivered++
 				c.known.see(&results[i].Task)
 			}
-			for i := range cmds {
-				c.known.settle(cmds[i].ID)
+			if err != nil {
+				done = keysOf(notes)
 			}
-			c.backlog.commands = max(c.backlog.commands-int64(len(notes)), 0)
-			c.erase(keysOf(notes)...)
+			c.backlog.commands = max(c.backlog.commands-int64(len(done)), 0)
+			c.erase(done...)
 			c.passed(notes)
 		})
+}
+
+// retryOrder is the pause before an order is tried again whose task has still to
+// reach the shared engine.
+const retryOrder = 500 * time.Millisecond
+
+// mayCome reports whether a task that the shared engine does not know may be
+// delivered by a node that has accepted it.
+func (c *core) mayCome(id morningai.ID) bool {
+	if _, doubt := c.backlog.doubt[id]; doubt || c.backlog.own > 0 || c.backlog.owned > 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.members, func(m morningai.Member) bool {
+		return m.Journal != c.cfg.member && !(*member)(&m).cleared(id)
+	})
 }
 
 // setting is the note of a change of a queue.
@@ -261,7 +284,7 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 	if err := json.Unmarshal(notes[0].Data, &s); err != nil {
 		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 	}
-	onShared(c, "set queue", callLimit, func(ctx context.Context) (morningai.QueueConfig, error) {
+	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, s.Name, s.Change)
 	}, func(_ morningai.QueueConfig, err error) {
 		if outage(err) && c.backlog.fails < poisonTries {
@@ -274,6 +297,9 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 			c.incidents.current.Delivered++
 		}
 		c.backlog.settings = max(c.backlog.settings-1, 0)
+		if c.backlog.settings == 0 {
+			c.resumeClaims()
+		}
 		c.mirror.next = c.now
 		c.erase(notes[0].NoteKey)
 		c.passed(notes[:1])

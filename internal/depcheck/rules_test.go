@@ -122,7 +122,7 @@ func rules() []rule {
 var (
 	engines = []string{"sqlite", "redis", "resilient"}
 	// What only tests may link.
-	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/outagetest", "internal/docscheck", "internal/redistest"}
+	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/outagetest", "internal/docscheck", "internal/redistest", "internal/sim"}
 )
 
 const (

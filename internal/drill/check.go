@@ -100,7 +100,7 @@ type track struct {
 	// acks the answers that it is accepted; refused the enqueues that were not.
 	possible, acks, refused []*Op
 	retried                 bool // a retry may have raised its life
-	marked                  bool // somebody said maybe_repeated
+	marked                  bool // somebody said maybe_repeated, or reported it as repeated
 	// Places from which on it may have been deleted, and may have ended; 0 if never.
 	deleted, ended int64
 }
@@ -121,6 +121,11 @@ func newChecker(h *History, final Final) *checker {
 	for i := range final.Nodes {
 		for id, t := range final.Nodes[i].Tasks {
 			if tr := c.byID[id]; tr != nil && t.MaybeRepeated {
+				tr.marked = true
+			}
+		}
+		for _, id := range final.Nodes[i].Repeated {
+			if tr := c.byID[id]; tr != nil {
 				tr.marked = true
 			}
 		}

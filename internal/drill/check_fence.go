@@ -114,7 +114,7 @@ func final(o morningai.Outcome) bool {
 // checkRecord: the attempts on record are numbered, and the one that ended a
 // life is its last.
 func (c *checker) checkRecord(t *track) {
-	lost := len(c.faults.disks.ops) > 0 || t.marked && len(c.faults.losses.ops) > 0
+	lost := len(c.faults.disks.ops) > 0 || t.marked && (len(c.faults.losses.ops) > 0 || c.apart(t))
 	for i := range c.final.Nodes {
 		n := &c.final.Nodes[i]
 		list := n.Tasks[t.id].Attempts

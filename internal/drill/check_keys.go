@@ -50,10 +50,11 @@ func (c *checker) checkKeys() {
 func (c *checker) lives(t *track) []held {
 	var out []held
 	for _, op := range t.ops {
-		// It can only be handed out, or seen so, if it lives.
+		// It can only be handed out, or seen so, if it lives. A removal shows what
+		// was removed, perhaps long ago.
 		alive := op.Kind == Grant || op.State != "" && !op.State.Terminal() && op.Fresh != morningai.FreshStale && (!op.held() || op.Holder == t.id) ||
 			op.Kind == Enqueue && !op.held() && op.State == ""
-		if !alive || !op.ok() || t.life(op) == 0 {
+		if !alive || op.Kind == Delete || !op.ok() || t.life(op) == 0 {
 			continue
 		}
 		if n := len(out); n > 0 && t.sameLife(out[n-1].first, op) {
@@ -66,10 +67,18 @@ func (c *checker) lives(t *track) []held {
 }
 
 // resolved: one of two holders came in an outage or after a loss, and at the end
-// one of them says that it gave way.
+// one of them says that it gave way; or one was accepted by a journal alone, and
+// nothing is seen of both after the outage: one had ended before they met.
 func (c *checker) resolved(a, b held) bool {
 	if !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
 		return false
+	}
+	together := a.last // when both were last seen alive
+	if b.last.Seq < a.last.Seq {
+		together = b.last
+	}
+	if _, out := c.faults.outage(together); out && (a.t.local() || b.t.local()) {
+		return true
 	}
 	for i := range c.final.Nodes {
 		for _, t := range []*track{a.t, b.t} {
@@ -80,4 +89,9 @@ func (c *checker) resolved(a, b held) bool {
 		}
 	}
 	return len(c.final.Nodes) == 0
+}
+
+// local: a journal alone has accepted it.
+func (t *track) local() bool {
+	return slices.ContainsFunc(t.acks, func(op *Op) bool { return op.Durable == string(morningai.DurabilityJournal) && !op.held() })
 }

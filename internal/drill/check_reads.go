@@ -33,10 +33,11 @@ func (c *checker) checkReads() {
 	}
 }
 
-// excused: Redis or a disk has lost data between two operations, and the task
-// carries the mark that says what this may have led to. A nil b is the end.
+// excused: Redis or a disk has lost data between two operations, or nodes that
+// could not know of each other have accepted the same id, and the task carries
+// the mark that says what this may have led to. A nil b is the end.
 func (c *checker) excused(t *track, a, b *Op) bool {
-	return t.marked && (c.faults.losses.between(a, b) || c.faults.disks.between(a, b)) || c.faults.splits.between(a, b)
+	return t.marked && (c.faults.losses.between(a, b) || c.faults.disks.between(a, b) || c.apart(t)) || c.faults.splits.between(a, b)
 }
 
 func (c *checker) checkEnds(t *track, seen []*Op) {

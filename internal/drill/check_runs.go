@@ -10,7 +10,8 @@ import (
 
 // checkRuns: each run that was followed by another has a cause for that, of
 // which there is a record (7). A task that is marked maybe_repeated may have
-// one run more without a cause for each loss of data.
+// one run more without a cause for each loss of data, or for having been
+// accepted by nodes that could not know of each other.
 func (c *checker) checkRuns() {
 	for _, t := range c.tasks {
 		starts := t.kind(Start)

@@ -54,16 +54,16 @@ func (c *checker) checkSettings() {
 				after[i] = s.ops[i+1]
 			}
 		}
-		latest := map[string]*Op{} // by value: the earlier call that returned last
+		latest := map[string]*Op{} // by value: the earlier call that takes effect last
 		for i, op := range s.ops {
 			v := value(op)
 			other := after[i]
 			for was, o := range latest {
-				if was != v && !o.before(op) {
+				if was != v && (o.Outcome == Unknown || !o.before(op)) {
 					other = o
 				}
 			}
-			if o := latest[v]; o == nil || ends(op) > ends(o) {
+			if o := latest[v]; o == nil || o.Outcome != Unknown && (op.Outcome == Unknown || ends(op) > ends(o)) {
 				latest[v] = op
 			}
 			if !op.ok() {

@@ -84,7 +84,8 @@ func TestSettingsHold(t *testing.T) {
 		{"perhaps resumed, but not", nil, ends(isPaused, pause, doubt(resume))},
 		{"perhaps paused", nil, ends(isPaused, doubt(pause))},
 		{"a refused resumption", []int{16}, ends(QueueFinal{}, pause, refused(resume))},
-		{"resumed before", []int{16}, ends(QueueFinal{}, doubt(resume), pause)},
+		{"resumed before", []int{16}, ends(QueueFinal{}, resume, pause)},
+		{"perhaps resumed before, which may take effect later", nil, ends(QueueFinal{}, doubt(resume), pause)},
 		{"resumed at the same time", nil, func(s *story) { s.call(resume, func() { ends(isPaused, pause)(s) }) }},
 		{"paused twice", nil, ends(isPaused, pause, pause)},
 		{"a limit", nil, ends(at10, rate("10/s"))},
@@ -114,6 +115,11 @@ func TestSettingsHold(t *testing.T) {
 		{"handed out to another node from a paused queue", []int{16}, given("b", pause)},
 		{"handed out after it was resumed", nil, given("a", pause, resume)},
 		{"handed out to a node that cannot know", nil, given("b", fault(Cut, "b"), pause)},
+		{"handed out after a resumption that was in doubt before", nil, func(s *story) {
+			s.do(enqueue("a", 1), doubt(resume), pause)
+			s.do(run("a", 1, 1, outcomeOK)...)
+			s.end(1, succeeded(1))
+		}},
 		{"handed out on the node that paused, which is cut off", []int{16}, given("a", fault(Cut, "a"), onItsWay)},
 		{"handed out elsewhere while the pause is on its way", nil, given("b", fault(Cut, "a"), onItsWay)},
 		{"handed out to another node after Redis lost the pause", nil, given("b", pause, fault(RedisLost, ""))},

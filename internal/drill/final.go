@@ -22,6 +22,8 @@ type NodeFinal struct {
 	// SetAside are those that they say could not be delivered.
 	Lost     int64
 	SetAside []morningai.ID
+	// Repeated are those that they say ran, or may have run, more than once.
+	Repeated []morningai.ID
 }
 
 // TaskFinal is a task at the end.

@@ -87,6 +87,20 @@ func TestUniqueKeys(t *testing.T) {
 		{"two holders", []int{14}, two()},
 		{"two holders in an outage, and none gives way", []int{14}, two(fault(Cut, "b"))},
 		{"two holders in an outage, and one gives way", nil, func(s *story) { two(fault(Cut, "b"))(s); s.end(2, superseded) }},
+		{"one that a journal alone had accepted has ended before the outage has", nil, func(s *story) {
+			s.do(fault(Cut, "b"), enqueue("a", 1, key("k")), enqueue("b", 2, key("k"), func(op *Op) { op.Durable = "journal" }), by("b", Grant, 2, claim(1)), fault(Mended, "b"))
+			s.wait(6 * sec)
+			s.do(read("a", 1, morningai.StateQueued, 1))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"both are there long after the outage", []int{14}, func(s *story) {
+			s.do(fault(Cut, "b"), enqueue("a", 1, key("k")), enqueue("b", 2, key("k"), func(op *Op) { op.Durable = "journal" }), fault(Mended, "b"))
+			s.wait(6 * sec)
+			s.do(by("b", Grant, 2, claim(1)), read("a", 1, morningai.StateQueued, 1))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
 		{"one gives way by its mark", nil, func(s *story) {
 			two(fault(Cut, "b"))(s)
 			for i := range 2 {
@@ -106,6 +120,11 @@ func TestUniqueKeys(t *testing.T) {
 		{"nobody saw the first after the second", nil, func(s *story) {
 			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k")))
 			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"the first was removed, and is removed again, which shows it as it was", nil, func(s *story) {
+			gone := by("a", Delete, 1, shows(queued, 2))
+			s.do(enqueue("a", 1, key("k")), gone, enqueue("b", 2, key("k")), gone)
 			s.end(2, succeeded(2))
 		}},
 		{"an old picture of the first", nil, func(s *story) {
