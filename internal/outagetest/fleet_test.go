@@ -237,6 +237,9 @@ func (r reply) judge() (drill.Outcome, morningai.Code) {
 func (f *fleet) look(n *node, id morningai.ID) (reply, view) { return f.lookAs("reader", n, id) }
 
 func (f *fleet) lookAs(reader string, n *node, id morningai.ID) (reply, view) {
+	// A server that was started again may know less than what it has shown: it
+	// has other readers.
+	reader = fmt.Sprintf("%s, start %d", reader, n.starts.Load())
 	call := f.history.Begin(drill.Op{Kind: drill.Read, Node: n.name, Client: reader, Task: id})
 	r := n.call("GET", "/v1/tasks/"+id.String(), nil)
 	var v view

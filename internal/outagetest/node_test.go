@@ -41,6 +41,8 @@ type node struct {
 	done chan struct{} // closed when the process has ended
 	from int64         // where the log of this run begins
 	url  atomic.Pointer[string]
+
+	starts atomic.Int64
 }
 
 // newNode is a server that does not run yet.
@@ -95,6 +97,7 @@ func (n *node) launch() {
 	if err := cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
+	n.starts.Add(1)
 	done := make(chan struct{})
 	n.cmd, n.done = cmd, done
 	go func() { // ends with the process, for which kill and stop wait
