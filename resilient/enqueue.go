@@ -108,6 +108,7 @@ func (op *enqueueOp) note(specs []morningai.TaskSpec) {
 			return
 		}
 		op.c.backlog.underWay(specs[i].ID)
+		op.c.known.refused.drop(specs[i].ID)
 	}
 	op.c.note(notes, func(err error) { op.noted = result{true, err}; op.decide() })
 }
@@ -153,6 +154,7 @@ func (op *enqueueOp) settle() {
 		switch {
 		case !op.replied:
 			op.gone = append(op.gone, keyOf(noteTask, id))
+			c.known.refused.add(id)
 		case r.Err == nil:
 			// It was acknowledged from the journal; another holds its key.
 			c.backlog.doubtful(id)

@@ -393,6 +393,9 @@ func (c *core) compare(notes []morningai.Note, tasks []morningai.Task) {
 		if ready, doubt := c.backlog.doubt[id]; doubt && !ready || !doubt && c.held[id] != nil {
 			continue // its outcome will put it back
 		}
+		if c.known.refused.has(id) || c.known.deleted.has(id) {
+			continue // its note is about to go
+		}
 		missing = append(missing, notes[i])
 	}
 	missing = c.young(missing)

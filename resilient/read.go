@@ -232,7 +232,7 @@ func (op *getOp) fromJournal(i int) {
 		return // it is gone: the shared engine has had it
 	default:
 		t := c.lastState(id, f)
-		if t == nil && f.ended[id] != nil {
+		if t == nil && f.ended[id] != nil && f.ended[id].Task.Type != "" {
 			running := f.ended[id].Task // until the shared engine has taken the outcome
 			running.State, running.Result, running.Error, running.FinishedAt, running.RunAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
 			running.Version--

@@ -129,6 +129,10 @@ func complete(r *morningai.Record, n *morningai.Note) {
 func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, then func(error)) {
 	var records []morningai.Record
 	for _, r := range lost {
+		if r.Task.Type == "" { // it was never known here what the task is
+			c.drop(r)
+			continue
+		}
 		if at := r.Attempts[0].FinishedAt; c.now.Sub(at) > tombstones-tombstoneMargin {
 			c.setAside(r, errOutcomeUnknown)
 			c.drop(r)
