@@ -103,7 +103,7 @@ func (op *commandOp) part(at []int, results []morningai.CommandResult, err error
 			op.c.known.see(&r.Task)
 		} else if r.Err == nil && !r.Task.Pending {
 			id := op.cmds[i].ID
-			op.c.known.forget(id)
+			op.c.known.forget(id, op.c.now)
 			op.c.backlog.settled(id)
 			gone = append(gone, keyOf(noteTask, id), keyOf(noteOutcome, id), keyOf(noteAside, id))
 		}
@@ -397,7 +397,7 @@ func (c *core) setQueueLater(op *setQueueOp) {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return
 	}
-	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change})
+	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change, c.mirror.Queues[op.name].Version})
 	if err != nil {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -35,17 +36,20 @@ type core struct {
 	backlog   backlog
 	incidents incidents
 	members   []morningai.Member
+	membersAt time.Time // when they were last learned
 	forgets   []*forgetOp
 	alone     []string // nodes without a journal, as the last beat has shown
 	disk      disk
-	trash     []morningai.NoteKey // to be erased, soon
+	trash     []morningai.NoteKey      // to be erased, soon
+	met       bool                     // the shared engine has answered since the start
+	asked     map[morningai.ID]*asking // given ids that are being enqueued
 	closing   bool
 }
 
 func newCore(cfg config, remote morningai.Engine, journal morningai.Journal, random func() float64, now time.Time) *core {
 	c := &core{cfg: cfg, remote: remote, journal: journal, random: random, now: now,
 		sessions: map[morningai.SessionID]*session{}, mine: map[morningai.ID]morningai.Lease{}, held: map[morningai.ID]*holding{},
-		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, known: newLastKnown(), pages: newLastPages()}
+		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages()}
 	c.contact = detector{state: morningai.ContactUp, since: now, heard: now, waiting: map[int64]time.Time{}}
 	c.backlog.due = now
 	return c
@@ -196,6 +200,9 @@ func (c *core) write(name string, run func(context.Context) error, then func(err
 func (c *core) note(notes []morningai.Note, then func(error)) {
 	for i := range notes {
 		c.disk.written += int64(len(notes[i].Data))
+		if len(c.trash) > 0 { // what stood there before is replaced, not erased
+			c.trash = slices.DeleteFunc(c.trash, func(k morningai.NoteKey) bool { return k == notes[i].NoteKey })
+		}
 	}
 	c.write("note", func(ctx context.Context) error { return c.journal.Note(ctx, notes) }, then)
 }

@@ -36,6 +36,7 @@ type backlog struct {
 	points   int64
 	commands int64
 	settings int64
+	told     map[string]int64           // the versions of queues as this node has set them
 	kept     map[morningai.ID]time.Time // delivered outcomes that are still in the journal
 	keptIn   []keptOutcome              // in order
 	made     uint64
@@ -149,9 +150,11 @@ func (b *backlog) wake(c *core) time.Time {
 }
 
 // undelivered counts what only this node has.
-func (b *backlog) undelivered() int64 {
-	return b.ready + b.own + b.owned + b.outcomes + b.points + b.commands + b.settings
-}
+func (b *backlog) undelivered() int64 { return b.unknown() + b.commands + b.settings }
+
+// unknown counts what only this node has of tasks. Orders do not count: nodes
+// that wait with them for each other's tasks would wait for ever.
+func (b *backlog) unknown() int64 { return b.ready + b.own + b.owned + b.outcomes + b.points }
 
 // recover begins a pass over everything: the circuit has closed.
 func (c *core) recover() {

@@ -118,6 +118,7 @@ func (c *core) noteContact(call int64, sent time.Time, err error) {
 	}
 	if !outage(err) {
 		d.heard = c.now
+		c.met = true
 		if call == 0 {
 			return
 		}

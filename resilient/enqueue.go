@@ -46,6 +46,7 @@ func (c *core) enqueue(op *enqueueOp) {
 		op.finish(nil, err)
 		return
 	}
+	op.ask()
 	if op.mayBeKnown() {
 		if op.durability == morningai.DurabilityJournal {
 			op.durability = morningai.DurabilityBoth // only the shared engine can tell
@@ -69,6 +70,7 @@ func (op *enqueueOp) mayBeKnown() bool {
 
 func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
 	op.replied = true
+	op.askedNoMore()
 	if err == nil {
 		for i := range receipts {
 			if receipts[i].Err == nil {
@@ -154,7 +156,7 @@ func (op *enqueueOp) settle() {
 		switch {
 		case !op.replied:
 			op.gone = append(op.gone, keyOf(noteTask, id))
-			c.known.refused.add(id)
+			c.known.refused.add(id, c.now)
 		case r.Err == nil:
 			// It was acknowledged from the journal; another holds its key.
 			c.backlog.doubtful(id)
@@ -227,6 +229,9 @@ func (op *enqueueOp) acknowledgeShared() {
 	for i := range op.receipts {
 		t := &op.receipts[i].Task
 		t.Durable, t.Runs = durable, morningai.RunsHere
+		if t.Duplicate { // the journal of another node may have it
+			t.Durable = string(morningai.DurabilityRedis)
+		}
 	}
 	if len(op.inDoubt) > 0 {
 		here := op.fromJournal(op.specs, morningai.RunsLater)
@@ -290,7 +295,7 @@ func (c *core) acceptUnknown(specs []morningai.TaskSpec, cause error) error {
 		e.TaskID = specs[0].ID
 	}
 	for i := range specs {
-		c.known.doubt(specs[i].ID)
+		c.known.unsure.add(specs[i].ID, c.now)
 	}
 	return e
 }
@@ -331,7 +336,7 @@ func (op *enqueueOp) acceptHere() {
 // finished, elsewhere: it is not run again here.
 func (c *core) unheardOf(id morningai.ID) bool {
 	at := id.Time()
-	return !c.known.unsure.has(id) && id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
+	return !c.known.unsure.has(id, c.now) && id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
 }
 
 func pick[T any](list []T, at []int) []T {
@@ -364,7 +369,7 @@ func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Rece
 		record := recordOf(&specs[i], op.at)
 		var err error
 		kind := noteOwn
-		if op.c.known.unsure.has(specs[i].ID) {
+		if op.c.known.unsure.has(specs[i].ID, op.c.now) {
 			kind = noteTask // the shared engine may have it
 			op.c.backlog.doubtful(specs[i].ID)
 		} else {

@@ -204,7 +204,10 @@ const keepOutcomes = 2 * time.Minute
 // settled notes that the shared engine knows the outcome of a claim, whether it
 // took it or had moved on.
 func (c *core) settled(l morningai.Lease, v morningai.Verdict) {
-	if h := c.held[l.ID]; h != nil && h.lease == l {
+	if h := c.held[l.ID]; h != nil {
+		if h.lease != l {
+			return // the note is, or will be, that of a later claim
+		}
 		if h.decided != "" {
 			c.backlog.outcomes--
 		}

@@ -16,6 +16,7 @@ type forwarding struct {
 	records []*morningai.Record
 	counter *int64 // of the incident: what was new to the shared engine counts there
 	missing bool   // the shared engine did not show them
+	own     bool   // the shared engine cannot have them from here
 	then    func(error)
 }
 
@@ -63,11 +64,16 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
+	if f.own && res.Status != morningai.ImportAdded && r.Task.Attempt > 0 && res.Task.Attempt > 0 {
+		c.incidents.repeated(r.Task.ID) // another node was asked for it too
+	}
 	switch res.Status {
 	case morningai.ImportAdded:
 		*f.counter++
 	case morningai.ImportRepeated:
-		c.incidents.repeated(r.Task.ID)
+		if !f.own {
+			c.incidents.repeated(r.Task.ID)
+		}
 	case morningai.ImportKept:
 		if f.missing { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
@@ -247,7 +253,7 @@ func (c *core) forward(notes []morningai.Note, counter *int64, missing bool, the
 		c.failedDelivery(err, len(notes))
 		return
 	}
-	f := &forwarding{c: c, records: records, counter: counter, missing: missing, then: func(err error) {
+	f := &forwarding{c: c, records: records, counter: counter, missing: missing, own: counter == &c.incidents.current.Forwarded, then: func(err error) {
 		switch {
 		case err == nil:
 			then()
@@ -393,7 +399,7 @@ func (c *core) compare(notes []morningai.Note, tasks []morningai.Task) {
 		if ready, doubt := c.backlog.doubt[id]; doubt && !ready || !doubt && c.held[id] != nil {
 			continue // its outcome will put it back
 		}
-		if c.known.refused.has(id) || c.known.deleted.has(id) {
+		if c.known.refused.has(id, c.now) || c.known.deleted.has(id, c.now) {
 			continue // its note is about to go
 		}
 		missing = append(missing, notes[i])

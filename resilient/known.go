@@ -27,39 +27,39 @@ func newLastKnown() *lastKnown {
 	return &lastKnown{byID: map[morningai.ID]*list.Element{}, order: list.New(), pending: map[morningai.ID]bool{}}
 }
 
-// recent remembers the last ids of a kind.
+// recent remembers the last ids of a kind, for as long as the shared engine is
+// sure to remember what has ended.
 type recent struct {
-	set   map[morningai.ID]bool
+	at    map[morningai.ID]time.Time
 	order []morningai.ID
 }
 
 const maxRecent = 4096
 
-func (r *recent) has(id morningai.ID) bool { return r.set[id] }
+func (r *recent) has(id morningai.ID, now time.Time) bool {
+	at, ok := r.at[id]
+	return ok && now.Sub(at) < tombstones
+}
 
-func (r *recent) add(id morningai.ID) {
-	if r.set == nil {
-		r.set = map[morningai.ID]bool{}
+func (r *recent) add(id morningai.ID, now time.Time) {
+	if r.at == nil {
+		r.at = map[morningai.ID]time.Time{}
 	}
-	if r.set[id] {
-		return
-	}
+	r.drop(id)
 	if len(r.order) == maxRecent {
-		delete(r.set, r.order[0])
+		delete(r.at, r.order[0])
 		r.order = r.order[1:]
 	}
-	r.set[id] = true
+	r.at[id] = now
 	r.order = append(r.order, id)
 }
 
 func (r *recent) drop(id morningai.ID) {
-	if r.set[id] {
-		delete(r.set, id)
+	if _, ok := r.at[id]; ok {
+		delete(r.at, id)
 		r.order = slices.DeleteFunc(r.order, func(x morningai.ID) bool { return x == id })
 	}
 }
-
-func (k *lastKnown) doubt(id morningai.ID) { k.unsure.add(id) }
 
 // receipt returns the task of a receipt as it is to be shown: never in an
 // earlier state than before.
@@ -116,8 +116,8 @@ func (k *lastKnown) get(id morningai.ID) *morningai.Task {
 	return nil
 }
 
-func (k *lastKnown) forget(id morningai.ID) {
-	k.deleted.add(id)
+func (k *lastKnown) forget(id morningai.ID, now time.Time) {
+	k.deleted.add(id, now)
 	if at, ok := k.byID[id]; ok {
 		k.bytes -= sizeOf(at.Value.(*morningai.Task))
 		k.order.Remove(at)

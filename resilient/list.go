@@ -114,6 +114,7 @@ func (c *core) withOwn(op *listOp, page morningai.Page) {
 }
 
 func (c *core) showPage(op *listOp, page morningai.Page) {
+	page.Fresh = c.overall(page.Fresh)
 	for i := range page.Tasks {
 		t := &page.Tasks[i]
 		c.known.see(t)
@@ -144,9 +145,22 @@ func (c *core) stats(op *statsOp) {
 		default:
 			c.seeStats(stats)
 			c.applyMirror()
+			stats.Fresh = c.overall(stats.Fresh)
 			c.reply(func() { op.done(stats, nil) })
 		}
 	})
+}
+
+// overall is how fresh an answer about all tasks is: not live while a node may
+// hold tasks that the shared engine does not know.
+func (c *core) overall(fresh morningai.Freshness) morningai.Freshness {
+	apart := slices.ContainsFunc(c.members, func(m morningai.Member) bool {
+		return m.Journal != c.cfg.member && (m.Backlog > 0 || !m.Connected)
+	})
+	if fresh == morningai.FreshLive && (apart || c.backlog.undelivered() > 0 || !c.acquainted()) {
+		return morningai.FreshStale
+	}
+	return fresh
 }
 
 // statsLast answers with the counts as they were known last.

@@ -150,6 +150,7 @@ func (c *core) place() (nodes, rank int) {
 func (c *core) noteMembers(members []morningai.Member) {
 	slices.SortFunc(members, func(a, b morningai.Member) int { return cmp.Compare(string(a.Journal[:]), string(b.Journal[:])) })
 	changed := len(members) != len(c.members)
+	c.membersAt = c.now
 	c.members = members
 	if changed {
 		c.mirror.next = c.now // the shares of the limits
@@ -164,7 +165,7 @@ func (c *core) noteMembers(members []morningai.Member) {
 // member is this node as it is put on record.
 func (c *core) member(session morningai.SessionID) *morningai.Member {
 	return &morningai.Member{Journal: c.cfg.member, Node: c.cfg.node, URL: c.cfg.url(), Session: session, Version: c.cfg.version,
-		Backlog: c.backlog.undelivered(), ContactAt: c.now.UTC()}
+		Backlog: c.backlog.unknown(), ContactAt: c.now.UTC()}
 }
 
 // noteSessions remembers which nodes take part without a journal: what they

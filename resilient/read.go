@@ -199,6 +199,9 @@ func (op *getOp) merge() {
 // mayLack reports whether the shared engine, which does not know a task, may
 // not know it yet or not any more, although this node has it.
 func (c *core) mayLack(id morningai.ID) bool {
+	if c.known.refused.has(id, c.now) || c.known.deleted.has(id, c.now) {
+		return false
+	}
 	b := &c.backlog
 	_, doubt := b.doubt[id]
 	h := c.held[id]
@@ -222,14 +225,19 @@ func (op *getOp) fromJournal(i int) {
 		}
 		op.tasks[i] = f.own[id].Task
 		op.tasks[i].Fresh = morningai.FreshLocal
+	case f.aside[id] != nil && f.aside[id].Code == string(morningai.CodeConflict) && len(op.shared) > 0:
+		// The id belongs to another task, or to one that was deleted.
+		op.gone[id] = true
 	case f.aside[id] != nil:
 		if r, err := morningai.ParseRecord(f.aside[id].Record); err == nil {
 			op.tasks[i] = r.Task
 			op.tasks[i].Error = &morningai.TaskError{Code: "set_aside", Message: f.aside[id].Reason}
 			op.tasks[i].Fresh = morningai.FreshLocal
 		}
-	case len(op.shared) > 0 && !c.mayLack(id):
-		return // it is gone: the shared engine has had it
+	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !c.mayLack(id):
+		return // the shared engine has had it, and is asked by whoever asks here
+	case f.sent[id] != nil && !c.met && c.known.get(id) == nil:
+		// An earlier process of this node may have shown a later state.
 	default:
 		t := c.lastState(id, f)
 		if t == nil && f.ended[id] != nil && f.ended[id].Task.Type != "" {
@@ -243,6 +251,9 @@ func (op *getOp) fromJournal(i int) {
 		}
 		op.tasks[i] = *t
 		op.tasks[i].Fresh = morningai.FreshStale
+		if _, doubt := c.backlog.doubt[id]; doubt && f.sent[id] != nil {
+			op.tasks[i].Fresh = morningai.FreshLocal // perhaps nobody else has it
+		}
 	}
 	if op.tasks[i].AsOf.IsZero() {
 		op.tasks[i].AsOf = op.tasks[i].CreatedAt
@@ -269,7 +280,7 @@ func (op *getOp) ask(live bool) {
 			}
 		}
 	}
-	op.doubt = op.doubt || !live
+	op.doubt = op.doubt || !live || !c.acquainted()
 	op.answer()
 }
 
@@ -281,6 +292,8 @@ func (op *getOp) askMember(i int, m *member) {
 		then: func(result any, err error) {
 			t, _ := result.(morningai.Task)
 			switch {
+			case err == nil && t.Fresh == morningai.FreshStale && op.shared != nil:
+				// The shared engine has said that it is gone.
 			case err == nil && !t.ID.IsZero() && (op.tasks[i].ID.IsZero() || laterThan(&t, &op.tasks[i])):
 				op.tasks[i] = t
 			case err != nil && morningai.CodeOf(err) != morningai.CodeNotFound:
@@ -317,7 +330,10 @@ func (op *getOp) answer() {
 
 // askFor asks other nodes for tasks; what they know is then last known.
 func (c *core) askFor(ids []morningai.ID, then func(elsewhere map[morningai.ID]bool, doubt bool)) {
-	op := &getOp{c: c, req: morningai.GetRequest{IDs: ids}, tasks: make([]morningai.Task, len(ids)), inner: then}
+	op := &getOp{c: c, req: morningai.GetRequest{IDs: ids}, tasks: make([]morningai.Task, len(ids)), gone: map[morningai.ID]bool{}, inner: then}
+	if !c.contact.open() {
+		op.shared = make([]morningai.Task, len(ids)) // it knows none of them
+	}
 	op.ask(!c.contact.open())
 }
 
@@ -327,6 +343,14 @@ const (
 	// made an id and of the node that took it.
 	clearMargin = 2 * time.Second
 )
+
+// acquainted reports whether this node knows its fleet as it is now.
+func (c *core) acquainted() bool {
+	return len(c.sessions) == 0 || c.now.Sub(c.membersAt) <= acquaintance
+}
+
+// acquaintance is more than the time between two beats.
+const acquaintance = 1500 * time.Millisecond
 
 type member morningai.Member
 

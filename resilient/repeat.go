@@ -39,19 +39,18 @@ func (op *enqueueOp) goOn(f *found) {
 		switch {
 		case f.owned[s.ID] != nil:
 			mine = append(mine, i)
-		case had != nil && !c.contact.open():
+		case op.conflicts(s, had, had != nil && had == f.ended[s.ID]):
+			// It is not even sent: it might be taken before the first is.
+			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
+		case had != nil && had != f.ended[s.ID] && !c.contact.open():
 			again = append(again, i) // the shared engine knows better
-		case had != nil:
-			if had.Deleted || !asksFor(had, s, had == f.ended[s.ID]) {
-				j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
-				continue
-			}
+		case had != nil && c.contact.open():
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
-		case c.contact.open() && s.UniqueKey != "" && holder != nil && (f.own[holder.Task.ID] != nil || c.holds(holder)):
+		case s.UniqueKey != "" && holder != nil && holder.Task.ID != s.ID && (f.own[holder.Task.ID] != nil || c.holds(holder)):
 			t := c.acknowledged(holder)
 			t.Duplicate = true
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
-		case c.contact.open() && c.known.deleted.has(s.ID):
+		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
 			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
 		default:
 			rest = append(rest, i)
@@ -79,6 +78,43 @@ func (op *enqueueOp) goOn(f *found) {
 		more.begin()
 	}
 	j.part(nil, nil, nil)
+}
+
+// conflicts reports whether what is known here of an id shows that it belongs to
+// another request.
+func (op *enqueueOp) conflicts(s *morningai.TaskSpec, had *morningai.Record, ofGrant bool) bool {
+	if a := op.c.asked[s.ID]; a != nil && a.op != op && !a.spec.SameRequest(s) {
+		return true
+	}
+	if had != nil {
+		return had.Deleted || !asksFor(had, s, ofGrant)
+	}
+	shown := op.c.known.get(s.ID)
+	return shown != nil && !sameWork(shown, &morningai.Task{Type: s.Type, Queue: s.Queue, Payload: s.Payload})
+}
+
+// asking is a request for a given id that is under way.
+type asking struct {
+	op   *enqueueOp
+	spec *morningai.TaskSpec
+}
+
+// ask takes given ids for this request while it is under way: of two at once
+// for one id the later has to ask for the same.
+func (op *enqueueOp) ask() {
+	for i := range op.specs {
+		if s := &op.specs[i]; !op.fresh[i] && op.c.asked[s.ID] == nil && !op.inner {
+			op.c.asked[s.ID] = &asking{op, s}
+		}
+	}
+}
+
+func (op *enqueueOp) askedNoMore() {
+	for i := range op.specs {
+		if a := op.c.asked[op.specs[i].ID]; a != nil && a.op == op {
+			delete(op.c.asked, op.specs[i].ID)
+		}
+	}
 }
 
 // asksFor reports whether a spec is the request that led to a record. One that
@@ -156,19 +192,14 @@ func (c *core) acknowledged(r *morningai.Record) morningai.Task {
 	return t
 }
 
-// fromBefore answers with what the journal had of a task, or of the holder of
-// its key, before this request.
+// fromBefore answers with what was known of a task before this request.
 func (op *enqueueOp) fromBefore(receipt *morningai.Receipt, s *morningai.TaskSpec) {
 	c, f := op.c, op.found
-	holder := f.holders[s.UniqueKey]
+	shown := c.known.get(s.ID)
 	switch had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID]); {
-	case had != nil && (had.Deleted || !asksFor(had, s, had == f.ended[s.ID])):
-		*receipt = morningai.Receipt{Err: &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}}
 	case had != nil:
 		*receipt = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
-	case s.UniqueKey != "" && holder != nil && holder.Task.ID != s.ID && (f.own[holder.Task.ID] != nil || c.holds(holder)):
-		t := c.acknowledged(holder)
-		t.Duplicate = true
-		*receipt = morningai.Receipt{Task: t, Existing: true}
+	case shown != nil:
+		*receipt = morningai.Receipt{Task: c.acknowledged(&morningai.Record{Task: *shown}), Existing: true}
 	}
 }

@@ -277,20 +277,48 @@ func (c *core) mayCome(id morningai.ID) bool {
 
 // setting is the note of a change of a queue.
 type setting struct {
-	Name   string                `json:"name"`
-	Change morningai.QueueChange `json:"change"`
+	Name    string                `json:"name"`
+	Change  morningai.QueueChange `json:"change"`
+	Version int64                 `json:"version"` // of the settings that it changed
 }
 
-// deliverSettings hands over changes of queues, in the order in which they were
-// given.
+// deliverSettings hands over changes of queues, one at a time and in the order
+// in which they were given. One that others have overtaken meanwhile is dropped,
+// but for a pause: of two orders whose order is not known, the safe one holds.
 func (c *core) deliverSettings(notes []morningai.Note) {
 	var s setting
 	if err := json.Unmarshal(notes[0].Data, &s); err != nil {
 		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 	}
+	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
+		if err != nil {
+			c.failedDelivery(err, 1)
+			return
+		}
+		c.seeStats(stats)
+		now := c.mirror.Queues[s.Name]
+		if overtaken := now.Version != s.Version && now.Version != c.backlog.told[s.Name]; overtaken {
+			safe := morningai.QueueChange{}
+			if s.Change.Paused != nil && *s.Change.Paused {
+				safe.Paused = s.Change.Paused
+			}
+			if safe != s.Change {
+				c.log(slog.LevelWarn, "settings of a queue that were changed during the outage have been changed elsewhere meanwhile, and stay as they are there", "queue", s.Name)
+			}
+			s.Change = safe
+		}
+		if s.Change == (morningai.QueueChange{}) {
+			c.settingTold(notes)
+			return
+		}
+		c.tellSetting(notes, &s)
+	})
+}
+
+func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, s.Name, s.Change)
-	}, func(_ morningai.QueueConfig, err error) {
+	}, func(q morningai.QueueConfig, err error) {
 		if outage(err) && c.backlog.fails < poisonTries {
 			c.failedDelivery(err, 1)
 			return
@@ -299,13 +327,21 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 			c.warn("settings of a queue that were changed during the outage are refused", err, "queue", s.Name)
 		} else {
 			c.incidents.current.Delivered++
+			if c.backlog.told == nil {
+				c.backlog.told = map[string]int64{}
+			}
+			c.backlog.told[s.Name] = q.Version
 		}
-		c.backlog.settings = max(c.backlog.settings-1, 0)
-		if c.backlog.settings == 0 {
-			c.resumeClaims()
-		}
-		c.mirror.next = c.now
-		c.erase(notes[0].NoteKey)
-		c.passed(notes[:1])
+		c.settingTold(notes)
 	})
+}
+
+func (c *core) settingTold(notes []morningai.Note) {
+	c.backlog.settings = max(c.backlog.settings-1, 0)
+	if c.backlog.settings == 0 {
+		c.resumeClaims()
+	}
+	c.mirror.next = c.now
+	c.erase(notes[0].NoteKey)
+	c.passed(notes[:1])
 }
