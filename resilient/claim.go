@@ -1,8 +1,11 @@
 package resilient
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -88,6 +91,7 @@ func (c *core) runsType(t string) bool {
 // claimOp is a worker's wait for tasks. It follows contact: while the circuit
 // is closed it waits for the shared engine, else for the journal.
 type claimOp struct {
+	n     int64 // in the order in which they came
 	req   morningai.ClaimRequest
 	here  bool
 	until time.Time
@@ -99,6 +103,8 @@ type claimOp struct {
 }
 
 func (c *core) claim(op *claimOp) {
+	c.calls++
+	op.n = c.calls
 	op.until = c.now.Add(op.req.Wait)
 	c.claims[op] = struct{}{}
 	c.routeClaim(op)
@@ -115,8 +121,9 @@ func (c *core) routeClaim(op *claimOp) {
 		op.journal = true
 		op.call = waitJournal(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.journal.Claim(ctx, req) },
 			func(reply morningai.ClaimReply, err error) { c.claimed(op, true, &reply, err) })
-	case op.here:
-		// Nothing here is this node's alone: it waits for an outage.
+	case op.here || c.backlog.settings > 0:
+		// Nothing here is this node's alone, so that it waits for an outage; or a
+		// pause that was acknowledged here has still to be told.
 		op.call = 0
 		c.after(req.Wait, func() {
 			if op.call == 0 {
@@ -132,16 +139,29 @@ func (c *core) routeClaim(op *claimOp) {
 
 // reroute sends what waits the other way, as contact has changed.
 func (c *core) reroute() {
-	for op := range c.streams {
+	for _, op := range slices.SortedFunc(maps.Keys(c.streams), func(a, b *eventsOp) int { return cmp.Compare(a.n, b.n) }) {
 		c.end(op.call)
 	}
-	for op := range c.claims {
+	for _, op := range c.waitingClaims() {
 		if op.call != 0 {
 			c.end(op.call)
 		} else {
 			c.routeClaim(op)
 		}
 	}
+}
+
+// resumeClaims sends claims that were held back.
+func (c *core) resumeClaims() {
+	for _, op := range c.waitingClaims() {
+		if op.call == 0 {
+			c.routeClaim(op)
+		}
+	}
+}
+
+func (c *core) waitingClaims() []*claimOp {
+	return slices.SortedFunc(maps.Keys(c.claims), func(a, b *claimOp) int { return cmp.Compare(a.n, b.n) })
 }
 
 // abandonClaim is for a caller that does not wait any more. What is handed out
@@ -185,6 +205,11 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 			c.mine[g.Task.ID] = g.Lease
 			g.Task.Fresh = morningai.FreshLocal
 			continue
+		}
+		if old := c.held[g.Task.ID]; old != nil && old.decided != "" {
+			// The answer to its outcome is still on its way; without the outcome
+			// there would be no further claim.
+			c.settled(old.lease, morningai.Verdict{State: stateAfter(old.decided)})
 		}
 		c.held[g.Task.ID] = &holding{lease: g.Lease, task: g.Task, session: s.id}
 		c.known.see(&g.Task)
@@ -303,6 +328,7 @@ func (c *core) unsettled(id morningai.SessionID, listed []morningai.Lease) []mor
 			more = append(more, h.lease)
 		}
 	}
+	slices.SortFunc(more, func(a, b morningai.Lease) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return more
 }
 

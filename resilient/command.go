@@ -2,6 +2,7 @@ package resilient
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -136,8 +137,52 @@ func (op *commandOp) send(at []int) {
 				op.later(at, err)
 				return
 			}
-			op.part(at, results, err)
+			op.afterAll(at, results, err)
 		})
+}
+
+// afterAll looks again at tasks that the shared engine does not know: they may
+// be on their way to it, from here or from another node.
+func (op *commandOp) afterAll(at []int, results []morningai.CommandResult, err error) {
+	c := op.c
+	var unknown []int
+	var ids []morningai.ID
+	for k, i := range at {
+		if err == nil && morningai.CodeOf(results[k].Err) == morningai.CodeNotFound {
+			unknown, ids = append(unknown, k), append(ids, op.cmds[i].ID)
+		}
+	}
+	if len(ids) == 0 {
+		op.part(at, results, err)
+		return
+	}
+	c.lookUp(ids, nil, func(f found, err error) {
+		if err != nil {
+			op.part(at, nil, err)
+			return
+		}
+		op.found = f
+		c.askFor(ids, func(elsewhere map[morningai.ID]bool, doubt bool) {
+			var late []int
+			rest, answers := []int{}, []morningai.CommandResult{}
+			for k, i := range at {
+				id := op.cmds[i].ID
+				if slices.Contains(unknown, k) && (elsewhere[id] || f.own[id] != nil && !f.own[id].Deleted || c.mayLack(id) && f.sent[id] != nil) {
+					late = append(late, i)
+				} else {
+					if doubt && slices.Contains(unknown, k) {
+						results[k].Err = c.statusUnknown(string(op.cmds[i].Kind), nil)
+					}
+					rest, answers = append(rest, i), append(answers, results[k])
+				}
+			}
+			if len(late) > 0 {
+				op.open++
+				op.keep(late, nil)
+			}
+			op.part(rest, answers, nil)
+		})
+	})
 }
 
 // edit carries out an order on a task that waits in the journal: nobody else
@@ -210,7 +255,7 @@ func (op *commandOp) later(at []int, cause error) {
 		return
 	}
 	// What others know is remembered as last known.
-	c.askFor(unknown, func() { op.keep(at, cause) })
+	c.askFor(unknown, func(map[morningai.ID]bool, bool) { op.keep(at, cause) })
 }
 
 func (op *commandOp) keep(at []int, cause error) {

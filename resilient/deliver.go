@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -26,6 +27,7 @@ type backlog struct {
 
 	local    bool // the journal may own tasks
 	doubt    map[morningai.ID]struct{}
+	doubts   []morningai.ID       // in order; some are settled
 	tries    map[morningai.ID]int // of tasks that were refused in a way that may pass
 	own      int64                // tasks that wait in the journal
 	owned    int64                // tasks that the journal owns
@@ -45,15 +47,15 @@ type keptOutcome struct {
 }
 
 // stage is a step of a pass. What was reached and finished goes first, so that
-// nobody begins it again; orders follow the tasks they are about.
+// nobody begins it again, after settings that nobody may overstep; orders follow the tasks they are about.
 type stage uint8
 
 const (
-	stagePoints stage = iota
+	stageSettings stage = iota
+	stagePoints
 	stageOutcomes
 	stageDoubt
 	stageCommands
-	stageSettings
 	stageOwn
 	stageWithdraw
 	stageVerify
@@ -77,7 +79,19 @@ func (b *backlog) doubtful(id morningai.ID) {
 	if b.doubt == nil {
 		b.doubt = map[morningai.ID]struct{}{}
 	}
-	b.doubt[id] = struct{}{}
+	if _, has := b.doubt[id]; !has {
+		b.doubt[id] = struct{}{}
+		b.doubts = append(b.doubts, id)
+	}
+}
+
+// oldest returns up to n ids in doubt.
+func (b *backlog) oldest(n int) []morningai.ID {
+	b.doubts = slices.DeleteFunc(b.doubts, func(id morningai.ID) bool {
+		_, has := b.doubt[id]
+		return !has
+	})
+	return b.doubts[:min(n, len(b.doubts))]
 }
 
 func (b *backlog) settled(id morningai.ID) { delete(b.doubt, id) }
@@ -103,7 +117,7 @@ func (b *backlog) again(c *core) {
 }
 
 func (b *backlog) running() bool {
-	return b.stage != stageDone && (b.busy || b.stage != stagePoints || b.after > 0)
+	return b.stage != stageDone && (b.busy || b.stage != stageSettings || b.after > 0)
 }
 
 func (b *backlog) wake(c *core) time.Time {
@@ -123,7 +137,7 @@ func (c *core) recover() {
 	b := &c.backlog
 	b.due, b.full, b.calm, b.more = c.now, true, false, false
 	b.local = true
-	b.restart(stagePoints)
+	b.restart(stageSettings)
 }
 
 func (b *backlog) restart(s stage) { b.stage, b.after, b.fails = s, 0, 0 }
@@ -138,12 +152,12 @@ func (c *core) deliver() {
 		b.started, b.full, b.local = true, true, true
 	}
 	if b.stage == stageDone {
-		b.restart(stagePoints)
+		b.restart(stageSettings)
 	}
 	if b.page == 0 {
 		b.page = deliverPage
 	}
-	if b.stage == stagePoints && b.after == 0 {
+	if b.stage == stageSettings && b.after == 0 {
 		b.began = c.now
 	}
 	b.busy = true

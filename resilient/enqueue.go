@@ -25,6 +25,7 @@ type enqueueOp struct {
 	receipts []morningai.Receipt // of the shared engine
 	gone     []morningai.NoteKey // notes of tasks that were not accepted
 	inDoubt  []int               // what the shared engine may have, or not
+	found    *found              // what the journal had before; nil if nothing can be there
 }
 
 // result is what became of one half of an operation.
@@ -46,6 +47,9 @@ func (c *core) enqueue(op *enqueueOp) {
 		return
 	}
 	if op.mayBeKnown() {
+		if op.durability == morningai.DurabilityJournal {
+			op.durability = morningai.DurabilityBoth // only the shared engine can tell
+		}
 		op.lookUp()
 		return
 	}
@@ -56,7 +60,7 @@ func (c *core) enqueue(op *enqueueOp) {
 // holder of its unique key. Ids that were made for this call are known to nobody.
 func (op *enqueueOp) mayBeKnown() bool {
 	for i := range op.specs {
-		if !op.fresh[i] || op.specs[i].UniqueKey != "" && op.c.contact.open() {
+		if !op.fresh[i] || op.specs[i].UniqueKey != "" {
 			return true
 		}
 	}
@@ -67,7 +71,9 @@ func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
 	op.replied = true
 	if err == nil {
 		for i := range receipts {
-			op.c.known.see(&receipts[i].Task)
+			if receipts[i].Err == nil {
+				receipts[i].Task = op.c.known.receipt(receipts[i].Task)
+			}
 		}
 	}
 	if op.inner {
@@ -247,6 +253,9 @@ func (op *enqueueOp) fromJournal(specs []morningai.TaskSpec, runs string) []morn
 		t.Fresh, t.AsOf = morningai.FreshLocal, op.at
 		t.Durable, t.Runs = string(morningai.DurabilityJournal), runs
 		receipts[i].Task = t
+		if op.found != nil {
+			op.fromBefore(&receipts[i], &specs[i])
+		}
 	}
 	return receipts
 }
@@ -260,6 +269,9 @@ func (c *core) acceptUnknown(specs []morningai.TaskSpec, cause error) error {
 		Hint: "repeat the request with the same id to learn what became of it", RetryAfter: time.Second, Err: cause}
 	if len(specs) == 1 {
 		e.TaskID = specs[0].ID
+	}
+	for i := range specs {
+		c.known.doubt(specs[i].ID)
 	}
 	return e
 }
@@ -300,7 +312,7 @@ func (op *enqueueOp) acceptHere() {
 // finished, elsewhere: it is not run again here.
 func (c *core) unheardOf(id morningai.ID) bool {
 	at := id.Time()
-	return id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
+	return !c.known.unsure.has(id) && id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
 }
 
 func pick[T any](list []T, at []int) []T {
@@ -328,11 +340,18 @@ func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Recei
 
 // hold keeps tasks in the journal until the shared engine is back.
 func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
-	notes := make([]morningai.Note, len(specs))
+	notes, own := make([]morningai.Note, len(specs)), int64(0)
 	for i := range specs {
 		record := recordOf(&specs[i], op.at)
 		var err error
-		if notes[i], err = taskNote(noteOwn, &record); err != nil {
+		kind := noteOwn
+		if op.c.known.unsure.has(specs[i].ID) {
+			kind = noteTask // the shared engine may have it
+			op.c.backlog.doubtful(specs[i].ID)
+		} else {
+			own++
+		}
+		if notes[i], err = taskNote(kind, &record); err != nil {
 			then(nil, err)
 			return
 		}
@@ -342,151 +361,8 @@ func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Rece
 			then(nil, err)
 			return
 		}
-		op.c.backlog.own += int64(len(specs))
+		op.c.backlog.own += own
 		op.c.backlog.again(op.c)
 		then(op.fromJournal(specs, morningai.RunsLater), nil)
 	})
-}
-
-// lookUp finds tasks that this node has accepted before, by id or by unique
-// key, and goes on with the others.
-func (op *enqueueOp) lookUp() {
-	ids := make([]morningai.ID, len(op.specs))
-	var uniqueKeys []string
-	for i := range op.specs {
-		ids[i] = op.specs[i].ID
-		if key := op.specs[i].UniqueKey; key != "" && op.c.contact.open() {
-			uniqueKeys = append(uniqueKeys, key)
-		}
-	}
-	op.c.lookUp(ids, uniqueKeys, func(f found, err error) {
-		if err != nil {
-			op.finish(nil, err)
-			return
-		}
-		op.goOn(&f)
-	})
-}
-
-// goOn answers for the tasks that are known and accepts the rest. A task that
-// the journal owns is answered by the journal, whatever the contact. One that it
-// has noted is not noted again: the note may say more than the request.
-func (op *enqueueOp) goOn(f *found) {
-	c := op.c
-	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
-	var rest, mine, again []int
-	for i := range op.specs {
-		s := &op.specs[i]
-		had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID])
-		holder := f.holders[s.UniqueKey]
-		switch {
-		case f.owned[s.ID] != nil:
-			mine = append(mine, i)
-		case had != nil && !c.contact.open():
-			again = append(again, i) // the shared engine knows better
-		case had != nil:
-			request := specOf(had)
-			if had == f.ended[s.ID] && had.UniqueKey == "" {
-				request.UniqueKey, request.Retention, request.Fingerprint = s.UniqueKey, s.Retention, s.Fingerprint // a grant does not carry them
-			}
-			if had.Deleted || !request.SameRequest(s) {
-				j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
-				continue
-			}
-			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
-		case c.contact.open() && s.UniqueKey != "" && holder != nil && (f.own[holder.Task.ID] != nil || c.holds(holder)):
-			t := c.acknowledged(holder)
-			t.Duplicate = true
-			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
-		default:
-			rest = append(rest, i)
-		}
-	}
-	if len(rest) == len(op.specs) {
-		op.begin()
-		return
-	}
-	if len(mine) > 0 {
-		j.open++
-		op.own(pick(op.specs, mine), func(some []morningai.Receipt, err error) { j.part(mine, some, err) })
-	}
-	for _, part := range []struct {
-		at    []int
-		noted bool
-	}{{rest, false}, {again, true}} {
-		if len(part.at) == 0 {
-			continue
-		}
-		j.open++
-		more := &enqueueOp{c: c, inner: true, specs: pick(op.specs, part.at), fresh: pick(op.fresh, part.at), durability: op.durability, at: op.at,
-			done: func(some []morningai.Receipt, err error) { j.part(part.at, some, err) }}
-		more.noted.done = part.noted
-		more.begin()
-	}
-	j.part(nil, nil, nil)
-}
-
-func first[T any](list ...*T) *T {
-	for _, x := range list {
-		if x != nil {
-			return x
-		}
-	}
-	return nil
-}
-
-// holds reports whether a task certainly holds its unique key still: it has not
-// reached the shared engine, or runs here. Any other may have ended elsewhere;
-// whether it has turns out when the shared engine is back.
-func (c *core) holds(r *morningai.Record) bool {
-	if _, doubt := c.backlog.doubt[r.Task.ID]; doubt {
-		return true
-	}
-	h := c.held[r.Task.ID]
-	return h != nil && h.decided == ""
-}
-
-// joined gathers the parts of an operation that went different ways.
-type joined struct {
-	op       *enqueueOp
-	receipts []morningai.Receipt
-	open     int
-	accepted bool
-	failed   error
-}
-
-// part takes in one part. Once a task is accepted the whole is not an error any
-// more; what failed is said in its own receipt.
-func (j *joined) part(at []int, some []morningai.Receipt, err error) {
-	for k, i := range at {
-		if err != nil {
-			j.receipts[i].Err = err
-		} else {
-			j.receipts[i] = some[k]
-		}
-	}
-	if err != nil {
-		j.failed = err
-	} else if len(at) > 0 {
-		j.accepted = true
-	}
-	if j.open--; j.open > 0 {
-		return
-	}
-	if j.failed != nil && !j.accepted {
-		j.op.finish(nil, j.failed)
-		return
-	}
-	j.op.finish(j.receipts, nil)
-}
-
-// acknowledged is the receipt of a task that was accepted before.
-func (c *core) acknowledged(r *morningai.Record) morningai.Task {
-	t := r.Task
-	if had := c.known.get(t.ID); had != nil && had.Version >= t.Version {
-		t = *had
-	}
-	t.Fresh, t.AsOf = morningai.FreshStale, t.CreatedAt
-	t.Durable, t.Runs = string(morningai.DurabilityJournal), morningai.RunsLater
-	return t
 }

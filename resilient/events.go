@@ -40,6 +40,7 @@ func (c *core) parsePosition(cursor string) position {
 // changes, so that its caller asks again and is served from the other side.
 type eventsOp struct {
 	c     *core
+	n     int64 // in the order in which they came
 	req   morningai.EventsRequest
 	at    position
 	until time.Time
@@ -53,6 +54,8 @@ type eventsOp struct {
 const ownPace = 100 * time.Millisecond
 
 func (c *core) events(op *eventsOp) {
+	c.calls++
+	op.n = c.calls
 	op.c, op.at, op.until = c, c.parsePosition(op.req.Cursor), c.now.Add(op.req.Wait)
 	if op.at.journal != "" {
 		op.own()

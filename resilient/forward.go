@@ -1,6 +1,7 @@
 package resilient
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"time"
@@ -24,7 +25,7 @@ func (f *forwarding) begin() {
 	var whole []morningai.Record
 	var keyed []*morningai.Record
 	for _, r := range f.records {
-		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() {
+		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() && !r.Deleted && !f.missing {
 			keyed = append(keyed, r)
 		} else {
 			whole = append(whole, *r)
@@ -58,6 +59,10 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		f.refused(r, res.Err)
 		return
 	}
+	if res.Status != morningai.ImportAdded && !res.Task.ID.IsZero() && !sameWork(&r.Task, &res.Task) {
+		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
+		return
+	}
 	switch res.Status {
 	case morningai.ImportAdded:
 		*f.counter++
@@ -69,6 +74,10 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		}
 	}
 	f.arrived(&res.Task)
+}
+
+func sameWork(a, b *morningai.Task) bool {
+	return a.Type == b.Type && a.Queue == b.Queue && bytes.Equal(a.Payload, b.Payload)
 }
 
 // refused deals with a task that the shared engine did not take. What cannot be
@@ -116,8 +125,11 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 				return
 			}
 			var rivals []rival
+			var known, accepted []morningai.Record
 			for i := range receipts {
 				switch r := &receipts[i]; {
+				case morningai.CodeOf(r.Err) == morningai.CodeConflict:
+					known = append(known, *keyed[i]) // another task's id, or its own and deleted
 				case r.Err != nil:
 					f.refused(keyed[i], r.Err)
 				case r.Task.Duplicate:
@@ -125,12 +137,25 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 				default:
 					if !r.Existing {
 						*f.counter++
+						accepted = append(accepted, asAccepted(keyed[i], &r.Task))
 					}
 					f.arrived(&r.Task)
 				}
 			}
-			f.resolve(rivals)
+			f.missing = true // what is kept is known to the shared engine
+			f.importAll(known, func() {
+				f.missing = false
+				f.importAll(accepted, func() { f.resolve(rivals) })
+			})
 		})
+}
+
+// asAccepted is a record that says when its task was accepted, which decides
+// who keeps a key, and for the rest what the shared engine made of it.
+func asAccepted(r *morningai.Record, t *morningai.Task) morningai.Record {
+	out := *r
+	out.Task.State, out.Task.RunAt, out.Task.Version = t.State, t.RunAt, t.Version+1
+	return out
 }
 
 // meetingTime is for how long a task that took its unique key in an outage does
@@ -251,11 +276,8 @@ func recordsOf(notes []morningai.Note) ([]*morningai.Record, error) {
 // readDoubt sends what the shared engine has not acknowledged.
 func (c *core) readDoubt() {
 	b := &c.backlog
-	keys := make([]morningai.NoteKey, 0, min(len(b.doubt), b.page))
-	for id := range b.doubt {
-		if len(keys) == b.page {
-			break
-		}
+	var keys []morningai.NoteKey
+	for _, id := range b.oldest(b.page) {
 		keys = append(keys, keyOf(noteTask, id))
 	}
 	if len(keys) == 0 {
@@ -325,6 +347,7 @@ func (c *core) withdraw() {
 				b.restart(stageOwn) // and then look again
 			default:
 				b.local = false // what runs says so when it has ended
+				b.owned = int64(len(c.mine))
 				c.next(true)
 			}
 		})

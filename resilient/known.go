@@ -14,6 +14,8 @@ type lastKnown struct {
 	order   *list.List // most recent first
 	bytes   int
 	pending map[morningai.ID]bool // an order about the task has still to be delivered
+	unsure  recent                // the shared engine may have them, and the journal does not
+	deleted recent
 }
 
 // maxKnownBytes bounds what is remembered.
@@ -21,6 +23,41 @@ const maxKnownBytes = 32 << 20
 
 func newLastKnown() *lastKnown {
 	return &lastKnown{byID: map[morningai.ID]*list.Element{}, order: list.New(), pending: map[morningai.ID]bool{}}
+}
+
+// recent remembers the last ids of a kind.
+type recent struct {
+	set   map[morningai.ID]bool
+	order []morningai.ID
+}
+
+const maxRecent = 4096
+
+func (r *recent) has(id morningai.ID) bool { return r.set[id] }
+
+func (r *recent) add(id morningai.ID) {
+	if r.set == nil {
+		r.set = map[morningai.ID]bool{}
+	}
+	if r.set[id] {
+		return
+	}
+	if len(r.order) == maxRecent {
+		delete(r.set, r.order[0])
+		r.order = r.order[1:]
+	}
+	r.set[id] = true
+	r.order = append(r.order, id)
+}
+
+func (k *lastKnown) doubt(id morningai.ID) { k.unsure.add(id) }
+
+// receipt returns the task of a receipt as it is to be shown: never in an
+// earlier state than before.
+func (k *lastKnown) receipt(t morningai.Task) morningai.Task {
+	shown := k.show(t)
+	shown.Durable, shown.Runs, shown.Duplicate = t.Durable, t.Runs, t.Duplicate
+	return shown
 }
 
 func sizeOf(t *morningai.Task) int {
@@ -71,6 +108,7 @@ func (k *lastKnown) get(id morningai.ID) *morningai.Task {
 }
 
 func (k *lastKnown) forget(id morningai.ID) {
+	k.deleted.add(id)
 	if at, ok := k.byID[id]; ok {
 		k.bytes -= sizeOf(at.Value.(*morningai.Task))
 		k.order.Remove(at)

@@ -3,7 +3,6 @@ package resilient
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -112,7 +111,7 @@ type getOp struct {
 	req    morningai.GetRequest
 	here   bool
 	done   func([]morningai.Task, error)
-	inner  func() // instead of done, inside the core
+	inner  func(elsewhere map[morningai.ID]bool, doubt bool) // instead of done, inside the core
 	found  *found
 	tasks  []morningai.Task
 	shared []morningai.Task // as the shared engine knows them; nil if it was not asked
@@ -297,10 +296,14 @@ func (op *getOp) answer() {
 		return
 	}
 	if op.inner != nil {
+		elsewhere := map[morningai.ID]bool{}
 		for i := range op.tasks {
-			op.c.known.see(&op.tasks[i])
+			if t := &op.tasks[i]; !t.ID.IsZero() {
+				op.c.known.see(t)
+				elsewhere[t.ID] = true
+			}
 		}
-		op.inner()
+		op.inner(elsewhere, op.doubt)
 		return
 	}
 	for i, id := range op.req.IDs {
@@ -313,9 +316,9 @@ func (op *getOp) answer() {
 }
 
 // askFor asks other nodes for tasks; what they know is then last known.
-func (c *core) askFor(ids []morningai.ID, then func()) {
+func (c *core) askFor(ids []morningai.ID, then func(elsewhere map[morningai.ID]bool, doubt bool)) {
 	op := &getOp{c: c, req: morningai.GetRequest{IDs: ids}, tasks: make([]morningai.Task, len(ids)), inner: then}
-	op.ask(false)
+	op.ask(!c.contact.open())
 }
 
 const (
@@ -331,165 +334,4 @@ type member morningai.Member
 // accepted, that everything it had accepted is delivered.
 func (m *member) cleared(id morningai.ID) bool {
 	return m.Backlog == 0 && m.ContactAt.Sub(id.Time()) > clearMargin
-}
-
-// historyOp reads attempts and log lines of one task.
-type historyOp struct {
-	id   morningai.ID
-	done func(morningai.History, error)
-}
-
-func (c *core) history(op *historyOp, here bool) {
-	local := func(cause error) {
-		c.lookUp([]morningai.ID{op.id}, nil, func(f found, err error) {
-			r := f.own[op.id]
-			if r == nil {
-				r = f.ended[op.id]
-			}
-			switch {
-			case err != nil:
-				c.reply(func() { op.done(morningai.History{}, err) })
-			case f.owned[op.id] != nil:
-				onJournal(c, "history", func(ctx context.Context) (morningai.History, error) { return c.journal.History(ctx, op.id) },
-					func(h morningai.History, err error) { c.reply(func() { op.done(h, err) }) })
-			case r != nil:
-				c.reply(func() { op.done(morningai.History{Attempts: r.Attempts, Logs: r.Logs}, nil) })
-			case cause != nil && !outage(cause) && (f.sent[op.id] == nil || !c.mayLack(op.id)):
-				c.reply(func() { op.done(morningai.History{}, cause) })
-			case f.sent[op.id] != nil && f.sent[op.id].Task.Attempt == 0 && !outage(cause) && cause != nil:
-				c.reply(func() { op.done(morningai.History{}, nil) }) // accepted, and on its way
-			default:
-				c.reply(func() { op.done(morningai.History{}, c.statusUnknown("history", cause)) })
-			}
-		})
-	}
-	if c.contact.open() || here {
-		local(nil)
-		return
-	}
-	onShared(c, "history", callLimit, func(ctx context.Context) (morningai.History, error) { return c.remote.History(ctx, op.id) },
-		func(h morningai.History, err error) {
-			if err != nil {
-				local(err)
-				return
-			}
-			c.reply(func() { op.done(h, nil) })
-		})
-}
-
-// listOp reads one page of tasks.
-type listOp struct {
-	filter morningai.Filter
-	done   func(morningai.Page, error)
-}
-
-func (c *core) list(op *listOp) {
-	if c.contact.open() {
-		c.listLast(op, nil)
-		return
-	}
-	onShared(c, "list", callLimit, func(ctx context.Context) (morningai.Page, error) { return c.remote.List(ctx, op.filter) },
-		func(page morningai.Page, err error) {
-			switch {
-			case outage(err):
-				c.listLast(op, err)
-			case err != nil || op.filter.Cursor != "":
-				c.reply(func() { op.done(page, err) })
-			default:
-				c.pages.see(op.filter, page, c.now)
-				c.withOwn(op, page)
-			}
-		})
-}
-
-// listLast answers with the page as it was shown last, and what this node owns.
-func (c *core) listLast(op *listOp, cause error) {
-	page, ok := c.pages.pages[op.filter]
-	if !ok {
-		err := c.statusUnknown("list", cause)
-		c.reply(func() { op.done(morningai.Page{}, err) })
-		return
-	}
-	page.Fresh = morningai.FreshStale
-	page.Tasks = slices.Clone(page.Tasks)
-	c.withOwn(op, page)
-}
-
-// withOwn adds the tasks that only this node has to a first page.
-func (c *core) withOwn(op *listOp, page morningai.Page) {
-	if !c.holdsAny() {
-		c.showPage(op, page)
-		return
-	}
-	onJournal(c, "list", func(ctx context.Context) (morningai.Page, error) { return c.journal.List(ctx, op.filter) },
-		func(own morningai.Page, err error) {
-			if err != nil {
-				c.reply(func() { op.done(morningai.Page{}, err) })
-				return
-			}
-			for i := range own.Tasks {
-				t := &own.Tasks[i]
-				t.Fresh = morningai.FreshLocal
-				if !slices.ContainsFunc(page.Tasks, func(x morningai.Task) bool { return x.ID == t.ID }) {
-					page.Tasks = append(page.Tasks, *t)
-				}
-			}
-			slices.SortStableFunc(page.Tasks, func(a, b morningai.Task) int { return b.CreatedAt.Compare(a.CreatedAt) })
-			c.showPage(op, page)
-		})
-}
-
-func (c *core) showPage(op *listOp, page morningai.Page) {
-	for i := range page.Tasks {
-		t := &page.Tasks[i]
-		c.known.see(t)
-		t.Pending = c.known.pending[t.ID]
-		if page.Fresh == morningai.FreshStale && t.Fresh == morningai.FreshLive {
-			t.Fresh = morningai.FreshStale
-		}
-	}
-	c.reply(func() { op.done(page, nil) })
-}
-
-// statsOp reads the counts.
-type statsOp struct {
-	done func(morningai.Stats, error)
-}
-
-func (c *core) stats(op *statsOp) {
-	if c.contact.open() {
-		c.statsLast(op, nil)
-		return
-	}
-	onShared(c, "stats", callLimit, c.remote.Stats, func(stats morningai.Stats, err error) {
-		switch {
-		case outage(err):
-			c.statsLast(op, err)
-		case err != nil:
-			c.reply(func() { op.done(stats, err) })
-		default:
-			c.seeStats(stats)
-			c.applyMirror()
-			c.reply(func() { op.done(stats, nil) })
-		}
-	})
-}
-
-// statsLast answers with the counts as they were known last.
-func (c *core) statsLast(op *statsOp, cause error) {
-	if c.pages.stats == nil {
-		err := c.statusUnknown("stats", cause)
-		c.reply(func() { op.done(morningai.Stats{}, err) })
-		return
-	}
-	stats := *c.pages.stats
-	stats.Fresh = morningai.FreshStale
-	stats.Queues = slices.Clone(stats.Queues)
-	for i := range stats.Queues {
-		q := &stats.Queues[i]
-		if m, ok := c.mirror.Queues[q.Name]; ok {
-			q.QueueConfig = m
-		}
-	}
-	c.reply(func() { op.done(stats, nil) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -231,7 +232,14 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 				c.failedDelivery(err, len(notes))
 				return
 			}
+			var done []morningai.NoteKey
 			for i := range results {
+				if morningai.CodeOf(results[i].Err) == morningai.CodeNotFound && c.mayCome(cmds[i].ID) {
+					c.after(retryOrder, func() { c.backlog.again(c) }) // its task is still on its way
+					continue
+				}
+				done = append(done, notes[i].NoteKey)
+				c.known.settle(cmds[i].ID)
 				if results[i].Err != nil {
 					c.warn("an order that was given during the outage could not be carried out", results[i].Err, "task_id", cmds[i].ID, "command", string(cmds[i].Kind))
 					continue
@@ -239,13 +247,28 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 				c.incidents.current.Delivered++
 				c.known.see(&results[i].Task)
 			}
-			for i := range cmds {
-				c.known.settle(cmds[i].ID)
+			if err != nil {
+				done = keysOf(notes)
 			}
-			c.backlog.commands = max(c.backlog.commands-int64(len(notes)), 0)
-			c.erase(keysOf(notes)...)
+			c.backlog.commands = max(c.backlog.commands-int64(len(done)), 0)
+			c.erase(done...)
 			c.passed(notes)
 		})
+}
+
+// retryOrder is the pause before an order is tried again whose task has still to
+// reach the shared engine.
+const retryOrder = 500 * time.Millisecond
+
+// mayCome reports whether a task that the shared engine does not know may be
+// delivered by a node that has accepted it.
+func (c *core) mayCome(id morningai.ID) bool {
+	if _, doubt := c.backlog.doubt[id]; doubt || c.backlog.own > 0 || c.backlog.owned > 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.members, func(m morningai.Member) bool {
+		return m.Journal != c.cfg.member && !(*member)(&m).cleared(id)
+	})
 }
 
 // setting is the note of a change of a queue.
@@ -274,6 +297,9 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 			c.incidents.current.Delivered++
 		}
 		c.backlog.settings = max(c.backlog.settings-1, 0)
+		if c.backlog.settings == 0 {
+			c.resumeClaims()
+		}
 		c.mirror.next = c.now
 		c.erase(notes[0].NoteKey)
 		c.passed(notes[:1])

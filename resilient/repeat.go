@@ -1,0 +1,174 @@
+package resilient
+
+import (
+	"github.com/RC918/morningai"
+)
+
+// lookUp finds tasks that this node has accepted before, by id or by unique
+// key, and goes on with the others.
+func (op *enqueueOp) lookUp() {
+	ids := make([]morningai.ID, len(op.specs))
+	var uniqueKeys []string
+	for i := range op.specs {
+		ids[i] = op.specs[i].ID
+		if key := op.specs[i].UniqueKey; key != "" {
+			uniqueKeys = append(uniqueKeys, key)
+		}
+	}
+	op.c.lookUp(ids, uniqueKeys, func(f found, err error) {
+		if err != nil {
+			op.finish(nil, err)
+			return
+		}
+		op.found = &f
+		op.goOn(&f)
+	})
+}
+
+// goOn answers for the tasks that are known and accepts the rest. A task that
+// the journal owns is answered by the journal, whatever the contact. One that it
+// has noted is not noted again: the note may say more than the request.
+func (op *enqueueOp) goOn(f *found) {
+	c := op.c
+	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
+	var rest, mine, again []int
+	for i := range op.specs {
+		s := &op.specs[i]
+		had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID])
+		holder := f.holders[s.UniqueKey]
+		switch {
+		case f.owned[s.ID] != nil:
+			mine = append(mine, i)
+		case had != nil && !c.contact.open():
+			again = append(again, i) // the shared engine knows better
+		case had != nil:
+			if had.Deleted || !asksFor(had, s, had == f.ended[s.ID]) {
+				j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
+				continue
+			}
+			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
+		case c.contact.open() && s.UniqueKey != "" && holder != nil && (f.own[holder.Task.ID] != nil || c.holds(holder)):
+			t := c.acknowledged(holder)
+			t.Duplicate = true
+			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
+		case c.contact.open() && c.known.deleted.has(s.ID):
+			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
+		default:
+			rest = append(rest, i)
+		}
+	}
+	if len(rest) == len(op.specs) {
+		op.begin()
+		return
+	}
+	if len(mine) > 0 {
+		j.open++
+		op.own(pick(op.specs, mine), func(some []morningai.Receipt, err error) { j.part(mine, some, err) })
+	}
+	for _, part := range []struct {
+		at    []int
+		noted bool
+	}{{rest, false}, {again, true}} {
+		if len(part.at) == 0 {
+			continue
+		}
+		j.open++
+		more := &enqueueOp{c: c, inner: true, specs: pick(op.specs, part.at), fresh: pick(op.fresh, part.at), durability: op.durability, at: op.at,
+			found: f, done: func(some []morningai.Receipt, err error) { j.part(part.at, some, err) }}
+		more.noted.done = part.noted
+		more.begin()
+	}
+	j.part(nil, nil, nil)
+}
+
+// asksFor reports whether a spec is the request that led to a record. One that
+// was made of a grant does not carry everything.
+func asksFor(r *morningai.Record, s *morningai.TaskSpec, ofGrant bool) bool {
+	request := specOf(r)
+	if ofGrant && r.UniqueKey == "" {
+		request.UniqueKey, request.Retention, request.Fingerprint = s.UniqueKey, s.Retention, s.Fingerprint
+	}
+	return request.SameRequest(s)
+}
+
+func first[T any](list ...*T) *T {
+	for _, x := range list {
+		if x != nil {
+			return x
+		}
+	}
+	return nil
+}
+
+// holds reports whether a task certainly holds its unique key still: it has not
+// reached the shared engine, or runs here. Any other may have ended elsewhere;
+// whether it has turns out when the shared engine is back.
+func (c *core) holds(r *morningai.Record) bool {
+	if _, doubt := c.backlog.doubt[r.Task.ID]; doubt {
+		return true
+	}
+	h := c.held[r.Task.ID]
+	return h != nil && h.decided == ""
+}
+
+// joined gathers the parts of an operation that went different ways.
+type joined struct {
+	op       *enqueueOp
+	receipts []morningai.Receipt
+	open     int
+	accepted bool
+	failed   error
+}
+
+// part takes in one part. Once a task is accepted the whole is not an error any
+// more; what failed is said in its own receipt.
+func (j *joined) part(at []int, some []morningai.Receipt, err error) {
+	for k, i := range at {
+		if err != nil {
+			j.receipts[i].Err = err
+		} else {
+			j.receipts[i] = some[k]
+		}
+	}
+	if err != nil {
+		j.failed = err
+	} else if len(at) > 0 {
+		j.accepted = true
+	}
+	if j.open--; j.open > 0 {
+		return
+	}
+	if j.failed != nil && !j.accepted {
+		j.op.finish(nil, j.failed)
+		return
+	}
+	j.op.finish(j.receipts, nil)
+}
+
+// acknowledged is the receipt of a task that was accepted before.
+func (c *core) acknowledged(r *morningai.Record) morningai.Task {
+	t := r.Task
+	if had := c.known.get(t.ID); had != nil && had.Version >= t.Version {
+		t = *had
+	}
+	t.Fresh, t.AsOf = morningai.FreshStale, t.CreatedAt
+	t.Durable, t.Runs = string(morningai.DurabilityJournal), morningai.RunsLater
+	return t
+}
+
+// fromBefore answers with what the journal had of a task, or of the holder of
+// its key, before this request.
+func (op *enqueueOp) fromBefore(receipt *morningai.Receipt, s *morningai.TaskSpec) {
+	c, f := op.c, op.found
+	holder := f.holders[s.UniqueKey]
+	switch had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID]); {
+	case had != nil && (had.Deleted || !asksFor(had, s, had == f.ended[s.ID])):
+		*receipt = morningai.Receipt{Err: &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}}
+	case had != nil:
+		*receipt = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
+	case s.UniqueKey != "" && holder != nil && holder.Task.ID != s.ID && (f.own[holder.Task.ID] != nil || c.holds(holder)):
+		t := c.acknowledged(holder)
+		t.Duplicate = true
+		*receipt = morningai.Receipt{Task: t, Existing: true}
+	}
+}
