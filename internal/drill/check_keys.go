@@ -66,11 +66,12 @@ func (c *checker) lives(t *track) []held {
 	return out
 }
 
-// resolved: one of two holders came in an outage or after a loss, and at the end
-// one of them says that it gave way; or one was accepted by a journal alone, and
-// nothing is seen of both after the outage: one had ended before they met.
+// resolved: one of two holders came in an outage or after a loss, or was accepted
+// by a journal alone, and at the end one of them says that it gave way; or one was
+// accepted by a journal alone, and nothing is seen of both after the outage: one
+// had ended before they met.
 func (c *checker) resolved(a, b held) bool {
-	if !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
+	if !a.t.local() && !b.t.local() && !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
 		return false
 	}
 	together := a.last // when both were last seen alive
