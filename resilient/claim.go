@@ -291,7 +291,7 @@ func (c *core) beat(op *beatOp, here bool) {
 		for _, f := range forgetting {
 			shared.Forget = append(slices.Clip(shared.Forget), f.id)
 		}
-		onShared(c, "beat", callLimit, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, shared) },
+		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, shared) },
 			func(reply morningai.BeatReply, err error) {
 				if op.reached = err == nil; op.reached {
 					op.shared = reply
@@ -423,6 +423,7 @@ func withSessions(shared, local []morningai.Session) []morningai.Session {
 type reapOp struct {
 	done   func([]morningai.SessionID, error)
 	open   int
+	shared bool // the shared engine was asked
 	reaped []morningai.SessionID
 	err    error
 }
@@ -446,9 +447,17 @@ func (c *core) reap(op *reapOp, observed []morningai.Observation) {
 		c.reply(func() { op.done(op.reaped, op.err) })
 	}
 	op.open = 1
-	onJournal(c, "reap", func(ctx context.Context) ([]morningai.SessionID, error) { return c.journal.Reap(ctx, observed) }, part)
+	onJournal(c, "reap", func(ctx context.Context) ([]morningai.SessionID, error) { return c.journal.Reap(ctx, observed) },
+		func(reaped []morningai.SessionID, err error) {
+			if op.shared {
+				// Of a session that both know the shared engine tells.
+				reaped = slices.DeleteFunc(reaped, func(id morningai.SessionID) bool { s := c.sessions[id]; return s == nil || !s.here })
+			}
+			part(reaped, err)
+		})
 	if !c.contact.open() {
 		op.open++
-		onShared(c, "reap", callLimit, func(ctx context.Context) ([]morningai.SessionID, error) { return c.remote.Reap(ctx, observed) }, part)
+		op.shared = true
+		onShared(c, "reap", c.cfg.limits.call, func(ctx context.Context) ([]morningai.SessionID, error) { return c.remote.Reap(ctx, observed) }, part)
 	}
 }

@@ -131,7 +131,7 @@ func (op *commandOp) send(at []int) {
 		op.later(at, nil)
 		return
 	}
-	onShared(c, "command", callLimit, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
+	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
 		func(results []morningai.CommandResult, err error) {
 			if outage(err) {
 				op.later(at, err)
@@ -368,7 +368,7 @@ func (c *core) setQueue(op *setQueueOp) {
 		c.setQueueLater(op)
 		return
 	}
-	onShared(c, "set queue", callLimit, func(ctx context.Context) (morningai.QueueConfig, error) {
+	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, op.name, op.change)
 	}, func(q morningai.QueueConfig, err error) {
 		if outage(err) {

@@ -27,7 +27,7 @@ func harness() enginetest.Harness {
 			if err != nil {
 				tb.Fatalf("open the journal: %v", err)
 			}
-			engine, err := resilient.Open(tb.Context(), shared, journal, resilient.WithLogger(slog.New(slog.DiscardHandler)))
+			engine, err := resilient.Open(tb.Context(), shared, journal, resilient.WithLogger(slog.New(slog.DiscardHandler)), resilient.WithPatience(100))
 			if err != nil {
 				tb.Fatalf("open: %v", err)
 			}

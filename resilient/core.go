@@ -92,7 +92,7 @@ func (c *core) step(now time.Time, event func()) []effect {
 
 // wake is when there is something to do, if nothing happens before.
 func (c *core) wake() time.Time {
-	at := c.contact.wake()
+	at := c.contact.wake(&c.cfg.limits)
 	if !c.disk.looking {
 		at = earlier(at, c.disk.next)
 	}

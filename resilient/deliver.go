@@ -25,12 +25,13 @@ type backlog struct {
 	page  int   // how many are sent at once
 	fails int   // calls of this stage that failed in a row
 
-	local    bool // the journal may own tasks
-	doubt    map[morningai.ID]struct{}
-	doubts   []morningai.ID       // in order; some are settled
-	tries    map[morningai.ID]int // of tasks that were refused in a way that may pass
-	own      int64                // tasks that wait in the journal
-	owned    int64                // tasks that the journal owns
+	local    bool                  // the journal may own tasks
+	doubt    map[morningai.ID]bool // false while the first call about it is under way
+	doubts   []morningai.ID        // in order; some are settled
+	ready    int64                 // of doubt, how many are true
+	tries    map[morningai.ID]int  // of tasks that were refused in a way that may pass
+	own      int64                 // tasks that wait in the journal
+	owned    int64                 // tasks that the journal owns
 	outcomes int64
 	points   int64
 	commands int64
@@ -76,11 +77,20 @@ const (
 )
 
 func (b *backlog) doubtful(id morningai.ID) {
+	b.underWay(id)
+	if !b.doubt[id] {
+		b.ready++
+	}
+	b.doubt[id] = true
+}
+
+// underWay marks a task of which the shared engine is being told.
+func (b *backlog) underWay(id morningai.ID) {
 	if b.doubt == nil {
-		b.doubt = map[morningai.ID]struct{}{}
+		b.doubt = map[morningai.ID]bool{}
 	}
 	if _, has := b.doubt[id]; !has {
-		b.doubt[id] = struct{}{}
+		b.doubt[id] = false
 		b.doubts = append(b.doubts, id)
 	}
 }
@@ -91,10 +101,21 @@ func (b *backlog) oldest(n int) []morningai.ID {
 		_, has := b.doubt[id]
 		return !has
 	})
-	return b.doubts[:min(n, len(b.doubts))]
+	var out []morningai.ID
+	for _, id := range b.doubts {
+		if len(out) < n && b.doubt[id] {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
-func (b *backlog) settled(id morningai.ID) { delete(b.doubt, id) }
+func (b *backlog) settled(id morningai.ID) {
+	if b.doubt[id] {
+		b.ready--
+	}
+	delete(b.doubt, id)
+}
 
 func (b *backlog) keep(id morningai.ID, now time.Time) {
 	if b.kept == nil {
@@ -129,7 +150,7 @@ func (b *backlog) wake(c *core) time.Time {
 
 // undelivered counts what only this node has.
 func (b *backlog) undelivered() int64 {
-	return int64(len(b.doubt)) + b.own + b.owned + b.outcomes + b.points + b.commands + b.settings
+	return b.ready + b.own + b.owned + b.outcomes + b.points + b.commands + b.settings
 }
 
 // recover begins a pass over everything: the circuit has closed.

@@ -14,9 +14,9 @@ import (
 //
 //	up → suspect → down → recovering → up
 //
-// An error, or a call without a reply for suspectAfter, makes it suspect, and a
+// An error, or a call without a reply for limits.suspect, makes it suspect, and a
 // probe is sent at once. The circuit opens if the probe fails, or if no reply
-// of any kind has come for openAfter. Exceeding the budget of one call is an
+// of any kind has come for limits.open. Exceeding the budget of one call is an
 // answer to that call, not a sign of an outage.
 type detector struct {
 	state    morningai.Contact
@@ -36,10 +36,8 @@ type detector struct {
 }
 
 const (
-	suspectAfter = 200 * time.Millisecond
-	openAfter    = 400 * time.Millisecond
 	// An idle node probes when it has heard nothing for idleProbe, so that an
-	// outage is noticed within idleProbe + openAfter.
+	// outage is noticed within idleProbe and limits.open.
 	idleProbe      = time.Second
 	firstRetry     = 50 * time.Millisecond
 	slowestRetry   = 400 * time.Millisecond
@@ -85,7 +83,7 @@ func (d *detector) silence(now time.Time) time.Duration {
 	return now.Sub(at)
 }
 
-func (d *detector) wake() time.Time {
+func (d *detector) wake(l *limits) time.Time {
 	at := d.next
 	if d.open() {
 		return at
@@ -94,9 +92,9 @@ func (d *detector) wake() time.Time {
 		if d.heard.After(sent) {
 			sent = d.heard
 		}
-		after := suspectAfter
+		after := l.suspect
 		if d.state == morningai.ContactSuspect {
-			after = openAfter
+			after = l.open
 		}
 		at = earlier(at, sent.Add(after))
 	}
@@ -155,7 +153,7 @@ func (c *core) probe() {
 	}
 	d.probing, d.next = true, time.Time{}
 	sent := c.now
-	onShared(c, "probe", openAfter, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.remote.Probe(ctx) },
+	onShared(c, "probe", c.cfg.limits.open, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.remote.Probe(ctx) },
 		func(_ struct{}, err error) { c.probed(sent, err) })
 }
 
@@ -208,10 +206,10 @@ func (c *core) watchContact() {
 	}
 	silent := d.silence(c.now)
 	switch {
-	case silent >= openAfter:
+	case silent >= c.cfg.limits.open:
 		c.openCircuit(errSilent)
 		d.next = c.now.Add(firstRetry)
-	case silent >= suspectAfter && d.state == morningai.ContactUp:
+	case silent >= c.cfg.limits.suspect && d.state == morningai.ContactUp:
 		c.suspect(errSilent)
 	case silent == 0 && c.now.Sub(d.healthy) >= idleProbe:
 		c.probe()

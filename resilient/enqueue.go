@@ -94,7 +94,7 @@ func (op *enqueueOp) begin() {
 	}
 	if op.durability != morningai.DurabilityJournal {
 		op.send()
-		c.after(c.cfg.budget, func() { op.over = true; op.decide() })
+		c.after(c.cfg.limits.budget, func() { op.over = true; op.decide() })
 	}
 }
 
@@ -107,21 +107,33 @@ func (op *enqueueOp) note(specs []morningai.TaskSpec) {
 			op.noted = result{true, err}
 			return
 		}
-		op.c.backlog.doubtful(specs[i].ID)
+		op.c.backlog.underWay(specs[i].ID)
+		op.c.known.refused.drop(specs[i].ID)
 	}
 	op.c.note(notes, func(err error) { op.noted = result{true, err}; op.decide() })
 }
 
 func (op *enqueueOp) send() {
 	c, specs := op.c, op.specs
-	onShared(c, "enqueue", callLimit, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
+	onShared(c, "enqueue", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
 		func(receipts []morningai.Receipt, err error) {
 			op.shared, op.receipts = result{true, err}, receipts
 			if err == nil {
 				op.settle()
+			} else if outage(err) {
+				op.leaveOpen()
 			}
 			op.decide()
 		})
+}
+
+// leaveOpen has the tasks sent again later: what became of them is not known.
+func (op *enqueueOp) leaveOpen() {
+	if op.noted.done || op.durability != morningai.DurabilityRedis {
+		for i := range op.specs {
+			op.c.backlog.doubtful(op.specs[i].ID)
+		}
+	}
 }
 
 // settle takes the shared engine's answers as final, but for those that leave
@@ -132,6 +144,7 @@ func (op *enqueueOp) settle() {
 		id, r := op.specs[i].ID, &op.receipts[i]
 		if outage(r.Err) {
 			op.inDoubt = append(op.inDoubt, i)
+			c.backlog.doubtful(id)
 			continue
 		}
 		c.backlog.settled(id)
@@ -141,6 +154,7 @@ func (op *enqueueOp) settle() {
 		switch {
 		case !op.replied:
 			op.gone = append(op.gone, keyOf(noteTask, id))
+			c.known.refused.add(id)
 		case r.Err == nil:
 			// It was acknowledged from the journal; another holds its key.
 			c.backlog.doubtful(id)
@@ -178,6 +192,7 @@ func (op *enqueueOp) decide() {
 	case op.shared.ok() && len(op.inDoubt) > 0 && !op.noted.done && op.durability == morningai.DurabilityRedis:
 		op.durability = morningai.DurabilityBoth // the journal takes what Redis does not
 		op.note(op.specs)
+		op.leaveOpen()
 	case op.shared.ok():
 		if op.durability == morningai.DurabilityRedis || op.noted.done {
 			op.acknowledgeShared()
@@ -193,6 +208,9 @@ func (op *enqueueOp) decide() {
 	case op.durability == morningai.DurabilityRedis && !op.noted.done:
 		op.durability = morningai.DurabilityBoth // the journal takes what Redis does not
 		op.note(op.specs)
+		if op.shared.done {
+			op.leaveOpen()
+		}
 	case !op.noted.done:
 	case op.noted.err == nil:
 		op.acknowledgeJournal()
@@ -242,6 +260,7 @@ func (op *enqueueOp) acknowledgeJournal() {
 	op.finish(op.fromJournal(op.specs, runs), nil)
 	if runs == morningai.RunsLater {
 		op.c.incidents.accepted(len(op.specs))
+		op.leaveOpen()
 		op.c.backlog.again(op.c)
 	}
 }

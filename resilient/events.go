@@ -84,7 +84,7 @@ func (op *eventsOp) beginShared() {
 		op.begun()
 		return
 	}
-	onShared(c, "events", callLimit, func(ctx context.Context) (morningai.EventsPage, error) {
+	onShared(c, "events", c.cfg.limits.call, func(ctx context.Context) (morningai.EventsPage, error) {
 		return c.remote.Events(ctx, morningai.EventsRequest{})
 	}, func(page morningai.EventsPage, err error) {
 		if err != nil && !outage(err) {

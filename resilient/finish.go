@@ -132,7 +132,7 @@ func (d *delivery) begin() {
 		return
 	}
 	reports := d.reports
-	onShared(c, "finish", callLimit, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
+	onShared(c, "finish", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
 		func(verdicts []morningai.Verdict, err error) {
 			d.shared = result{true, err}
 			if err == nil {
@@ -284,7 +284,7 @@ func (op *checkpointOp) send(at []int) {
 		op.keep(at, points)
 		return
 	}
-	onShared(c, "checkpoint", callLimit, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
+	onShared(c, "checkpoint", c.cfg.limits.call, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
 		func(errs []error, err error) {
 			if outage(err) {
 				op.keep(at, points)

@@ -40,7 +40,7 @@ func (f *forwarding) importAll(records []morningai.Record, next func()) {
 		return
 	}
 	c := f.c
-	onShared(c, "import", callLimit, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
+	onShared(c, "import", c.cfg.limits.call, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
 		func(results []morningai.ImportResult, err error) {
 			if err != nil {
 				f.then(err)
@@ -118,7 +118,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime))
 		}
 	}
-	onShared(c, "enqueue", callLimit, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
+	onShared(c, "enqueue", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
 		func(receipts []morningai.Receipt, err error) {
 			if err != nil {
 				f.then(err)
@@ -210,7 +210,7 @@ func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Re
 		return
 	}
 	c := f.c
-	onShared(c, "command", callLimit, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cancels) },
+	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cancels) },
 		func(_ []morningai.CommandResult, err error) {
 			if err != nil {
 				f.then(err)
@@ -365,7 +365,7 @@ func (c *core) verify() {
 		for i := range notes {
 			ids[i] = notes[i].Key
 		}
-		onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) {
+		onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
 			return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
 		}, func(tasks []morningai.Task, err error) {
 			if err != nil {
@@ -390,8 +390,11 @@ func (c *core) compare(notes []morningai.Note, tasks []morningai.Task) {
 			}
 			continue
 		}
-		if _, doubt := c.backlog.doubt[id]; !doubt && c.held[id] != nil {
+		if ready, doubt := c.backlog.doubt[id]; doubt && !ready || !doubt && c.held[id] != nil {
 			continue // its outcome will put it back
+		}
+		if c.known.refused.has(id) || c.known.deleted.has(id) {
+			continue // its note is about to go
 		}
 		missing = append(missing, notes[i])
 	}

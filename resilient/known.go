@@ -2,6 +2,7 @@ package resilient
 
 import (
 	"container/list"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -16,6 +17,7 @@ type lastKnown struct {
 	pending map[morningai.ID]bool // an order about the task has still to be delivered
 	unsure  recent                // the shared engine may have them, and the journal does not
 	deleted recent
+	refused recent // by the shared engine: their notes are about to go
 }
 
 // maxKnownBytes bounds what is remembered.
@@ -48,6 +50,13 @@ func (r *recent) add(id morningai.ID) {
 	}
 	r.set[id] = true
 	r.order = append(r.order, id)
+}
+
+func (r *recent) drop(id morningai.ID) {
+	if r.set[id] {
+		delete(r.set, id)
+		r.order = slices.DeleteFunc(r.order, func(x morningai.ID) bool { return x == id })
+	}
 }
 
 func (k *lastKnown) doubt(id morningai.ID) { k.unsure.add(id) }

@@ -41,7 +41,7 @@ func (c *core) history(op *historyOp, here bool) {
 		local(nil)
 		return
 	}
-	onShared(c, "history", callLimit, func(ctx context.Context) (morningai.History, error) { return c.remote.History(ctx, op.id) },
+	onShared(c, "history", c.cfg.limits.call, func(ctx context.Context) (morningai.History, error) { return c.remote.History(ctx, op.id) },
 		func(h morningai.History, err error) {
 			if err != nil {
 				local(err)
@@ -62,7 +62,7 @@ func (c *core) list(op *listOp) {
 		c.listLast(op, nil)
 		return
 	}
-	onShared(c, "list", callLimit, func(ctx context.Context) (morningai.Page, error) { return c.remote.List(ctx, op.filter) },
+	onShared(c, "list", c.cfg.limits.call, func(ctx context.Context) (morningai.Page, error) { return c.remote.List(ctx, op.filter) },
 		func(page morningai.Page, err error) {
 			switch {
 			case outage(err):
@@ -135,7 +135,7 @@ func (c *core) stats(op *statsOp) {
 		c.statsLast(op, nil)
 		return
 	}
-	onShared(c, "stats", callLimit, c.remote.Stats, func(stats morningai.Stats, err error) {
+	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
 		switch {
 		case outage(err):
 			c.statsLast(op, err)

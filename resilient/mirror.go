@@ -42,7 +42,7 @@ func (c *core) lookAtFleet() {
 		return
 	}
 	m.looking = true
-	onShared(c, "stats", callLimit, c.remote.Stats, func(stats morningai.Stats, err error) {
+	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
 		m.looking, m.next = false, c.now.Add(lookAtFleetEvery)
 		if err != nil {
 			return

@@ -10,9 +10,9 @@ import (
 
 // config is what options and Open settle.
 type config struct {
-	budget      time.Duration // that a caller waits for the shared engine
-	limit       int64         // bytes of the journal
-	minFree     int64         // bytes that stay free on its disk
+	limits      limits
+	limit       int64 // bytes of the journal
+	minFree     int64 // bytes that stay free on its disk
 	durability  morningai.Durability
 	prepare     func(*morningai.TaskSpec) error
 	ask         Asker
@@ -24,12 +24,17 @@ type config struct {
 	member      morningai.ID
 }
 
-const (
-	// callLimit bounds a call of the shared engine, and so how long a caller
-	// can be left in the dark at the moment of a failure.
-	callLimit     = 900 * time.Millisecond
-	defaultBudget = 200 * time.Millisecond
-)
+// limits are the times by which the shared engine is judged.
+type limits struct {
+	budget  time.Duration // that an enqueue waits for it before the journal answers
+	suspect time.Duration // without a reply after which a probe is sent
+	open    time.Duration // without a reply after which the circuit opens
+	call    time.Duration // of a call, and so for how long a caller can be left in the dark at the moment of a failure
+}
+
+func defaultLimits() limits {
+	return limits{budget: 200 * time.Millisecond, suspect: 200 * time.Millisecond, open: 400 * time.Millisecond, call: 900 * time.Millisecond}
+}
 
 // Option changes how Open sets up the engine.
 type Option func(*config)
@@ -87,5 +92,5 @@ type Asker func(ctx context.Context, url string, id morningai.ID) (morningai.Tas
 func WithAsker(ask Asker) Option { return func(c *config) { c.ask = ask } }
 
 func defaults() config {
-	return config{budget: defaultBudget, minFree: 64 << 20, durability: morningai.DurabilityBoth, logger: slog.Default(), url: func() string { return "" }}
+	return config{limits: defaultLimits(), minFree: 64 << 20, durability: morningai.DurabilityBoth, logger: slog.Default(), url: func() string { return "" }}
 }

@@ -161,7 +161,7 @@ func (op *getOp) fromShared() {
 		return
 	}
 	req := op.req
-	onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
+	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
 		func(tasks []morningai.Task, err error) {
 			if err != nil && !outage(err) {
 				op.finish(err)
@@ -232,7 +232,7 @@ func (op *getOp) fromJournal(i int) {
 		return // it is gone: the shared engine has had it
 	default:
 		t := c.lastState(id, f)
-		if t == nil && f.ended[id] != nil {
+		if t == nil && f.ended[id] != nil && f.ended[id].Task.Type != "" {
 			running := f.ended[id].Task // until the shared engine has taken the outcome
 			running.State, running.Result, running.Error, running.FinishedAt, running.RunAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
 			running.Version--

@@ -33,7 +33,7 @@ func (c *core) deliverOutcomes(notes []morningai.Note) {
 	for i, r := range records {
 		reports[i] = reportOf(r)
 	}
-	onShared(c, "finish", callLimit, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
+	onShared(c, "finish", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
 		func(verdicts []morningai.Verdict, err error) {
 			if err != nil {
 				if c.poison(len(sent), err) {
@@ -103,7 +103,7 @@ func (c *core) restore(lost, late []*morningai.Record, then func(error)) {
 			for i, r := range lost {
 				complete(r, &notes[i])
 			}
-			onShared(c, "get", callLimit, func(ctx context.Context) ([]morningai.Task, error) {
+			onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
 				return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
 			}, func(tasks []morningai.Task, err error) {
 				if err != nil {
@@ -129,6 +129,10 @@ func complete(r *morningai.Record, n *morningai.Note) {
 func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, then func(error)) {
 	var records []morningai.Record
 	for _, r := range lost {
+		if r.Task.Type == "" { // it was never known here what the task is
+			c.drop(r)
+			continue
+		}
 		if at := r.Attempts[0].FinishedAt; c.now.Sub(at) > tombstones-tombstoneMargin {
 			c.setAside(r, errOutcomeUnknown)
 			c.drop(r)
@@ -154,7 +158,7 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		then(nil)
 		return
 	}
-	onShared(c, "import", callLimit, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
+	onShared(c, "import", c.cfg.limits.call, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, records) },
 		func(results []morningai.ImportResult, err error) {
 			if err != nil {
 				then(err)
@@ -191,7 +195,7 @@ func (c *core) deliverPoints(notes []morningai.Note) {
 			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 		}
 	}
-	onShared(c, "checkpoint", callLimit, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
+	onShared(c, "checkpoint", c.cfg.limits.call, func(ctx context.Context) ([]error, error) { return c.remote.Checkpoint(ctx, points) },
 		func(errs []error, err error) {
 			if err != nil && !c.poison(len(notes), err) {
 				c.failedDelivery(err, len(notes))
@@ -226,7 +230,7 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 		}
 		cmds[i] = o.Command
 	}
-	onShared(c, "command", callLimit, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
+	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
 		func(results []morningai.CommandResult, err error) {
 			if err != nil && !c.poison(len(notes), err) {
 				c.failedDelivery(err, len(notes))
@@ -284,7 +288,7 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 	if err := json.Unmarshal(notes[0].Data, &s); err != nil {
 		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 	}
-	onShared(c, "set queue", callLimit, func(ctx context.Context) (morningai.QueueConfig, error) {
+	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, s.Name, s.Change)
 	}, func(_ morningai.QueueConfig, err error) {
 		if outage(err) && c.backlog.fails < poisonTries {
