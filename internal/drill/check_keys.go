@@ -78,8 +78,10 @@ func (c *checker) resolved(a, b held) bool {
 	if b.last.Seq < a.last.Seq {
 		together = b.last
 	}
-	if _, out := c.faults.outage(together); out && (a.t.local() || b.t.local()) {
-		return true
+	for _, t := range []*track{a.t, b.t} {
+		if t.local() && c.away(t, together) {
+			return true
+		}
 	}
 	for i := range c.final.Nodes {
 		for _, t := range []*track{a.t, b.t} {
@@ -90,6 +92,17 @@ func (c *checker) resolved(a, b held) bool {
 		}
 	}
 	return len(c.final.Nodes) == 0
+}
+
+// away: a node that has accepted the task was in an outage at the time of another
+// operation.
+func (c *checker) away(t *track, when *Op) bool {
+	f := &c.faults
+	return slices.ContainsFunc(t.acks, func(ack *Op) bool {
+		return !ack.held() && slices.ContainsFunc([][]span{f.cut[ack.Node], f.redis, f.open[ack.Node]}, func(list []span) bool {
+			return slices.ContainsFunc(list, func(s span) bool { return s.covers(when) })
+		})
+	})
 }
 
 // local: a journal alone has accepted it.
