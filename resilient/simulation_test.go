@@ -2,7 +2,9 @@ package resilient
 
 import (
 	"testing"
+	"time"
 
+	"github.com/RC918/morningai/internal/drill"
 	"github.com/RC918/morningai/internal/sim"
 )
 
@@ -21,13 +23,20 @@ var simulations = []struct {
 	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 300, 15_000},
 }
 
+// drainRate is how many entries a second a node delivers at least.
+const drainRate = 50
+
+func simConfig(f sim.Faults) sim.Config {
+	return sim.Config{Open: openSim, Faults: f, Limits: func(lease time.Duration) drill.Limits { return drill.DefaultLimits(lease, drainRate) }}
+}
+
 // A fleet keeps its promises whatever happens to it, seed by seed.
 func TestSimulation(t *testing.T) {
 	for _, s := range simulations {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			first, n := sim.Range(t, s.usual, s.soak)
-			steps := sim.Seeds(t, sim.Config{Open: openSim, Faults: s.faults}, first, n)
+			steps := sim.Seeds(t, simConfig(s.faults), first, n)
 			t.Logf("%d seeds, %d steps", n, steps)
 		})
 	}
@@ -38,7 +47,7 @@ func TestSimulation(t *testing.T) {
 func TestSimulationReplays(t *testing.T) {
 	for _, s := range simulations {
 		for seed := uint64(1); seed <= 20; seed++ {
-			cfg := sim.Config{Open: openSim, Faults: s.faults}
+			cfg := simConfig(s.faults)
 			if a, b := sim.Run(cfg, seed), sim.Tell(cfg, seed); a.Digest != b.Digest {
 				t.Errorf("%s: seed %d does not replay", s.name, seed)
 			}
