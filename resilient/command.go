@@ -376,6 +376,7 @@ func (c *core) setQueue(op *setQueueOp) {
 			return
 		}
 		if err == nil {
+			c.mirror.told++
 			c.obey(q)
 		}
 		c.reply(func() { op.done(q, err) })

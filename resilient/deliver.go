@@ -138,6 +138,14 @@ func (b *backlog) again(c *core) {
 	}
 }
 
+// leaves plans a pass for a task of the journal that does not run any more.
+func (b *backlog) leaves(c *core) {
+	b.local = true
+	if !c.contact.open() {
+		b.again(c)
+	}
+}
+
 func (b *backlog) running() bool {
 	return b.stage != stageDone && (b.busy || b.stage != stageSettings || b.after > 0)
 }

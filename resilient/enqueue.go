@@ -149,20 +149,19 @@ func (op *enqueueOp) settle() {
 			c.backlog.doubtful(id)
 			continue
 		}
-		c.backlog.settled(id)
-		if r.Err == nil && !r.Task.Duplicate {
-			continue
+		acked := c.backlog.doubt[id] // another request for it was answered from the journal
+		if r.Err != nil || r.Task.Duplicate {
+			if op.replied || acked {
+				// Its acknowledgement holds; what becomes of it is settled apart.
+				c.backlog.doubtful(id)
+				c.backlog.again(c)
+				continue
+			}
 		}
-		switch {
-		case !op.replied:
+		c.backlog.settled(id)
+		if r.Err != nil || r.Task.Duplicate {
 			op.gone = append(op.gone, keyOf(noteTask, id))
 			c.known.refused.add(id, c.now)
-		case r.Err == nil:
-			// It was acknowledged from the journal; another holds its key.
-			c.backlog.doubtful(id)
-			c.backlog.again(c)
-		default:
-			c.setAside(op.record(i), r.Err)
 		}
 	}
 	if len(op.inDoubt) > 0 {
@@ -367,6 +366,9 @@ func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Rece
 	notes, own := make([]morningai.Note, len(specs)), int64(0)
 	for i := range specs {
 		record := recordOf(&specs[i], op.at)
+		if record.UniqueKey != "" && op.c.hasOthers() && record.Task.State == morningai.StateQueued {
+			record.Task.State, record.Task.RunAt = morningai.StateScheduled, op.at // see meetingTime
+		}
 		var err error
 		kind := noteOwn
 		if op.c.known.unsure.has(specs[i].ID, op.c.now) {

@@ -75,7 +75,7 @@ func (op *finishOp) local(at []int) {
 			for i := range verdicts {
 				if l := reports[i].Lease; c.mine[l.ID] == l && settledBy(verdicts[i].Err) {
 					delete(c.mine, l.ID)
-					c.backlog.local = true // it may have to leave the journal now
+					c.backlog.leaves(c) // it may have to leave the journal now
 				}
 			}
 			op.part(at, verdicts, err)

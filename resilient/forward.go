@@ -120,7 +120,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	specs := make([]morningai.TaskSpec, len(keyed))
 	for i, r := range keyed {
 		specs[i] = specOf(r)
-		if c.sharesKeys() {
+		if r.Task.State == morningai.StateScheduled && c.sharesKeys() {
 			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime))
 		}
 	}
@@ -171,8 +171,10 @@ const meetingTime = 2 * time.Second
 
 // sharesKeys reports whether another node may have given a key to another task.
 func (c *core) sharesKeys() bool {
-	return len(c.members)+len(c.alone) > 1 && c.now.Sub(c.incidents.current.EndedAt) < meetingTime
+	return c.hasOthers() && c.now.Sub(c.incidents.current.EndedAt) < meetingTime
 }
+
+func (c *core) hasOthers() bool { return len(c.members)+len(c.alone) > 1 }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -62,7 +62,7 @@ func (c *core) endIncident() {
 // settleIncident closes the report once nothing is left to be delivered.
 func (c *core) settleIncident() {
 	i := &c.incidents
-	if i.lasting || i.settled || i.current.ID.IsZero() {
+	if i.lasting || i.settled || i.current.ID.IsZero() || c.backlog.undelivered() > 0 {
 		return
 	}
 	i.settled = true

@@ -136,6 +136,7 @@ func (c *core) stats(op *statsOp) {
 		c.statsLast(op, nil)
 		return
 	}
+	told := c.mirror.told
 	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
 		switch {
 		case outage(err):
@@ -143,8 +144,10 @@ func (c *core) stats(op *statsOp) {
 		case err != nil:
 			c.reply(func() { op.done(stats, err) })
 		default:
-			c.seeStats(stats)
-			c.applyMirror()
+			if c.mirror.told == told && c.backlog.settings == 0 {
+				c.seeStats(stats)
+				c.applyMirror()
+			}
 			stats.Fresh = c.overall(stats.Fresh)
 			c.reply(func() { op.done(stats, nil) })
 		}

@@ -22,6 +22,7 @@ type mirror struct {
 
 	next    time.Time
 	looking bool
+	told    int                              // settings that this node has set
 	applied map[string]morningai.QueueConfig // the journal's own settings
 	written []byte
 }
@@ -42,9 +43,14 @@ func (c *core) lookAtFleet() {
 		return
 	}
 	m.looking = true
+	told := m.told
 	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
 		m.looking, m.next = false, c.now.Add(lookAtFleetEvery)
 		if err != nil {
+			return
+		}
+		if m.told != told || c.backlog.settings > 0 {
+			m.next = c.now.Add(retryPass) // it may be from before what this node has told
 			return
 		}
 		c.seeStats(stats)

@@ -236,7 +236,7 @@ func (op *getOp) fromJournal(i int) {
 		}
 	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !c.mayLack(id):
 		return // the shared engine has had it, and is asked by whoever asks here
-	case f.sent[id] != nil && !c.met && c.known.get(id) == nil:
+	case (f.sent[id] != nil || f.ended[id] != nil) && !c.met && c.known.get(id) == nil:
 		// An earlier process of this node may have shown a later state.
 	default:
 		t := c.lastState(id, f)

@@ -295,8 +295,7 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 			c.failedDelivery(err, 1)
 			return
 		}
-		c.seeStats(stats)
-		now := c.mirror.Queues[s.Name]
+		now := queueOf(&stats, s.Name)
 		if overtaken := now.Version != s.Version && now.Version != c.backlog.told[s.Name]; overtaken {
 			safe := morningai.QueueChange{}
 			if s.Change.Paused != nil && *s.Change.Paused {
@@ -313,6 +312,15 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 		}
 		c.tellSetting(notes, &s)
 	})
+}
+
+func queueOf(stats *morningai.Stats, name string) morningai.QueueConfig {
+	for i := range stats.Queues {
+		if stats.Queues[i].Name == name {
+			return stats.Queues[i].QueueConfig
+		}
+	}
+	return morningai.QueueConfig{Name: name}
 }
 
 func (c *core) tellSetting(notes []morningai.Note, s *setting) {
@@ -338,6 +346,7 @@ func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 
 func (c *core) settingTold(notes []morningai.Note) {
 	c.backlog.settings = max(c.backlog.settings-1, 0)
+	c.mirror.told++
 	if c.backlog.settings == 0 {
 		c.resumeClaims()
 	}

@@ -100,7 +100,9 @@ type track struct {
 	// acks the answers that it is accepted; refused the enqueues that were not.
 	possible, acks, refused []*Op
 	retried                 bool // a retry may have raised its life
-	marked                  bool // somebody said maybe_repeated, or reported it as repeated
+	// marked: somebody said maybe_repeated, or reported it as repeated; or as set
+	// aside, when nodes had accepted the id apart.
+	marked bool
 	// Places from which on it may have been deleted, and may have ended; 0 if never.
 	deleted, ended int64
 }
@@ -127,6 +129,11 @@ func newChecker(h *History, final Final) *checker {
 		for _, id := range final.Nodes[i].Repeated {
 			if tr := c.byID[id]; tr != nil {
 				tr.marked = true
+			}
+		}
+		for _, id := range final.Nodes[i].SetAside {
+			if tr := c.byID[id]; tr != nil {
+				tr.marked = tr.marked || c.apart(tr)
 			}
 		}
 	}

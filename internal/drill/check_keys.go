@@ -66,19 +66,22 @@ func (c *checker) lives(t *track) []held {
 	return out
 }
 
-// resolved: one of two holders came in an outage or after a loss, and at the end
-// one of them says that it gave way; or one was accepted by a journal alone, and
-// nothing is seen of both after the outage: one had ended before they met.
+// resolved: one of two holders came in an outage or after a loss, or was accepted
+// by a journal alone, and at the end one of them says that it gave way; or one was
+// accepted by a journal alone, and nothing is seen of both after the outage: one
+// had ended before they met.
 func (c *checker) resolved(a, b held) bool {
-	if !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
+	if !a.t.local() && !b.t.local() && !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
 		return false
 	}
 	together := a.last // when both were last seen alive
 	if b.last.Seq < a.last.Seq {
 		together = b.last
 	}
-	if _, out := c.faults.outage(together); out && (a.t.local() || b.t.local()) {
-		return true
+	for _, t := range []*track{a.t, b.t} {
+		if t.local() && c.away(t, together) {
+			return true
+		}
 	}
 	for i := range c.final.Nodes {
 		for _, t := range []*track{a.t, b.t} {
@@ -89,6 +92,17 @@ func (c *checker) resolved(a, b held) bool {
 		}
 	}
 	return len(c.final.Nodes) == 0
+}
+
+// away: a node that has accepted the task was in an outage at the time of another
+// operation.
+func (c *checker) away(t *track, when *Op) bool {
+	f := &c.faults
+	return slices.ContainsFunc(t.acks, func(ack *Op) bool {
+		return !ack.held() && slices.ContainsFunc([][]span{f.cut[ack.Node], f.redis, f.open[ack.Node]}, func(list []span) bool {
+			return slices.ContainsFunc(list, func(s span) bool { return s.covers(when) })
+		})
+	})
 }
 
 // local: a journal alone has accepted it.

@@ -59,11 +59,11 @@ func (c *checker) checkSettings() {
 			v := value(op)
 			other := after[i]
 			for was, o := range latest {
-				if was != v && (o.Outcome == Unknown || !o.before(op)) {
+				if was != v && (o.late() || !o.before(op)) {
 					other = o
 				}
 			}
-			if o := latest[v]; o == nil || o.Outcome != Unknown && (op.Outcome == Unknown || ends(op) > ends(o)) {
+			if o := latest[v]; o == nil || !o.late() && (op.late() || ends(op) > ends(o)) {
 				latest[v] = op
 			}
 			if !op.ok() {
@@ -143,3 +143,6 @@ func (c *checker) obeys(grant, pause *Op) bool {
 	_, out := c.faults.outage(&whole)
 	return !out
 }
+
+// late: it may take effect after it has returned.
+func (op *Op) late() bool { return op.Outcome == Unknown || op.Pending }

@@ -74,6 +74,7 @@ func TestSettingsHold(t *testing.T) {
 	isPaused, at10 := QueueFinal{Paused: true}, QueueFinal{Settings: map[string]string{"rate": "10/s"}}
 	doubt := func(op Op) Op { op.Outcome = Unknown; return op }
 	refused := func(op Op) Op { op.Outcome = Fail; return op }
+	pending := func(op Op) Op { op.Pending = true; return op }
 	check(t, Setup{}, []tale{
 		{"paused", nil, ends(isPaused, pause)},
 		{"not paused at the end", []int{16}, ends(QueueFinal{}, pause)},
@@ -85,6 +86,8 @@ func TestSettingsHold(t *testing.T) {
 		{"perhaps paused", nil, ends(isPaused, doubt(pause))},
 		{"a refused resumption", []int{16}, ends(QueueFinal{}, pause, refused(resume))},
 		{"resumed before", []int{16}, ends(QueueFinal{}, resume, pause)},
+		{"resumed before on a node that was cut off", nil, ends(QueueFinal{}, pending(resume), pause)},
+		{"paused before on a node that was cut off", []int{16}, ends(QueueFinal{}, pending(pause))},
 		{"perhaps resumed before, which may take effect later", nil, ends(QueueFinal{}, doubt(resume), pause)},
 		{"resumed at the same time", nil, func(s *story) { s.call(resume, func() { ends(isPaused, pause)(s) }) }},
 		{"paused twice", nil, ends(isPaused, pause, pause)},

@@ -123,7 +123,7 @@ func TestRunsHaveCauses(t *testing.T) {
 		return one(by(node, kind, 1, claim(n), ended(o)))
 	}
 	// Two nodes that are cut off from each other accept one id, and both run it.
-	apart := func(reported bool, cut ...Op) func(*story) {
+	apart := func(reported string, cut ...Op) func(*story) {
 		return func(s *story) {
 			s.do(cut...)
 			s.do(enqueue("a", 1), enqueue("b", 1))
@@ -131,15 +131,20 @@ func TestRunsHaveCauses(t *testing.T) {
 				s.do(by(node, Start, 1, claim(1), func(op *Op) { op.Attempt = 1 }), by(node, End, 1, claim(1), ended(outcomeOK)), by(node, Finish, 1, claim(1), ended(outcomeOK)))
 			}
 			s.end(1, succeeded(1))
-			if reported {
+			switch reported {
+			case "repeated":
 				s.final.Nodes[0].Repeated = []morningai.ID{tid(1)}
+			case "set aside":
+				s.final.Nodes[0].SetAside = []morningai.ID{tid(1)}
 			}
 		}
 	}
 	check(t, Setup{Starts: true}, []tale{
-		{"accepted twice while cut off, and reported", nil, apart(true, fault(Cut, "b"))},
-		{"accepted twice while cut off, and not reported", []int{6, 7}, apart(false, fault(Cut, "b"))},
-		{"run twice without an outage, and reported", []int{6}, apart(true)},
+		{"accepted twice while cut off, and reported", nil, apart("repeated", fault(Cut, "b"))},
+		{"accepted twice while cut off, and not reported", []int{6, 7}, apart("", fault(Cut, "b"))},
+		{"accepted twice while cut off, and set aside", nil, apart("set aside", fault(Cut, "b"))},
+		{"run twice without an outage, and set aside", []int{6, 7}, apart("set aside")},
+		{"run twice without an outage, and reported", []int{6}, apart("repeated")},
 		{"one run", nil, works(start("a", 1))},
 		{"two runs", []int{7}, works(start("a", 1), start("b", 2))},
 		{"a failure in between", nil, works(start("a", 1), end("a", outcomeRetry), start("b", 2))},

@@ -28,6 +28,10 @@ type plan struct {
 	calm   time.Duration // when the last fault is over
 }
 
+// allJoined is when every node has been seen by the others: of one that has never
+// reached the shared engine nobody can know what it has accepted.
+const allJoined = time.Second
+
 func (w *world) makePlan() {
 	r := w.stream("plan")
 	p := &w.plan
@@ -81,7 +85,7 @@ func length(r *rand.Rand) time.Duration {
 }
 
 func (w *world) planOutages(r *rand.Rand) {
-	at := time.Duration(0)
+	at := allJoined
 	for range 1 + r.IntN(3) {
 		at += time.Duration(r.Float64() * float64(w.plan.active) * 0.6)
 		mode := []reach{reachNobody, reachNobody, reachFrozen, reachFrozen, reachSilent, reachMute, reachSlow, reachFlaky, reachFull}[r.IntN(9)]
@@ -117,7 +121,7 @@ func (w *world) planOutages(r *rand.Rand) {
 
 // planCuts lets one node's way to the shared engine fail.
 func (w *world) planCuts(r *rand.Rand, h *host) {
-	at := time.Duration(0)
+	at := allJoined
 	for range 1 + r.IntN(2) {
 		at += time.Duration(r.Float64() * float64(w.plan.active) * 0.6)
 		mode := []reach{reachNobody, reachSilent, reachMute, reachSlow, reachFlaky}[r.IntN(5)]
@@ -134,7 +138,7 @@ func (w *world) planCuts(r *rand.Rand, h *host) {
 }
 
 func (w *world) planCrashes(r *rand.Rand, h *host) {
-	at := time.Duration(0)
+	at := allJoined
 	for range 1 + r.IntN(3) {
 		at += 10*time.Millisecond + time.Duration(r.Float64()*float64(w.plan.active)*0.7)
 		at = w.spell(at, between(r, 30*time.Millisecond, 10*time.Second), h.crash, h.restart)
@@ -144,7 +148,7 @@ func (w *world) planCrashes(r *rand.Rand, h *host) {
 // planDisk lets a node's disk be full, slow, or fail. One that has failed is
 // well again when the node is started again.
 func (w *world) planDisk(r *rand.Rand, h *host) {
-	at := time.Duration(r.Float64() * float64(w.plan.active))
+	at := allJoined + time.Duration(r.Float64()*float64(w.plan.active))
 	long := length(r)
 	full := func(change func(on bool)) (func(), func()) {
 		return func() {

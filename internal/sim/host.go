@@ -123,7 +123,7 @@ func (h *host) do(e Effect) {
 
 func (h *host) seek(most time.Duration) time.Duration {
 	if h.slow {
-		most *= 100
+		most *= 10
 	}
 	return between(h.random, 20*time.Microsecond, most)
 }

@@ -1,0 +1,56 @@
+package resilient
+
+import (
+	"testing"
+	"time"
+
+	"github.com/RC918/morningai/internal/drill"
+	"github.com/RC918/morningai/internal/sim"
+)
+
+// simulations are what a fleet of real cores has to live through, in virtual
+// time; see package sim.
+var simulations = []struct {
+	name        string
+	faults      sim.Faults
+	usual, soak int // seeds
+}{
+	{"no faults", sim.Faults{}, 200, 10_000},
+	{"lost answers", sim.Faults{Drops: true}, 200, 10_000},
+	{"crashes", sim.Faults{Crashes: true}, 300, 15_000},
+	{"outages", sim.Faults{Outages: true}, 500, 25_000},
+	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 500, 25_000},
+	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 300, 15_000},
+}
+
+// drainRate is how many entries a second a node delivers at least.
+const drainRate = 50
+
+func simConfig(f sim.Faults) sim.Config {
+	return sim.Config{Open: openSim, Faults: f, Limits: func(lease time.Duration) drill.Limits { return drill.DefaultLimits(lease, drainRate) }}
+}
+
+// A fleet keeps its promises whatever happens to it, seed by seed.
+func TestSimulation(t *testing.T) {
+	for _, s := range simulations {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			first, n := sim.Range(t, s.usual, s.soak)
+			steps := sim.Seeds(t, simConfig(s.faults), first, n)
+			t.Logf("%d seeds, %d steps", n, steps)
+		})
+	}
+}
+
+// The core does the same again: it uses no clock, no randomness of its own and
+// no order of a map.
+func TestSimulationReplays(t *testing.T) {
+	for _, s := range simulations {
+		for seed := uint64(1); seed <= 20; seed++ {
+			cfg := simConfig(s.faults)
+			if a, b := sim.Run(cfg, seed), sim.Tell(cfg, seed); a.Digest != b.Digest {
+				t.Errorf("%s: seed %d does not replay", s.name, seed)
+			}
+		}
+	}
+}
