@@ -129,8 +129,22 @@ func (f *fleet) everyStatusAgrees() ends {
 			break
 		}
 		f.t.Error(v)
+		if i == 0 {
+			f.t.Log(f.story(v.Task))
+		}
 	}
 	return out
+}
+
+// story is all that the history has of a task, and what was done to the fleet.
+func (f *fleet) story(id morningai.ID) string {
+	lines := []string{"the story of " + id.String()}
+	for op := range f.history.Ops() {
+		if op.Task == id || op.Task.IsZero() && op.Kind != drill.List && op.Kind != drill.Enqueue {
+			lines = append(lines, op.String())
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 func (f *fleet) finalOf(n *node, v view) drill.TaskFinal {

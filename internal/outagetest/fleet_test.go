@@ -84,10 +84,12 @@ func (f *fleet) startNode(name string, flags ...string) *node {
 
 // kill ends a server with -9.
 func (f *fleet) kill(n *node) {
-	f.history.Add(drill.Op{Kind: drill.Crash, Node: n.name})
-	f.history.Add(drill.Op{Kind: drill.Crash}) // of whichever server a run was on: the callee does not know
+	crash := f.history.Begin(drill.Op{Kind: drill.Crash, Node: n.name})
+	someCrash := f.history.Begin(drill.Op{Kind: drill.Crash}) // of whichever server a run was on: the callee does not know
 	f.kills = append(f.kills, time.Now())
 	n.kill()
+	crash.Return(nil)
+	someCrash.Return(nil)
 }
 
 // again starts a server that was killed or stopped.
