@@ -188,6 +188,42 @@ func TestCancelReachesAWorker(t *testing.T) {
 	}
 }
 
+// An answer is filled, in the order of the queues, until it is large.
+func TestManyClaimsAtOnce(t *testing.T) {
+	b := remote(t, time.Minute)
+	var tasks []string
+	for n := range 60 {
+		queue := []string{"a", "b"}[n%2]
+		tasks = append(tasks, fmt.Sprintf(`{"type":"remote","queue":%q,"payload":%d}`, queue, n))
+	}
+	b.want(202, "POST", "/v1/tasks/batch", `{"tasks":[`+strings.Join(tasks, ",")+`]}`)
+	count := func(out wire.Claims) map[string]int {
+		n := map[string]int{}
+		for _, c := range out.Claims {
+			n[c.Task.Queue]++
+		}
+		return n
+	}
+	if n := count(b.claims(`,"queues":["b","a"],"limit":40`)); n["b"] != 30 || n["a"] != 10 {
+		t.Errorf("%v", n)
+	}
+	if n := count(b.claims(`,"limit":100`)); n["a"] != 20 {
+		t.Errorf("%v", n)
+	}
+	b.want(202, "POST", "/v1/tasks/batch", `{"tasks":[`+strings.Join(tasks, ",")+`]}`)
+	if n := count(b.claims(`,"queues":["a","b"],"shares":[20,10],"limit":30`)); n["a"] != 20 || n["b"] != 10 {
+		t.Errorf("%v", n)
+	}
+	b.claims(`,"limit":100`)
+	large := `,"payload":"` + strings.Repeat("x", 600<<10) + `"`
+	for range 20 {
+		b.submit(large)
+	}
+	if out := b.claims(`,"limit":100`); len(out.Claims) != 16 {
+		t.Errorf("%d large tasks in one answer", len(out.Claims))
+	}
+}
+
 // A claim of which nothing is heard goes back, though its worker goes on asking:
 // it may never have got the answer.
 func TestSilentClaimGoesBack(t *testing.T) {

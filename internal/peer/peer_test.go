@@ -54,7 +54,12 @@ func openEngine(t *testing.T) morningai.Engine {
 
 func serve(t *testing.T, lease time.Duration) *node {
 	t.Helper()
-	n := &node{t: t, app: morningai.New(openEngine(t), morningai.WithLease(lease), morningai.WithLogger(slog.New(slog.DiscardHandler)))}
+	return serveOn(t, openEngine(t), lease)
+}
+
+func serveOn(t *testing.T, engine morningai.Engine, lease time.Duration) *node {
+	t.Helper()
+	n := &node{t: t, app: morningai.New(engine, morningai.WithLease(lease), morningai.WithLogger(slog.New(slog.DiscardHandler)))}
 	if err := n.app.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -372,5 +377,52 @@ func TestWrongPeer(t *testing.T) {
 		if _, err := peer.Open(url, "", slog.Default()); !errors.Is(err, morningai.ErrInvalidInput) {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+}
+
+// A cancel is told by every beat, in case the answer that told it first was lost.
+func TestBeatsTellCancels(t *testing.T) {
+	n := serve(t, time.Minute)
+	e, err := peer.Open(n.url, token, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ctx, session := t.Context(), morningai.SessionID{1}
+	beat := func(req morningai.BeatRequest) morningai.BeatReply {
+		t.Helper()
+		req.Session, req.Types = session, []string{"job"}
+		reply, err := e.Beat(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	id := n.submit("job")
+	beat(morningai.BeatRequest{})
+	reply, err := e.Claim(ctx, morningai.ClaimRequest{Session: session, Types: []string{"job"}, N: 1, Wait: time.Minute})
+	if err != nil || len(reply.Grants) != 1 {
+		t.Fatalf("%+v, %v", reply, err)
+	}
+	if _, err := n.app.Cancel(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	holding := []morningai.Lease{reply.Grants[0].Lease, {ID: id, Claim: 9}}
+	for again := 0; again < 2; {
+		got := beat(morningai.BeatRequest{Holding: holding})
+		if len(got.Cancels) == 1 && got.Cancels[0] == id {
+			again++
+		}
+		if len(got.Lost) != 1 || got.Lost[0] != holding[1] {
+			t.Fatalf("%+v", got)
+		}
+	}
+	// What the session has been given and does not hold is forgotten.
+	beat(morningai.BeatRequest{Through: reply.Seq})
+	if got := beat(morningai.BeatRequest{Holding: holding[:1]}); len(got.Lost) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if _, err := e.Enqueue(ctx, nil); !errors.Is(err, morningai.ErrInvalidInput) {
+		t.Errorf("%v", err)
 	}
 }
