@@ -3,6 +3,7 @@ package server_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 	"time"
@@ -110,5 +111,41 @@ func TestWrongRoles(t *testing.T) {
 		if _, err := server.Open(t.Context(), c); !errors.Is(err, morningai.ErrInvalidInput) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A program that mounts the handler itself ends the workers' sessions with Close.
+func TestCloseEndsRemoteWorkers(t *testing.T) {
+	engine, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "tasks.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	app := morningai.New(engine, morningai.WithLogger(quiet))
+	srv, err := server.New(app, server.Options{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(srv.Handler())
+	defer web.Close()
+	cl, err := client.New(web.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	task, err := cl.Enqueue(t.Context(), morningai.NewTaskSpec("remote", []byte("1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := cl.Claim(t.Context(), client.ClaimRequest{Worker: "w", Types: []string{"remote"}, Limit: 1}); err != nil || len(got.Claims) != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for range 2 {
+		if err := srv.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now, err := cl.Get(t.Context(), task.ID); err != nil || now.State != morningai.StateQueued {
+		t.Errorf("%+v, %v", now, err)
 	}
 }

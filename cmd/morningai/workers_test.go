@@ -40,8 +40,9 @@ func TestWorkersOutliveTheirServer(t *testing.T) {
 		t.Fatalf("%s, %v", state, err)
 	}
 	for until := time.Now().Add(7 * time.Second); time.Now().Before(until); { // more than two leases
-		if _, err := c.Claim(t.Context(), client.ClaimRequest{Worker: "w", Types: []string{"other"}, Wait: 200 * time.Millisecond, Holding: []string{kept.ID}}); err != nil {
-			t.Fatal(err)
+		out, err := c.Claim(t.Context(), client.ClaimRequest{Worker: "w", Types: []string{"other"}, Wait: 200 * time.Millisecond, Holding: []string{kept.ID}})
+		if err != nil || len(out.Lost) != 0 {
+			t.Fatalf("%+v, %v", out, err)
 		}
 	}
 	if task, err := c.Get(t.Context(), kept.Task.ID); err != nil || task.State != morningai.StateRunning || task.Attempt != 1 {

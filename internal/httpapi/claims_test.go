@@ -305,12 +305,13 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 	first := sessions.New(engine, time.Hour, quiet)
 	defer first.Close()
 	b := start(t, engine, Options{Workers: first})
-	tasks := []morningai.Task{b.submit(""), b.submit(""), b.submit("")}
-	got := b.claims(`,"limit":3,"node":"far"`)
+	tasks := []morningai.Task{b.submit(""), b.submit(""), b.submit(""), b.submit("")}
+	got := b.claims(`,"limit":4,"node":"far"`)
 	b.report(200, got.Claims[2], "finish", `{"result":3}`)
 
 	b.api.keeper = sessions.New(engine, 400*time.Millisecond, quiet)
-	defer b.api.keeper.Close()
+	second := b.api.keeper
+	defer second.Close()
 	b.report(200, got.Claims[0], "finish", `{"result":1}`)
 	b.report(200, got.Claims[0], "finish", `{"result":1}`)
 	b.report(200, got.Claims[2], "finish", `{"result":3}`)
@@ -325,4 +326,9 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 	if now := b.want(200, "GET", "/v1/tasks/"+tasks[1].ID.String(), "").task(t); now.Failures != 1 || string(now.Progress) != "2" {
 		t.Errorf("%+v", now)
 	}
+	// The first may have been another server, which goes on.
+	second.Close()
+	b.api.keeper = first
+	b.report(200, got.Claims[3], "beat", `{}`)
+	b.report(200, got.Claims[3], "finish", `{"result":4}`)
 }
