@@ -36,6 +36,7 @@ type node struct {
 	away     atomic.Bool
 	beats    atomic.Int64 // of claims, in vain
 	requests atomic.Int64
+	asked    chan struct{} // holds a token after a request
 }
 
 func openEngine(t *testing.T) morningai.Engine {
@@ -59,7 +60,7 @@ func serve(t *testing.T, lease time.Duration) *node {
 
 func serveOn(t *testing.T, engine morningai.Engine, lease time.Duration) *node {
 	t.Helper()
-	n := &node{t: t, app: morningai.New(engine, morningai.WithLease(lease), morningai.WithLogger(slog.New(slog.DiscardHandler)))}
+	n := &node{t: t, asked: make(chan struct{}, 1), app: morningai.New(engine, morningai.WithLease(lease), morningai.WithLogger(slog.New(slog.DiscardHandler)))}
 	if err := n.app.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,13 @@ func serveOn(t *testing.T, engine morningai.Engine, lease time.Duration) *node {
 		t.Fatal(err)
 	}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n.requests.Add(1)
+		defer func() {
+			n.requests.Add(1)
+			select {
+			case n.asked <- struct{}{}:
+			default:
+			}
+		}()
 		if n.away.Load() {
 			if body, err := io.ReadAll(r.Body); err == nil && bytes.Contains(body, []byte(`"holding"`)) {
 				n.beats.Add(1)
@@ -126,6 +133,13 @@ func (n *node) wait(id morningai.ID) *morningai.Task {
 		n.t.Fatal(err)
 	}
 	return task
+}
+
+// more waits for that many further requests.
+func (n *node) more(requests int64) {
+	for was := n.requests.Load(); n.requests.Load() < was+requests; {
+		<-n.asked
+	}
 }
 
 // lines is a log to look at.
@@ -252,6 +266,7 @@ func TestTasksOfAPeerRunHere(t *testing.T) {
 
 // A peer out of reach is told once. What ran meanwhile is reported afterwards.
 func TestPeerOutOfReach(t *testing.T) {
+	t.Parallel()
 	n := serve(t, time.Minute)
 	n.away.Store(true)
 	app, log := worker(t, n)
@@ -263,8 +278,7 @@ func TestPeerOutOfReach(t *testing.T) {
 	})
 	run(t, app) // it starts although nobody answers
 	log.until("a peer cannot be asked")
-	for was := n.requests.Load(); n.requests.Load() < was+4; { // several more in vain
-	}
+	n.more(3) // in vain
 	n.away.Store(false)
 	log.until("the peer answers again")
 	if got := log.count("level=WARN"); got != 1 {
@@ -275,10 +289,10 @@ func TestPeerOutOfReach(t *testing.T) {
 	<-begun
 	n.away.Store(true)
 	for n.beats.Load() == 0 {
+		n.more(1)
 	}
 	close(gate)
-	for was := n.requests.Load(); n.requests.Load() < was+4; {
-	}
+	n.more(3)
 	if now := n.until(id, func(*morningai.Task) bool { return true }); now.State != morningai.StateRunning {
 		t.Errorf("%+v", now)
 	}
