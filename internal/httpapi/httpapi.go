@@ -197,6 +197,11 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, rt route) (ans answe
 			return answer{}, err
 		}
 	}
+	if rt.method == http.MethodGet && rt.scope != scopeOpen {
+		if err := a.refuseBody(w, r); err != nil {
+			return answer{}, err
+		}
+	}
 	if rt.method != http.MethodGet {
 		if c.body, err = a.readBody(w, r, rt.body != nil); err != nil {
 			return answer{}, err
