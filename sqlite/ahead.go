@@ -1,12 +1,15 @@
 package sqlite
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // A backlog longer than the cache is claimed from rows that have to be read.
 // They are read ahead of the claims, and while Engine.mu is free: the writer
 // needs it all the time.
 const (
-	aheadMax   = 256     // rows read at once
+	aheadMax   = 512     // rows in the cache at the head of a run; a claim seldom takes half of them
 	aheadBytes = 4 << 20 // what they may take in the cache beyond its own limit
 	coldMax    = 4       // runs read ahead for one claim
 )
@@ -26,6 +29,7 @@ func (e *Engine) readMissing(k *run, seq int64) (*row, error) {
 type span struct {
 	k           *run
 	first, last int64
+	bytes       int // that there is room for
 	turn        int64
 }
 
@@ -34,7 +38,7 @@ type span struct {
 // it.
 func (e *Engine) readCold() {
 	for _, s := range e.coldSpans() {
-		e.keepAhead(s, e.readSpan(s.first, s.last))
+		e.keepAhead(s, e.readSpan(s))
 	}
 }
 
@@ -48,8 +52,9 @@ func (e *Engine) coldSpans() (spans []span) {
 			continue
 		}
 		cold = append(cold, k)
-		if e.cache.rows[k.fifo[0]] == nil {
-			spans = append(spans, span{k, k.fifo[0], k.fifo[n-1], e.readyTurn})
+		missing := sort.Search(n, func(i int) bool { return e.cache.rows[k.fifo[i]] == nil })
+		if room := cacheBytes + aheadBytes - e.cache.bytes; room > 0 && missing < n && missing <= aheadMax/2 {
+			spans = append(spans, span{k, k.fifo[missing], k.fifo[n-1], min(room, aheadBytes/coldMax), e.readyTurn})
 		}
 	}
 	clear(e.cold[len(cold):])
@@ -74,15 +79,15 @@ func (e *Engine) keepAhead(s span, rows []*row) {
 }
 
 // readSpan reads rows until they are many or large.
-func (e *Engine) readSpan(first, last int64) []*row {
+func (e *Engine) readSpan(of span) []*row {
 	e.claimsMu.Lock()
 	defer e.claimsMu.Unlock()
 	if e.claims == nil { // closed meanwhile
 		return nil
 	}
 	s := e.claims.span
-	s.int(1, first)
-	s.int(2, last)
+	s.int(1, of.first)
+	s.int(2, of.last)
 	s.int(3, 2*aheadMax)
 	rows := make([]*row, 0, aheadMax)
 	for bytes := 0; ; {
@@ -96,7 +101,7 @@ func (e *Engine) readSpan(first, last int64) []*row {
 			return rows
 		}
 		rows = append(rows, r)
-		if bytes += rowSize(r); bytes > aheadBytes/coldMax {
+		if bytes += rowSize(r); bytes > of.bytes {
 			s.reset()
 			return rows
 		}

@@ -27,7 +27,7 @@ func TestRowsAreReadAhead(t *testing.T) {
 		if len(spans) != 1 {
 			t.Fatalf("%d runs are to be read ahead", len(spans))
 		}
-		return spans[0], f.e.readSpan(spans[0].first, spans[0].last)
+		return spans[0], f.e.readSpan(spans[0])
 	}
 	s, rows := read()
 	if len(rows) != aheadMax {
