@@ -283,6 +283,29 @@ func (x *index) beginningWith(ctx context.Context, stem string, more int) ([]str
 	return terms, rows.Err()
 }
 
+// pairs returns, by character, the pairs of Han characters, or of one and kana,
+// that the documents have. It reads all of them: it is for few sections.
+func (x *index) pairs(ctx context.Context) (pairs map[rune][]string, err error) {
+	rows, err := x.db.QueryContext(ctx, "SELECT term FROM vocabulary WHERE term >= char(0x3005) AND length(term) = 2")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	pairs = map[rune][]string{}
+	for rows.Next() {
+		var t string
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		for i, r := range t {
+			if scriptOf(r) == scriptHan && (i == 0 || !strings.HasPrefix(t, string(r))) {
+				pairs[r] = append(pairs[r], t)
+			}
+		}
+	}
+	return pairs, rows.Err()
+}
+
 // quoteTerm makes a term a string of FTS5's query syntax, in which nothing has
 // a meaning of its own.
 func quoteTerm(term string) string { return `"` + strings.ReplaceAll(term, `"`, `""`) + `"` }
