@@ -19,6 +19,7 @@ var kindWeights = [...]float64{
 }
 
 const (
+	everydayWeight  = 0.25 // of words that go with any subject, among few sections
 	commonWeight    = 0.35 // of words that stand in almost any text
 	partOfWhole     = 0.25 // of the parts of an identifier that the documents have as a whole
 	exactFactor     = 2    // of an identifier that the documents have, among few sections
@@ -186,7 +187,7 @@ func (b *queryBuilder) build(question string) (*query, error) {
 				factor = verbWeight
 			}
 			if few && everydayWords()[b.lang][b.analyser.stem(t.raw, b.lang)] {
-				factor = min(factor, commonWeight)
+				factor = min(factor, everydayWeight)
 			}
 			if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {
 				factor = min(factor, commonWeight)
