@@ -247,6 +247,16 @@ func (x *index) languages(ctx context.Context) ([]language, error) {
 	return langs, rows.Err()
 }
 
+// title returns the title of a document, "" if there is none at the path.
+func (x *index) title(ctx context.Context, path string) (string, error) {
+	var title string
+	err := x.db.QueryRowContext(ctx, "SELECT title FROM files WHERE path = ? AND reason = ''", path).Scan(&title)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return title, err
+}
+
 // frequency counts the sections that contain a term. The vocabulary is quick
 // but may still count deleted sections, so small counts are made sure of.
 func (x *index) frequency(ctx context.Context, term string) (int, error) {

@@ -51,6 +51,7 @@ type concept struct {
 
 // query is a question, analysed.
 type query struct {
+	text     string // on one line
 	concepts []concept
 	total    float64 // the weight of all concepts
 	shares   float64 // their weight for the decision
@@ -110,7 +111,7 @@ func (x *index) ask(ctx context.Context, question string) (*query, error) {
 		}
 	}
 	b := &queryBuilder{ctx: ctx, index: x, lang: lang, langs: langs, analyser: newAnalyser(), seen: map[string]bool{},
-		query: query{sections: sections}}
+		query: query{text: oneLine(question), sections: sections}}
 	return b.build(question)
 }
 

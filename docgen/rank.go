@@ -152,6 +152,9 @@ func (p *passage) measure(a *analyser, q *query) {
 		p.named = max(p.named, float64(has)/float64(max(1, len(tokens))))
 	}
 	prose, code := proseAndCode(p.body)
+	if q.text != "" {
+		code = strings.ReplaceAll(code, q.text, " ") // how to ask something is no answer to it
+	}
 	fields := [fieldCount]string{
 		p.file.title + " \n " + titleFromName(p.file.path) + " \n " + path.Base(path.Dir(p.file.path)),
 		strings.Join(append(p.parents[:len(p.parents):len(p.parents)], p.heading), " \n "),
