@@ -54,6 +54,6 @@ bench-redis-gate: ## the same for the Redis engine
 fuzz: ## each fuzz test for a minute
 	.ci/fuzz 60s
 
-soak: ## the crash tests, 200 kills; the outage tests with a minute's outages and 100,000 tasks
+soak: ## the crash tests, 200 kills; the outage tests with a minute's outages and 20 plans of faults
 	MORNINGAI_SOAK=1 go test -timeout 2h -v -run Crash ./internal/crashtest/
 	MORNINGAI_SOAK=1 go test -timeout 1h -v ./internal/outagetest/

@@ -65,7 +65,7 @@ func TestSlotsTakenByOneSourceAreNotAskedOfTheOther(t *testing.T) {
 	}
 	app := morningai.New(own, morningai.WithConcurrency(2), morningai.WithSources(other))
 	gate := make(chan struct{})
-	morningai.Handle(app, "job", func(ctx context.Context, _ int) (int, error) {
+	job := morningai.Handle(app, "job", func(ctx context.Context, _ int) (int, error) {
 		<-gate
 		return 0, nil
 	})
@@ -87,7 +87,8 @@ func TestSlotsTakenByOneSourceAreNotAskedOfTheOther(t *testing.T) {
 	want(0)
 	close(gate)
 	must(there.Wait(t.Context(), first.ID))(t)
-	want(2)
+	mine := must(job.Enqueue(t.Context(), 1))(t) // for which it has to ask anew
+	must(app.Wait(t.Context(), mine.ID))(t)
 }
 
 // Claims that bring more than there are slots at the same moment: what is too

@@ -187,6 +187,9 @@ func (c *core) endClaim(op *claimOp, reply morningai.ClaimReply, err error) {
 // claimed takes what a claim of one engine has brought.
 func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, err error) {
 	op.call = 0
+	if journal && err != nil || op.ended {
+		c.giveUp(op.req.Session)
+	}
 	if op.ended {
 		return
 	}
@@ -219,6 +222,22 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 	}
 	reply.Seq = s.reply(reply.Seq, journal)
 	c.endClaim(op, *reply, nil)
+}
+
+// giveUp makes the journal take back what it has handed out in an answer that
+// was not received: a later answer has a larger number, and beats that follow
+// tell that everything up to it was received or is lost.
+func (c *core) giveUp(id morningai.SessionID) {
+	if c.closing || c.sessions[id] == nil {
+		return
+	}
+	onJournal(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) {
+		return c.journal.Claim(ctx, morningai.ClaimRequest{Session: id})
+	}, func(reply morningai.ClaimReply, err error) {
+		if s := c.sessions[id]; s != nil && err == nil {
+			s.throughJournal = max(s.throughJournal, reply.Seq)
+		}
+	})
 }
 
 // retryClaim is the pause before a claim that failed is tried again, unless

@@ -16,6 +16,7 @@ type commandOp struct {
 	done    func([]morningai.CommandResult, error)
 	results []morningai.CommandResult
 	found   found
+	again   bool // tasks that have reached the shared engine meanwhile were tried again
 	open    int
 	err     error
 }
@@ -161,14 +162,17 @@ func (op *commandOp) afterAll(at []int, results []morningai.CommandResult, err e
 			op.part(at, nil, err)
 			return
 		}
+		before := op.found
 		op.found = f
 		c.askFor(ids, func(elsewhere map[morningai.ID]bool, doubt bool) {
-			var late []int
+			var late, arrived []int
 			rest, answers := []int{}, []morningai.CommandResult{}
 			for k, i := range at {
 				id := op.cmds[i].ID
 				if slices.Contains(unknown, k) && (elsewhere[id] || f.own[id] != nil && !f.own[id].Deleted || c.mayLack(id) && f.sent[id] != nil) {
 					late = append(late, i)
+				} else if slices.Contains(unknown, k) && !op.again && (before.own[id] != nil || before.sent[id] != nil || before.owned[id] != nil) && !c.known.deleted.has(id, c.now) {
+					arrived = append(arrived, i) // meanwhile
 				} else {
 					if doubt && slices.Contains(unknown, k) {
 						results[k].Err = c.statusUnknown(string(op.cmds[i].Kind), nil)
@@ -179,6 +183,11 @@ func (op *commandOp) afterAll(at []int, results []morningai.CommandResult, err e
 			if len(late) > 0 {
 				op.open++
 				op.keep(late, nil)
+			}
+			if len(arrived) > 0 {
+				op.again = true
+				op.open++
+				op.send(arrived)
 			}
 			op.part(rest, answers, nil)
 		})
@@ -398,7 +407,7 @@ func (c *core) setQueueLater(op *setQueueOp) {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return
 	}
-	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change, c.mirror.Queues[op.name].Version})
+	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change, c.mirror.Queues[op.name]})
 	if err != nil {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return

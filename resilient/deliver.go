@@ -36,7 +36,6 @@ type backlog struct {
 	points   int64
 	commands int64
 	settings int64
-	told     map[string]int64           // the versions of queues as this node has set them
 	kept     map[morningai.ID]time.Time // delivered outcomes that are still in the journal
 	keptIn   []keptOutcome              // in order
 	made     uint64

@@ -226,11 +226,17 @@ func (op *enqueueOp) acknowledgeShared() {
 		durable = string(morningai.DurabilityRedis)
 	}
 	for i := range op.receipts {
+		if op.receipts[i].Err != nil {
+			continue
+		}
 		t := &op.receipts[i].Task
 		t.Durable, t.Runs = durable, morningai.RunsHere
 		if t.Duplicate { // the journal of another node may have it
 			t.Durable = string(morningai.DurabilityRedis)
 		}
+	}
+	if op.noted.err != nil && morningai.CodeOf(op.noted.err) != morningai.CodeStorageFull {
+		op.leftBehind()
 	}
 	if len(op.inDoubt) > 0 {
 		here := op.fromJournal(op.specs, morningai.RunsLater)
@@ -248,6 +254,17 @@ func (op *enqueueOp) acknowledgeShared() {
 	}
 	op.replied = true
 	op.c.eraseNow(op.gone, func() { op.finish(op.receipts, nil) })
+}
+
+// leftBehind deals with tasks that the shared engine refuses and the journal may
+// have all the same, because its disk did not confirm whether it has: it will
+// show after a restart.
+func (op *enqueueOp) leftBehind() {
+	for i := range op.receipts {
+		if r := &op.receipts[i]; r.Err != nil && !outage(r.Err) || r.Task.Duplicate {
+			*r = morningai.Receipt{Err: op.c.acceptUnknown(op.specs[i:i+1], op.noted.err)}
+		}
+	}
 }
 
 // acknowledgeJournal answers that the tasks are in the journal. Whether the

@@ -277,9 +277,9 @@ func (c *core) mayCome(id morningai.ID) bool {
 
 // setting is the note of a change of a queue.
 type setting struct {
-	Name    string                `json:"name"`
-	Change  morningai.QueueChange `json:"change"`
-	Version int64                 `json:"version"` // of the settings that it changed
+	Name   string                `json:"name"`
+	Change morningai.QueueChange `json:"change"`
+	Base   morningai.QueueConfig `json:"base"` // the settings that it changed, as known here
 }
 
 // deliverSettings hands over changes of queues, one at a time and in the order
@@ -295,16 +295,9 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 			c.failedDelivery(err, 1)
 			return
 		}
-		now := queueOf(&stats, s.Name)
-		if overtaken := now.Version != s.Version && now.Version != c.backlog.told[s.Name]; overtaken {
-			safe := morningai.QueueChange{}
-			if s.Change.Paused != nil && *s.Change.Paused {
-				safe.Paused = s.Change.Paused
-			}
-			if safe != s.Change {
-				c.log(slog.LevelWarn, "settings of a queue that were changed during the outage have been changed elsewhere meanwhile, and stay as they are there", "queue", s.Name)
-			}
-			s.Change = safe
+		if still := s.standing(queueOf(&stats, s.Name)); still != s.Change {
+			c.log(slog.LevelWarn, "settings of a queue that were changed during the outage have been changed elsewhere meanwhile, and stay as they are there", "queue", s.Name)
+			s.Change = still
 		}
 		if s.Change == (morningai.QueueChange{}) {
 			c.settingTold(notes)
@@ -312,6 +305,22 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 		}
 		c.tellSetting(notes, &s)
 	})
+}
+
+// standing is what of a change has not been overtaken, now that the settings are
+// these.
+func (s *setting) standing(now morningai.QueueConfig) morningai.QueueChange {
+	change := s.Change
+	if p := change.Paused; p != nil && !*p && now.Paused != s.Base.Paused {
+		change.Paused = nil
+	}
+	if n := change.Concurrency; n != nil && now.Concurrency != s.Base.Concurrency {
+		change.Concurrency = nil
+	}
+	if r := change.Rate; r != nil && now.Rate != s.Base.Rate {
+		change.Rate = nil
+	}
+	return change
 }
 
 func queueOf(stats *morningai.Stats, name string) morningai.QueueConfig {
@@ -326,7 +335,7 @@ func queueOf(stats *morningai.Stats, name string) morningai.QueueConfig {
 func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, s.Name, s.Change)
-	}, func(q morningai.QueueConfig, err error) {
+	}, func(_ morningai.QueueConfig, err error) {
 		if outage(err) && c.backlog.fails < poisonTries {
 			c.failedDelivery(err, 1)
 			return
@@ -335,10 +344,6 @@ func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 			c.warn("settings of a queue that were changed during the outage are refused", err, "queue", s.Name)
 		} else {
 			c.incidents.current.Delivered++
-			if c.backlog.told == nil {
-				c.backlog.told = map[string]int64{}
-			}
-			c.backlog.told[s.Name] = q.Version
 		}
 		c.settingTold(notes)
 	})

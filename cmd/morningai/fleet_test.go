@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -63,6 +64,36 @@ func TestFleetCommands(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%s --json is no body of the API: %s", line, out.String())
+		}
+	}
+}
+
+func TestSubmitSaysWhatBecomesOfATaskInAnOutage(t *testing.T) {
+	var body string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if data, err := io.ReadAll(r.Body); err == nil {
+			body = string(data)
+		}
+		http.Error(w, "no", http.StatusInternalServerError)
+	}))
+	defer srv.Close()
+	submit := []string{"task", "submit", "echo", "--server", srv.URL}
+	for _, c := range []struct {
+		flags []string
+		parts []string
+	}{
+		{nil, nil},
+		{[]string{"--during-outage", "hold", "--durability", "journal"}, []string{`"during_outage":"hold"`, `"durability":"journal"`}},
+		{[]string{"--during-outage", "run"}, []string{`"during_outage":"run"`}},
+	} {
+		run(append(submit, c.flags...), streams{strings.NewReader(""), io.Discard, io.Discard})
+		for _, part := range c.parts {
+			if !strings.Contains(body, part) {
+				t.Errorf("%v sends %s", c.flags, body)
+			}
+		}
+		if c.flags == nil && (strings.Contains(body, "during_outage") || strings.Contains(body, "durability") || body == "") {
+			t.Errorf("without flags: %s", body)
 		}
 	}
 }

@@ -59,6 +59,9 @@ func (a *api) claim(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if key.Here && a.redis && a.fleet == nil {
+		poll.N = 0 // without a journal there is nothing that this server alone has
+	}
 	ctx, release := a.untilStop(c.r.Context())
 	defer release()
 	if ctx.Err() != nil {

@@ -188,6 +188,42 @@ func TestCancelReachesAWorker(t *testing.T) {
 	}
 }
 
+// An answer is filled, in the order of the queues, until it is large.
+func TestManyClaimsAtOnce(t *testing.T) {
+	b := remote(t, time.Minute)
+	var tasks []string
+	for n := range 60 {
+		queue := []string{"a", "b"}[n%2]
+		tasks = append(tasks, fmt.Sprintf(`{"type":"remote","queue":%q,"payload":%d}`, queue, n))
+	}
+	b.want(202, "POST", "/v1/tasks/batch", `{"tasks":[`+strings.Join(tasks, ",")+`]}`)
+	count := func(out wire.Claims) map[string]int {
+		n := map[string]int{}
+		for _, c := range out.Claims {
+			n[c.Task.Queue]++
+		}
+		return n
+	}
+	if n := count(b.claims(`,"queues":["b","a"],"limit":40`)); n["b"] != 30 || n["a"] != 10 {
+		t.Errorf("%v", n)
+	}
+	if n := count(b.claims(`,"limit":100`)); n["a"] != 20 {
+		t.Errorf("%v", n)
+	}
+	b.want(202, "POST", "/v1/tasks/batch", `{"tasks":[`+strings.Join(tasks, ",")+`]}`)
+	if n := count(b.claims(`,"queues":["a","b"],"shares":[20,10],"limit":30`)); n["a"] != 20 || n["b"] != 10 {
+		t.Errorf("%v", n)
+	}
+	b.claims(`,"limit":100`)
+	large := `,"payload":"` + strings.Repeat("x", 600<<10) + `"`
+	for range 20 {
+		b.submit(large)
+	}
+	if out := b.claims(`,"limit":100`); len(out.Claims) != 16 {
+		t.Errorf("%d large tasks in one answer", len(out.Claims))
+	}
+}
+
 // A claim of which nothing is heard goes back, though its worker goes on asking:
 // it may never have got the answer.
 func TestSilentClaimGoesBack(t *testing.T) {
@@ -269,12 +305,13 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 	first := sessions.New(engine, time.Hour, quiet)
 	defer first.Close()
 	b := start(t, engine, Options{Workers: first})
-	tasks := []morningai.Task{b.submit(""), b.submit(""), b.submit("")}
-	got := b.claims(`,"limit":3,"node":"far"`)
+	tasks := []morningai.Task{b.submit(""), b.submit(""), b.submit(""), b.submit("")}
+	got := b.claims(`,"limit":4,"node":"far"`)
 	b.report(200, got.Claims[2], "finish", `{"result":3}`)
 
 	b.api.keeper = sessions.New(engine, 400*time.Millisecond, quiet)
-	defer b.api.keeper.Close()
+	second := b.api.keeper
+	defer second.Close()
 	b.report(200, got.Claims[0], "finish", `{"result":1}`)
 	b.report(200, got.Claims[0], "finish", `{"result":1}`)
 	b.report(200, got.Claims[2], "finish", `{"result":3}`)
@@ -289,4 +326,9 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 	if now := b.want(200, "GET", "/v1/tasks/"+tasks[1].ID.String(), "").task(t); now.Failures != 1 || string(now.Progress) != "2" {
 		t.Errorf("%+v", now)
 	}
+	// The first may have been another server, which goes on.
+	second.Close()
+	b.api.keeper = first
+	b.report(200, got.Claims[3], "beat", `{}`)
+	b.report(200, got.Claims[3], "finish", `{"result":4}`)
 }

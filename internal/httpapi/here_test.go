@@ -120,6 +120,22 @@ func TestOnlyHere(t *testing.T) {
 	}
 }
 
+type redisLike struct{ morningai.Engine }
+
+func (redisLike) Capabilities() morningai.Capabilities {
+	return morningai.Capabilities{Name: engineRedis, Durable: engineRedis}
+}
+
+// A server that shares a Redis and has no journal has nothing of its own.
+func TestNothingIsHereWithoutAJournal(t *testing.T) {
+	b := start(t, redisLike{open(t)}, Options{})
+	b.submit("")
+	if out := b.claims(`,"here":true`); len(out.Claims) != 0 {
+		t.Errorf("%+v", out)
+	}
+	b.report(200, b.claim(), "finish", `{"result":1}`)
+}
+
 func TestServerThatOnlyRuns(t *testing.T) {
 	b := start(t, open(t), Options{OnlyAsk: true})
 	b.refused(morningai.CodeWrongState, "POST", "/v1/tasks", `{"type":"echo"}`)

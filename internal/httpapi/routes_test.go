@@ -80,7 +80,7 @@ func TestRoutesOfLaterAreAbsent(t *testing.T) {
 	b := start(t, open(t), Options{})
 	const id = "01937c4e-0000-7000-8000-000000000001"
 	for _, path := range []string{"/", "/v1", "/v1/", "/v1/tasks/", "/v1/tasks/" + id + "/", "/v1/events", "/v1/tasks/" + id + "/events",
-		"/v1/tasks/" + id + "/approve", "/v1/workflows", "/v1/schedules", "/v1/signals", "/v1/claims",
+		"/v1/tasks/" + id + "/approve", "/v1/workflows", "/v1/schedules", "/v1/signals",
 		"/metrics", "//v1/tasks", "/v1/../v1/tasks", "/v1//tasks", "/V1/tasks", "/v1/tasks/" + id + "/attempts/1", "/%00"} {
 		r := b.refused(morningai.CodeNotFound, "GET", path, "")
 		if !bytes.Contains(r.raw, []byte("/docs")) {

@@ -11,13 +11,9 @@ import (
 )
 
 // A large backlog goes to a small Redis: it is through within half a minute, and
-// what comes in meanwhile is answered in time.
+// what comes in meanwhile is answered in time. It has the machine to itself.
 func TestBacklog(t *testing.T) {
-	t.Parallel()
-	count := 20_000
-	if *soak {
-		count = 100_000
-	}
+	const count = 100_000
 	f := startFleet(t, "--maxmemory", "400mb", "--maxmemory-policy", "noeviction")
 	a := f.startNode("a")
 	if r := f.setQueue(a, "bulk", true); r.status != 200 { // delivery is what is measured
@@ -46,11 +42,10 @@ func TestBacklog(t *testing.T) {
 	f.timely("during the recovery", e, during(made, from, to), 250*time.Millisecond, time.Second)
 	f.allAccepted(made)
 	until(t, patience, "the journal to be empty", func() bool { return f.health(a).Journal.Entries == 0 })
-	if got := f.queued(a, "bulk"); got != count {
-		t.Errorf("of %d tasks %d wait in Redis", count, got)
-	}
-	if got := f.queued(f.startNode("b"), "bulk"); got != count {
-		t.Errorf("another server sees %d of %d tasks", got, count)
+	for _, n := range []*node{a, f.startNode("b")} { // counts may be a second old
+		if got := 0; !within(5*time.Second, func() bool { got = f.queued(n, "bulk"); return got == count }) {
+			t.Errorf("of %d tasks %s counts %d in Redis", count, n.name, got)
+		}
 	}
 	for _, i := range f.incidents(a) {
 		if i.Lost != 0 || i.SetAside != 0 || i.Backlog != 0 || i.Repeated != 0 || i.Accepted < int64(count) || i.Forwarded < int64(count) {

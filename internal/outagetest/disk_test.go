@@ -197,7 +197,7 @@ const smallDisk = 300
 func TestJournalFull(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
-	a := f.startNode("a", "--journal-limit", "8MB")
+	a := f.startNode("a", "--journal-limit", "8MiB")
 	b := f.startNode("b")
 	made := f.running(a, 5, "gate")
 	f.away(frozen)
@@ -240,6 +240,7 @@ func (f *fleet) waitForRuns(receipts []receipt) {
 // The disk does not confirm a write. Nobody knows what is on it then, so that
 // the server accepts nothing more until it is started again; what runs ends.
 func TestSyncFails(t *testing.T) {
+	t.Parallel()
 	for _, away := range []bool{false, true} {
 		t.Run(fmt.Sprintf("Redis away %v", away), func(t *testing.T) {
 			t.Parallel()

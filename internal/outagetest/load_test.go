@@ -12,6 +12,7 @@ import (
 // accepted, new tasks run meanwhile, what runs goes on and is not run again, and
 // afterwards nothing is lost and all servers say the same.
 func TestOutageUnderLoad(t *testing.T) {
+	t.Parallel()
 	lengths := []time.Duration{45 * time.Second, 10 * time.Second, time.Second}
 	if *soak {
 		lengths = append(lengths, time.Minute)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-var soak = flag.Bool("soak", os.Getenv("MORNINGAI_SOAK") == "1", "outages of 60 s beside the shorter ones, and larger backlogs")
+var soak = flag.Bool("soak", os.Getenv("MORNINGAI_SOAK") == "1", "outages of 60 s beside the shorter ones, and more plans of faults")
 
 // binary is the program under test.
 var binary string

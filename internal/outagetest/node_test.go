@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,9 @@ import (
 // patience ends a wait for something that a server does within seconds.
 const patience = 60 * time.Second
 
+// silence is after which a call counts as not answered.
+const silence = 20 * time.Second
+
 // node is one server process.
 type node struct {
 	t     *testing.T
@@ -37,13 +41,15 @@ type node struct {
 	done chan struct{} // closed when the process has ended
 	from int64         // where the log of this run begins
 	url  atomic.Pointer[string]
+
+	starts atomic.Int64
 }
 
 // newNode is a server that does not run yet.
 func newNode(t *testing.T, name string, flags ...string) *node {
 	dir := t.TempDir()
 	n := &node{t: t, name: name, data: filepath.Join(dir, "data"), flags: flags, log: filepath.Join(dir, "log"),
-		http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+		http: &http.Client{Timeout: silence, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
 	t.Cleanup(func() {
 		n.kill()
 		n.http.CloseIdleConnections()
@@ -91,6 +97,7 @@ func (n *node) launch() {
 	if err := cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
+	n.starts.Add(1)
 	done := make(chan struct{})
 	n.cmd, n.done = cmd, done
 	go func() { // ends with the process, for which kill and stop wait
@@ -202,6 +209,7 @@ func (n *node) callAs(method, path string, body any, header http.Header) (r repl
 	defer func() { r.took = time.Since(r.at) }()
 	resp, err := n.http.Do(req)
 	if err != nil {
+		n.hangs(method+" "+path, err)
 		r.err = err
 		return r
 	}
@@ -213,6 +221,19 @@ func (n *node) callAs(method, path string, body any, header http.Header) (r repl
 	}
 	r.status, r.header, r.body = resp.StatusCode, resp.Header, raw
 	return r
+}
+
+// hangs tells of a call that is not answered at all, by a server that runs: one
+// that is killed breaks the connection, and none is frozen for so long.
+func (n *node) hangs(what string, err error) {
+	var e *url.Error
+	if !errors.As(err, &e) || !e.Timeout() {
+		return
+	}
+	n.t.Errorf("%s is not answered by %s within %v", what, n.name, silence)
+	if os.Getenv("MORNINGAI_KEEP_LOGS") != "" {
+		_ = n.cmd.Process.Signal(syscall.SIGQUIT) // its stacks go into the log
+	}
 }
 
 // code is the code of an error, "" of anything else.

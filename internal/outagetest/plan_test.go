@@ -17,6 +17,7 @@ var seedFlag = flag.Uint64("seed", 0, "the plan of faults of this seed; 0: other
 // another, servers are cut off from it, frozen, killed and started again, and
 // some of that at the same time.
 func TestPlansOfFaults(t *testing.T) {
+	t.Parallel()
 	plans, length := 2, 15*time.Second
 	if *soak {
 		plans, length = 20, time.Minute

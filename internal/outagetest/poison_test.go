@@ -14,13 +14,14 @@ import (
 // behind it flow. Real servers refuse what is larger than their limit; a firewall
 // in between breaks every connection that carries certain bytes.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		infect func(f *fleet) spec
 	}{
 		{"too large for Redis", func(f *fleet) spec {
 			f.redis.Do("CONFIG", "SET", "proto-max-bulk-len", fmt.Sprint(1<<20))
-			return f.echo(strings.Repeat("x", 1<<20-100))
+			return f.echo(strings.Repeat("x", 1<<20-2))
 		}},
 		{"breaks its connection", func(f *fleet) spec {
 			f.proxy.BreakOn("a word that must not pass")

@@ -19,7 +19,7 @@ func TestAcknowledgementLost(t *testing.T) {
 	f.history.Setup.Starts = true
 	a, b := f.startNode("a"), f.startNode("b")
 	var made []receipt
-	for _, times := range []int{1, 2, 3, 20} {
+	for _, times := range []int{1, 2, 3, 5} {
 		mark := fmt.Sprintf("victim-%d", times)
 		f.history.Add(drill.Op{Kind: drill.RedisDown}) // for whoever asks while replies are lost
 		f.proxy.DropReplies(times, mark)
@@ -151,4 +151,22 @@ func TestRequestRepeatedElsewhere(t *testing.T) {
 	if ran := f.callee.of(first.ID); len(ran) != 1 {
 		t.Errorf("the task has run %d times", len(ran))
 	}
+}
+
+// The reply to one write is lost again and again, while all others arrive. That
+// looks like a write that breaks its connections; but Redis has applied it, so
+// that nobody may be told that it was refused.
+func TestAcknowledgementAlwaysLost(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t).behindProxy()
+	f.history.Setup.Starts = true
+	a := f.startNode("a")
+	f.history.Add(drill.Op{Kind: drill.RedisDown})
+	f.proxy.DropReplies(30, "victim")
+	r := f.must(a, f.counted(f.callee.atOnce()).with("metadata", map[string]string{"mark": "victim"}))
+	rest(time.Second)
+	f.heal()
+	f.history.Add(drill.Op{Kind: drill.RedisUp})
+	f.settle()
+	f.succeededOnce(f.everyStatusAgrees(), []receipt{r})
 }

@@ -42,8 +42,8 @@ func TestAskInVain(t *testing.T) {
 	}
 	over := make(chan struct{})
 	for name, handler := range map[string]http.HandlerFunc{
-		"silent":    func(http.ResponseWriter, *http.Request) { <-over },
-		"stranger":  func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
+		"silent":   func(http.ResponseWriter, *http.Request) { <-over },
+		"stranger": func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
 		"redirects": func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/elsewhere" {
 				http.Redirect(w, r, "/elsewhere", http.StatusFound)
@@ -53,7 +53,7 @@ func TestAskInVain(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = w.Write([]byte(`{"title":"Not Found","status":404,"code":"not_found","detail":"there is no such task"}`))
 		},
-		"cut off":   func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"cut off": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(handler)

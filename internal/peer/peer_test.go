@@ -36,6 +36,7 @@ type node struct {
 	away     atomic.Bool
 	beats    atomic.Int64 // of claims, in vain
 	requests atomic.Int64
+	asked    chan struct{} // holds a token after a request
 }
 
 func openEngine(t *testing.T) morningai.Engine {
@@ -54,7 +55,12 @@ func openEngine(t *testing.T) morningai.Engine {
 
 func serve(t *testing.T, lease time.Duration) *node {
 	t.Helper()
-	n := &node{t: t, app: morningai.New(openEngine(t), morningai.WithLease(lease), morningai.WithLogger(slog.New(slog.DiscardHandler)))}
+	return serveOn(t, openEngine(t), lease)
+}
+
+func serveOn(t *testing.T, engine morningai.Engine, lease time.Duration) *node {
+	t.Helper()
+	n := &node{t: t, asked: make(chan struct{}, 1), app: morningai.New(engine, morningai.WithLease(lease), morningai.WithLogger(slog.New(slog.DiscardHandler)))}
 	if err := n.app.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +73,13 @@ func serve(t *testing.T, lease time.Duration) *node {
 		t.Fatal(err)
 	}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n.requests.Add(1)
+		defer func() {
+			n.requests.Add(1)
+			select {
+			case n.asked <- struct{}{}:
+			default:
+			}
+		}()
 		if n.away.Load() {
 			if body, err := io.ReadAll(r.Body); err == nil && bytes.Contains(body, []byte(`"holding"`)) {
 				n.beats.Add(1)
@@ -121,6 +133,13 @@ func (n *node) wait(id morningai.ID) *morningai.Task {
 		n.t.Fatal(err)
 	}
 	return task
+}
+
+// more waits for that many further requests.
+func (n *node) more(requests int64) {
+	for was := n.requests.Load(); n.requests.Load() < was+requests; {
+		<-n.asked
+	}
 }
 
 // lines is a log to look at.
@@ -247,6 +266,7 @@ func TestTasksOfAPeerRunHere(t *testing.T) {
 
 // A peer out of reach is told once. What ran meanwhile is reported afterwards.
 func TestPeerOutOfReach(t *testing.T) {
+	t.Parallel()
 	n := serve(t, time.Minute)
 	n.away.Store(true)
 	app, log := worker(t, n)
@@ -258,8 +278,7 @@ func TestPeerOutOfReach(t *testing.T) {
 	})
 	run(t, app) // it starts although nobody answers
 	log.until("a peer cannot be asked")
-	for was := n.requests.Load(); n.requests.Load() < was+4; { // several more in vain
-	}
+	n.more(3) // in vain
 	n.away.Store(false)
 	log.until("the peer answers again")
 	if got := log.count("level=WARN"); got != 1 {
@@ -270,10 +289,10 @@ func TestPeerOutOfReach(t *testing.T) {
 	<-begun
 	n.away.Store(true)
 	for n.beats.Load() == 0 {
+		n.more(1)
 	}
 	close(gate)
-	for was := n.requests.Load(); n.requests.Load() < was+4; {
-	}
+	n.more(3)
 	if now := n.until(id, func(*morningai.Task) bool { return true }); now.State != morningai.StateRunning {
 		t.Errorf("%+v", now)
 	}
@@ -372,5 +391,52 @@ func TestWrongPeer(t *testing.T) {
 		if _, err := peer.Open(url, "", slog.Default()); !errors.Is(err, morningai.ErrInvalidInput) {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+}
+
+// A cancel is told by every beat, in case the answer that told it first was lost.
+func TestBeatsTellCancels(t *testing.T) {
+	n := serve(t, time.Minute)
+	e, err := peer.Open(n.url, token, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ctx, session := t.Context(), morningai.SessionID{1}
+	beat := func(req morningai.BeatRequest) morningai.BeatReply {
+		t.Helper()
+		req.Session, req.Types = session, []string{"job"}
+		reply, err := e.Beat(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	id := n.submit("job")
+	beat(morningai.BeatRequest{})
+	reply, err := e.Claim(ctx, morningai.ClaimRequest{Session: session, Types: []string{"job"}, N: 1, Wait: time.Minute})
+	if err != nil || len(reply.Grants) != 1 {
+		t.Fatalf("%+v, %v", reply, err)
+	}
+	if _, err := n.app.Cancel(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	holding := []morningai.Lease{reply.Grants[0].Lease, {ID: id, Claim: 9}}
+	for again := 0; again < 2; {
+		got := beat(morningai.BeatRequest{Holding: holding})
+		if len(got.Cancels) == 1 && got.Cancels[0] == id {
+			again++
+		}
+		if len(got.Lost) != 1 || got.Lost[0] != holding[1] {
+			t.Fatalf("%+v", got)
+		}
+	}
+	// What the session has been given and does not hold is forgotten.
+	beat(morningai.BeatRequest{Through: reply.Seq})
+	if got := beat(morningai.BeatRequest{Holding: holding[:1]}); len(got.Lost) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if _, err := e.Enqueue(ctx, nil); !errors.Is(err, morningai.ErrInvalidInput) {
+		t.Errorf("%v", err)
 	}
 }

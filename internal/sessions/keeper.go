@@ -321,7 +321,7 @@ func (k *Keeper) grant(w *worker, reply *morningai.ClaimReply) ([]Claim, error) 
 	for _, g := range reply.Grants {
 		id := ticket{lease: g.Lease, session: w.id, here: w.key.Here, attempt: g.Task.Attempt, node: w.node}.String()
 		out = append(out, Claim{ID: id, Grant: g})
-		c := &claim{w: w, id: id, lease: g.Lease, task: g.Task, at: now, heard: now}
+		c := &claim{w: w, id: id, lease: g.Lease, task: g.Task, at: now, heard: now, limit: now.Add(g.Task.Timeout + k.lease)}
 		w.held[g.Lease], k.claims[g.Lease] = c, c
 	}
 	w.noteCancels(reply.Cancels)

@@ -148,7 +148,10 @@ func (end *End) judge(task *morningai.Task, now time.Time, rep *morningai.Report
 // giveUp takes back a claim of which nothing was heard, and fails the attempt of
 // one that is far over its timeout.
 func (k *Keeper) giveUp(c *claim) {
-	if !c.late(time.Now(), k.lease) {
+	k.mu.Lock()
+	late := c.late(time.Now())
+	k.mu.Unlock()
+	if !late {
 		k.log.Warn("nothing was heard of a claim for its lease, its task goes back to its queue", "worker", c.w.key.Name, "task_id", c.lease.ID, "type", c.task.Type)
 		k.release(c.lease)
 		return

@@ -42,8 +42,9 @@ type claim struct {
 	task   morningai.Task // as handed out; of one taken over only what its id says
 	at     time.Time      // when it was handed out
 	heard  time.Time
-	cancel bool // its task is to be canceled
-	told   bool // and a poll has said so
+	limit  time.Time // when the attempt is failed for its timeout; zero: never
+	cancel bool      // its task is to be canceled
+	told   bool      // and a poll has said so
 }
 
 // context is the one for calls of the engine.
@@ -162,11 +163,7 @@ func (w *worker) await(ctx context.Context, p *Poll) (Answer, error) {
 			continue
 		}
 		left := max(0, time.Until(deadline))
-		reply, err := w.k.engine.Claim(w.context(ctx), morningai.ClaimRequest{Session: w.id, Queues: p.Queues, Types: p.Types, N: p.N, Wait: min(left, turnTime)})
-		var claims []Claim
-		if err == nil {
-			claims, err = w.k.grant(w, &reply)
-		}
+		claims, err := w.claim(ctx, p, min(left, turnTime))
 		<-w.turn
 		switch {
 		case errors.Is(err, morningai.ErrNotFound) && unknown < 3:
@@ -188,6 +185,43 @@ func (w *worker) await(ctx context.Context, p *Poll) (Answer, error) {
 			return Answer{Cancels: w.cancels(p)}, nil
 		}
 	}
+}
+
+const (
+	claimPiece = 16      // tasks claimed at once; how large they are shows only then
+	claimBytes = 4 << 20 // of payloads and steps, after which an answer has enough
+)
+
+// claim asks the engine for tasks, a piece at a time: a hundred of the largest
+// could be more than anybody wants in one answer.
+func (w *worker) claim(ctx context.Context, p *Poll, wait time.Duration) ([]Claim, error) {
+	var out []Claim
+	queues := slices.Clone(p.Queues)
+	for size := 0; len(out) < p.N && size < claimBytes; wait = 0 {
+		n := min(p.N-len(out), claimPiece)
+		reply, err := w.k.engine.Claim(w.context(ctx), morningai.ClaimRequest{Session: w.id, Queues: queues, Types: p.Types, N: n, Wait: wait})
+		var got []Claim
+		if err == nil {
+			got, err = w.k.grant(w, &reply)
+		}
+		if out = append(out, got...); err != nil && len(out) > 0 {
+			return out, nil // the next request meets the error
+		}
+		if err != nil || len(got) < n {
+			return out, err
+		}
+		for i := range got {
+			g := &got[i].Grant
+			size += len(g.Task.Payload)
+			for _, data := range g.Steps {
+				size += len(data)
+			}
+			if k := slices.IndexFunc(queues, func(q morningai.QueueShare) bool { return q.Name == g.Task.Queue }); k >= 0 {
+				queues[k].Share = max(0, queues[k].Share-1)
+			}
+		}
+	}
+	return out, nil
 }
 
 // awaitTurn returns true when this request may ask the engine, and must give
@@ -270,8 +304,11 @@ func (w *worker) review(now time.Time, stood bool) (silent bool, overdue []*clai
 	for _, c := range w.held {
 		if stood {
 			c.heard = now
+			if !c.limit.IsZero() && c.limit.Before(now.Add(w.k.lease)) {
+				c.limit = now.Add(w.k.lease)
+			}
 		}
-		if now.Sub(c.heard) > w.k.lease || c.late(now, w.k.lease) {
+		if now.Sub(c.heard) > w.k.lease || c.late(now) {
 			overdue = append(overdue, c)
 		}
 	}
@@ -280,9 +317,7 @@ func (w *worker) review(now time.Time, stood bool) (silent bool, overdue []*clai
 }
 
 // late reports whether the task's timeout has been over for a lease time.
-func (c *claim) late(now time.Time, lease time.Duration) bool {
-	return c.task.Timeout > 0 && now.Sub(c.at) > c.task.Timeout+lease
-}
+func (c *claim) late(now time.Time) bool { return !c.limit.IsZero() && now.After(c.limit) }
 
 // end tells the engine that the session is over, and logs if it cannot.
 func (w *worker) end() {
