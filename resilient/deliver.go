@@ -64,7 +64,7 @@ const (
 )
 
 const (
-	deliverPage = 256
+	deliverPage = 128
 	retryPass   = 100 * time.Millisecond
 	calmPace    = 50 * time.Millisecond // between the calls of a pass that is not urgent
 	calmEvery   = time.Minute           // between such passes

@@ -64,16 +64,14 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
-	if f.own && res.Status != morningai.ImportAdded && r.Task.Attempt > 0 && res.Task.Attempt > 0 {
+	if f.own && res.Status == morningai.ImportUpdated && r.Task.Attempt > 0 {
 		c.incidents.repeated(r.Task.ID) // another node was asked for it too
 	}
 	switch res.Status {
 	case morningai.ImportAdded:
 		*f.counter++
 	case morningai.ImportRepeated:
-		if !f.own {
-			c.incidents.repeated(r.Task.ID)
-		}
+		c.incidents.repeated(r.Task.ID)
 	case morningai.ImportKept:
 		if f.missing { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
