@@ -215,7 +215,7 @@ func TestManyClaimsAtOnce(t *testing.T) {
 		t.Errorf("%v", n)
 	}
 	b.claims(`,"limit":100`)
-	large := `,"payload":"` + strings.Repeat("x", 600<<10) + `"`
+	large := `,"payload":"` + strings.Repeat("x", 300<<10) + `"`
 	for range 20 {
 		b.submit(large)
 	}
