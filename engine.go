@@ -131,6 +131,9 @@ type Engine interface {
 type Capabilities struct {
 	Name    string // "sqlite"
 	Durable string // what a receipt says, such as "sqlite"
+	// Reports is how many outcomes a worker should hand to one Finish, if that
+	// many wait; 0 leaves it to the worker.
+	Reports int
 }
 
 // Receipt is the answer to one spec of an Enqueue.

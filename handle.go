@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 )
 
 // Definition ties a task type to the Go types of its payload and result. It is
@@ -153,6 +154,9 @@ func (d *Definition[In, Out]) spec(in In, opts []Option) (TaskSpec, error) {
 		return TaskSpec{}, &Error{Code: CodeInvalidInput, Op: "enqueue", Detail: "the payload cannot be written as JSON", Err: err}
 	}
 	spec := NewTaskSpec(d.taskType, payload)
+	if validStrings(payload) { // it is JSON, or encodeJSON had refused it
+		spec.checked = checkedPayload{&payload[0], len(payload)}
+	}
 	for _, opt := range opts {
 		opt(&spec)
 	}
@@ -193,11 +197,26 @@ func endError(task *Task) error {
 // encodeJSON writes v as it is meant to be read again: without the escapes that
 // protect HTML pages.
 func encodeJSON(v any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+	e, ok := encoders.Get().(*encoder)
+	if !ok {
+		e = &encoder{}
+		e.json = json.NewEncoder(&e.buf)
+		e.json.SetEscapeHTML(false)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+	if err := e.json.Encode(v); err != nil {
+		return nil, err // an encoder that has failed is not used again
+	}
+	out := bytes.Clone(bytes.TrimSuffix(e.buf.Bytes(), []byte{'\n'}))
+	if e.buf.Cap() <= 64<<10 {
+		e.buf.Reset()
+		encoders.Put(e)
+	}
+	return out, nil
 }
+
+type encoder struct {
+	buf  bytes.Buffer
+	json *json.Encoder
+}
+
+var encoders sync.Pool // of *encoder

@@ -20,6 +20,7 @@ type reporter struct {
 
 	open  atomic.Int64  // outcomes decided and not recorded
 	bytes atomic.Int64  // of their results
+	batch int           // outcomes for one Finish
 	empty chan struct{} // holds a token when open has become 0
 
 	mu        sync.Mutex
@@ -38,13 +39,16 @@ type loggedEntry struct {
 }
 
 const (
-	finishBatch = 128
-	finishLoops = 4 // calls under way at once; an engine may join them into one commit
+	finishBatch = 128 // unless the engine prefers another number
+	finishLoops = 4   // calls under way at once; an engine may join them into one commit
 	linesBatch  = 512
 )
 
 func startReporter(w *worker) *reporter {
-	r := &reporter{w: w, empty: make(chan struct{}, 1)}
+	r := &reporter{w: w, batch: finishBatch, empty: make(chan struct{}, 1)}
+	if n := w.engine.Capabilities().Reports; n > 0 {
+		r.batch = n
+	}
 	r.moreReady.L, r.moreLines.L = &r.mu, &r.mu
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for range finishLoops {
@@ -86,7 +90,7 @@ func (r *reporter) finishLoop() {
 			r.mu.Unlock()
 			return
 		}
-		n := min(len(r.ready), finishBatch)
+		n := min(len(r.ready), r.batch)
 		batch := make([]*execution, n)
 		copy(batch, r.ready)
 		rest := copy(r.ready, r.ready[n:])

@@ -181,12 +181,13 @@ func InvalidInput(op string, fields ...FieldError) error {
 }
 
 // NameRule says in words what [ValidName] checks.
-const NameRule = "must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -"
+const NameRule = "must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -, and not . or .."
 
 // ValidName reports whether s can name a type, a queue, a step or a schedule:
-// one to 128 of the characters A-Z a-z 0-9 _ . : -
+// one to 128 of the characters A-Z a-z 0-9 _ . : - that are not "." or "..",
+// which mean something else where a name is part of a path.
 func ValidName(s string) bool {
-	if s == "" || len(s) > MaxName {
+	if s == "" || len(s) > MaxName || s == "." || s == ".." {
 		return false
 	}
 	for i := range len(s) {
@@ -205,10 +206,14 @@ func validText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
-// validJSON accepts one JSON value in valid UTF-8 whose strings have no NUL;
-// an escaped one counts, an escaped backslash before "u0000" does not.
-func validJSON(raw json.RawMessage) bool {
-	if !utf8.Valid(raw) || !json.Valid(raw) {
+// validJSON accepts one JSON value in valid UTF-8 whose strings have no NUL.
+func validJSON(raw json.RawMessage) bool { return json.Valid(raw) && validStrings(raw) }
+
+// validStrings looks for what JSON allows and a payload must not have: invalid
+// UTF-8 and NUL. An escaped NUL counts, an escaped backslash before "u0000" does
+// not.
+func validStrings(raw json.RawMessage) bool {
+	if !utf8.Valid(raw) {
 		return false
 	}
 	for rest := raw; ; {

@@ -98,8 +98,8 @@ func TestPayloadText(t *testing.T) {
 func TestValidName(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringMatching(`[A-Za-z0-9_.:-]{1,128}`).Draw(t, "name")
-		if !ValidName(name) {
-			t.Fatalf("%q is refused", name)
+		if ValidName(name) != (name != "." && name != "..") {
+			t.Fatalf("%q: %v", name, ValidName(name))
 		}
 		if bad := name + rapid.SampledFrom([]string{" ", "/", "\x00", "é", "\n", "%"}).Draw(t, "bad"); ValidName(bad) {
 			t.Fatalf("%q is accepted", bad)
@@ -107,6 +107,11 @@ func TestValidName(t *testing.T) {
 	})
 	if ValidName("") || ValidName(strings.Repeat("a", MaxName+1)) {
 		t.Error("length is not bounded")
+	}
+	for name, ok := range map[string]bool{".": false, "..": false, "...": true, ".a": true, "a.": true, "..a": true} {
+		if ValidName(name) != ok {
+			t.Errorf("%q: %v", name, !ok)
+		}
 	}
 }
 

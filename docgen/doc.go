@@ -19,6 +19,14 @@
 // and how much of the question's weight a section covers. That coverage also
 // decides whether there is an answer at all.
 //
+// Rarity tells what matters in a question only where there are many sections.
+// Among fewer than two hundred the weights for the decision are the more alike
+// the fewer there are. What makes a difference there is what kind of word it
+// is: words that go with any subject, verbs by their place in the sentence, and
+// what is asked for ("at what temperature") weigh less than the subject; Han
+// characters carry their weight singly where the documents lack their pair; a
+// heading that the question has as a whole counts in its favour.
+//
 // # What holds when things fail
 //
 // The index is a cache: it is brought up to date before each answer, may be

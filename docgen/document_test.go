@@ -205,6 +205,22 @@ func TestNothingIsRepeated(t *testing.T) {
 	}
 }
 
+// A reader gets one link to a file, by its title, and no example of how to ask.
+func TestRelatedLinksAreNamedOnce(t *testing.T) {
+	docs := write(t, map[string]string{
+		"a.md":    "# Boiler\n\nThe boiler is in the cellar.\n\n## Draining\n\nTo drain the boiler open the valve, see [here](b-x.md) and [there](a.md).\n",
+		"b-x.md":  "# Valves and taps\n\nOf brass.\n",
+		"read.md": "# Tool\n\n## Asking\n\n```sh\nask \"How do I drain the boiler?\"\n```\n\nIt answers.\n",
+	})
+	doc := answer(t, open(t, docs), "How do I drain the boiler?").Document
+	if !strings.Contains(doc, "- [Valves and taps](../../b-x.md)\n") || strings.Count(doc, "](../../a.md)\n") != 1 {
+		t.Errorf("links are not by title, or twice:\n%s", doc)
+	}
+	if strings.Contains(doc, "Asking") {
+		t.Errorf("the question answers itself:\n%s", doc)
+	}
+}
+
 func TestAnAnswerIsNoSource(t *testing.T) {
 	docs := write(t, map[string]string{"docs/boiler.md": "# Boiler\n\n## Draining\n\nOpen the valve of the boiler.\n"})
 	g := open(t, docs)

@@ -12,6 +12,7 @@ import (
 // with its prefix put back ("halte … an", "anhalten").
 
 const (
+	minCompound     = 4 // in a language that writes compounds as one word
 	minRelative     = 5 // characters that related words share at least
 	derivedBy       = 3 // characters that an English one may have more or less
 	compoundBy      = 8 // characters that one in another language may have more
@@ -57,7 +58,11 @@ func (b *queryBuilder) relatives(t token, forms []string) []string {
 		}
 	}
 	for _, form := range slices.Clone(forms) {
-		if utf8.RuneCountInString(form) < minRelative || b.err != nil {
+		least := minRelative
+		if head && b.query.sections < background {
+			least = minCompound
+		}
+		if utf8.RuneCountInString(form) < least || b.err != nil {
 			continue
 		}
 		longer, err := b.index.beginningWith(b.ctx, form, more)
@@ -174,6 +179,74 @@ func (b *queryBuilder) verbAt(tokens []token, i int) bool {
 		return false
 	}
 	return englishSubject[before] && englishAux[tokens[i-2].raw] || before == "to" && beforeTo[tokens[i-2].raw]
+}
+
+// modals are the words that an infinitive or participle follows, at once or
+// behind a pronoun; subjects are those pronouns.
+var modals = map[language]map[string]bool{
+	"fr": wordSet("où comment peut peux peuvent puis pouvons doit dois doivent faut faudrait veux veut voudrais est sont être pour sans a ont"),
+	"es": wordSet("cómo dónde puede pueden puedo podemos debe deben debo hay que quiero es son está están ser se para sin hago"),
+	"pt": wordSet("como onde pode podem posso podemos deve devem devo que quero é são está estão ser se para sem preciso"),
+	"it": wordSet("come dove può possono posso possiamo deve devono devo bisogna voglio è sono essere si per senza"),
+	"nl": wordSet("te"),
+}
+
+var subjects = map[language]map[string]bool{
+	"fr": wordSet("on je tu il elle nous vous ils elles t y se s ne n pas me m"), "es": wordSet("se lo la me no"), "pt": wordSet("se eu não"), "it": wordSet("si io non"),
+}
+
+// verbEndings are those of infinitives and participles.
+var verbEndings = map[language][]string{
+	"fr": {"er", "ir", "re", "oir", "é", "ée", "és", "ées", "i", "ie", "is", "ies", "u", "ue", "us", "ues", "te", "tes"},
+	"es": {"ar", "er", "ir", "arse", "erse", "irse", "arlo", "arla", "ado", "ada", "ados", "adas", "ido", "ida", "idos", "idas", "a", "e", "an", "en"},
+	"pt": {"ar", "er", "ir", "ado", "ada", "ados", "adas", "ido", "ida", "idos", "idas", "a", "e", "am", "em"},
+	"it": {"are", "ere", "ire", "arsi", "ersi", "irsi", "ato", "ata", "ati", "ate", "uto", "uta", "uti", "ute", "ito", "ita", "iti", "ite", "a", "e", "ano", "ono"},
+}
+
+// laterVerb reports whether the word at i is a verb by the words before it in a
+// way that verbAt does not see: passive, reflexive or behind a modal verb.
+func (b *queryBuilder) laterVerb(tokens []token, i int) bool {
+	if tokens[i].kind != kindWord || i == 0 {
+		return false
+	}
+	if b.lang == langEnglish {
+		return participle(tokens[i].raw) && slices.ContainsFunc(tokens[:i], func(t token) bool { return englishBe[t.raw] })
+	}
+	if !slices.ContainsFunc(verbEndings[b.lang], func(e string) bool { return strings.HasSuffix(tokens[i].raw, e) }) {
+		return false
+	}
+	for j := i - 1; j >= 0; j-- {
+		if t := tokens[j]; modals[b.lang][t.raw] {
+			return true
+		} else if !subjects[b.lang][t.raw] && t.kind != kindIdentifier {
+			return false
+		}
+	}
+	return false
+}
+
+var englishBe = wordSet("is are was were be been being get gets got")
+
+// irregular are participles that do not end in -ed, of verbs done to things.
+var irregular = wordSet(`begun bound bred broken brought built bought caught chosen cut dealt done drawn driven drunk eaten fed felt fought found frozen given ground grown
+	held hidden hit hung hurt kept known laid lent lit lost made meant measured met paid put read said sold sent set sewn shown shut spent split spread sworn swept
+	taken taught thought thrown told torn understood washed won worn woven written`)
+
+func participle(word string) bool {
+	return len(word) > 4 && strings.HasSuffix(word, "ed") || irregular[word]
+}
+
+// whichWords ask for what the next word names. An answer gives its value and
+// need not name it: "at what temperature" is answered by "above 30 °C".
+var whichWords = map[language]map[string]bool{
+	langEnglish: wordSet("what which many much"),
+	"de":        wordSet("welche welcher welches welchem welchen wieviel wieviele viele viel"),
+	"fr":        wordSet("quel quelle quels quelles"), "es": wordSet("qué que cuál cuánto cuánta cuántos cuántas"),
+	"it": wordSet("quale quali che quanto quanta quanti quante"), "pt": wordSet("qual quais que quanto quanta quantos quantas"), "nl": wordSet("welk welke hoeveel"),
+}
+
+func (b *queryBuilder) askedFor(tokens []token, i int) bool {
+	return i > 0 && i+1 < len(tokens) && tokens[i].kind == kindWord && whichWords[b.lang][tokens[i-1].raw]
 }
 
 var japaneseVerb = regexp.MustCompile(`(\p{Han}{2,4})(?:する|した|して|しま|しな|でき|され|せず)`)

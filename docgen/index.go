@@ -247,6 +247,16 @@ func (x *index) languages(ctx context.Context) ([]language, error) {
 	return langs, rows.Err()
 }
 
+// title returns the title of a document, "" if there is none at the path.
+func (x *index) title(ctx context.Context, path string) (string, error) {
+	var title string
+	err := x.db.QueryRowContext(ctx, "SELECT title FROM files WHERE path = ? AND reason = ''", path).Scan(&title)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return title, err
+}
+
 // frequency counts the sections that contain a term. The vocabulary is quick
 // but may still count deleted sections, so small counts are made sure of.
 func (x *index) frequency(ctx context.Context, term string) (int, error) {
@@ -281,6 +291,29 @@ func (x *index) beginningWith(ctx context.Context, stem string, more int) ([]str
 		terms = append(terms, t)
 	}
 	return terms, rows.Err()
+}
+
+// pairs returns, by character, the pairs of Han characters, or of one and kana,
+// that the documents have. It reads all of them: it is for few sections.
+func (x *index) pairs(ctx context.Context) (pairs map[rune][]string, err error) {
+	rows, err := x.db.QueryContext(ctx, "SELECT term FROM vocabulary WHERE term >= char(0x3005) AND length(term) = 2")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	pairs = map[rune][]string{}
+	for rows.Next() {
+		var t string
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		for i, r := range t {
+			if scriptOf(r) == scriptHan && (i == 0 || !strings.HasPrefix(t, string(r))) {
+				pairs[r] = append(pairs[r], t)
+			}
+		}
+	}
+	return pairs, rows.Err()
 }
 
 // quoteTerm makes a term a string of FTS5's query syntax, in which nothing has

@@ -105,21 +105,45 @@ func languageOf(text string) language {
 			}
 		}
 	}
-	langs := make([]language, 0, len(counts))
-	for lang := range counts {
-		langs = append(langs, lang)
-	}
-	if len(langs) == 0 {
-		return langEnglish
-	}
-	best := slices.MaxFunc(langs, func(x, y language) int {
-		if c := cmp.Compare(counts[x], counts[y]); c != 0 {
-			return c
-		}
-		return cmp.Compare(y, x) // the same for every run
-	})
-	if counts[best] > counts[langEnglish] && counts[best] >= max(2, min(n, enough)/16) {
+	if best := mostWords(counts); counts[best] > counts[langEnglish] && counts[best] >= max(2, min(n, enough)/16) {
 		return best
+	}
+	return langEnglish
+}
+
+// mostWords returns the language with the highest count, English if none has any.
+func mostWords(counts map[language]int) language {
+	best := langEnglish
+	for lang, n := range counts {
+		if n > counts[best] || n == counts[best] && best != langEnglish && lang < best { // the same for every run
+			best = lang
+		}
+	}
+	return best
+}
+
+// languageAmong is languageOf for a question of few words: of two readings it
+// takes the one in a language that the documents are in.
+func languageAmong(text string, known []language) language {
+	if lang := languageOf(text); lang != langEnglish {
+		return lang
+	}
+	counts := map[language]int{}
+	letters := false
+	for w := range strings.FieldsFuncSeq(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) }) {
+		w = foldMarks(strings.ToLower(w))
+		letters = letters || scriptOf(firstRune(w)) == scriptWord
+		for _, lang := range append([]language{langEnglish}, known...) {
+			if stopWords[lang][w] {
+				counts[lang]++
+			}
+		}
+	}
+	if best := mostWords(counts); counts[best] > counts[langEnglish] {
+		return best
+	}
+	if len(known) == 1 && len(counts) == 0 && letters {
+		return known[0]
 	}
 	return langEnglish
 }

@@ -51,6 +51,17 @@ func gitRoot(dir string) string {
 // repoPath turns a path in the documents folder into one in the repository.
 func (l layout) repoPath(p string) string { return path.Join(l.prefix, p) }
 
+// docPath is the reverse of repoPath, "" for what is outside of the folder.
+func (l layout) docPath(repoPath string) string {
+	if l.prefix == "" || l.prefix == "." {
+		return repoPath
+	}
+	if p, ok := strings.CutPrefix(repoPath, l.prefix+"/"); ok {
+		return p
+	}
+	return ""
+}
+
 // fromFAQ returns the relative link from a published answer to a path in the
 // repository.
 func fromFAQ(repoPath string) string { return escapePath("../../" + repoPath) }

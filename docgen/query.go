@@ -19,10 +19,13 @@ var kindWeights = [...]float64{
 }
 
 const (
+	everydayWeight  = 0.25 // of words that go with any subject, among few sections
 	commonWeight    = 0.35 // of words that stand in almost any text
 	partOfWhole     = 0.25 // of the parts of an identifier that the documents have as a whole
+	exactFactor     = 2    // of an identifier that the documents have, among few sections
 	verbWeight      = 0.5  // of verbs, which people exchange more freely than nouns
 	functionPair    = 0.15 // of pairs with a Chinese function character
+	plainRarity     = 5    // of every word, as far as the sections are too few to tell
 	background      = 200  // sections that every collection is thought to have besides its own
 	maxConcepts     = 96
 	maxQuestionLen  = 1000 // characters
@@ -39,15 +42,19 @@ type concept struct {
 	terms  []string // any of them is a match
 	kind   kind
 	pos    int
-	weight float64 // kind × rarity
+	weight float64 // kind × rarity, for ranking
+	share  float64 // weight for the decision, less of it rarity the fewer sections there are
+	credit float64 // how much of the weight a match brings, 0 to 1
 	found  int     // sections that have it
 	name   bool    // a capitalised word, not the first of a sentence
 }
 
 // query is a question, analysed.
 type query struct {
+	text     string // on one line
 	concepts []concept
 	total    float64 // the weight of all concepts
+	shares   float64 // their weight for the decision
 	sections int     // in the index
 	nameless bool    // a name in the question is not in the documents
 }
@@ -97,14 +104,14 @@ func (x *index) ask(ctx context.Context, question string) (*query, error) {
 	if err != nil {
 		return nil, err
 	}
-	lang := languageOf(question)
+	lang := languageAmong(question, langs)
 	for _, l := range []language{langEnglish, lang} {
 		if !slices.Contains(langs, l) {
 			langs = append(langs, l)
 		}
 	}
 	b := &queryBuilder{ctx: ctx, index: x, lang: lang, langs: langs, analyser: newAnalyser(), seen: map[string]bool{},
-		query: query{sections: sections}}
+		query: query{text: oneLine(question), sections: sections}}
 	return b.build(question)
 }
 
@@ -115,6 +122,7 @@ type queryBuilder struct {
 	langs    []language
 	analyser *analyser
 	seen     map[string]bool
+	pairs    map[rune][]string // of the documents, by character; nil until needed
 	query    query
 	err      error
 }
@@ -137,9 +145,18 @@ func (b *queryBuilder) build(question string) (*query, error) {
 	germanNouns := b.lang == "de" && slices.ContainsFunc(tokens, func(t token) bool { return t.caps && t.pos > 0 })
 	whole := false // the identifier that the next parts belong to is in the documents
 	joined := ""
+	few := b.query.sections < background
+	next := 0 // the first token that is not dealt with yet
 	for i, t := range tokens {
 		if len(b.query.concepts) == maxConcepts {
 			break
+		}
+		if i < next {
+			continue
+		}
+		if few && (t.kind == kindHan || t.kind == kindMixed || t.kind == kindHiragana || t.kind == kindKatakana || t.kind == kindKatakana2) {
+			next = b.characters(tokens, i, verbs)
+			continue
 		}
 		c := concept{terms: []string{t.term}, kind: t.kind, pos: t.pos}
 		factor := 1.0
@@ -153,6 +170,9 @@ func (b *queryBuilder) build(question string) (*query, error) {
 			if !whole {
 				continue
 			}
+			if few {
+				factor = exactFactor
+			}
 		case kindWord, kindPart:
 			if t.kind == kindPart && t.raw == joined && t.raw != "" {
 				continue
@@ -164,8 +184,11 @@ func (b *queryBuilder) build(question string) (*query, error) {
 			c.name = namesTell && t.caps && i > 0 && t.kind == kindWord
 			if t.kind == kindPart && whole {
 				factor = partOfWhole
-			} else if b.verbAt(tokens, i) || germanNouns && !t.caps {
+			} else if b.verbAt(tokens, i) || germanNouns && !t.caps || few && (b.laterVerb(tokens, i) || b.askedFor(tokens, i)) {
 				factor = verbWeight
+			}
+			if few && everydayWords()[b.lang][b.analyser.stem(t.raw, b.lang)] {
+				factor = min(factor, everydayWeight)
 			}
 			if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {
 				factor = min(factor, commonWeight)
@@ -184,6 +207,10 @@ func (b *queryBuilder) build(question string) (*query, error) {
 		case kindSingle:
 			if scriptOf(firstRune(t.term)) == scriptHiragana {
 				continue // a particle that the scaffolding has left
+			}
+			if few && scriptOf(firstRune(t.term)) == scriptHan {
+				b.characters(tokens, i, nil)
+				continue
 			}
 		case kindHan, kindMixed:
 			factor = perPair(tokens, i)
@@ -220,6 +247,9 @@ func (b *queryBuilder) add(c concept, factor float64) {
 	}
 	b.seen[c.terms[0]] = true
 	c.found = b.count(c.terms)
+	if c.credit == 0 {
+		c.credit = 1
+	}
 	c.weight = kindWeights[c.kind] * factor
 	b.query.concepts = append(b.query.concepts, c)
 }
@@ -253,15 +283,21 @@ func (b *queryBuilder) stop(t token) bool {
 	return stopWords[b.lang][folded] || utf8.RuneCountInString(t.raw) == 1 && (t.raw < "0" || t.raw > "9") && t.kind == kindWord && len(t.raw) == 1 && !t.caps
 }
 
-// weigh multiplies in the rarity. A word that is absent keeps the full one.
+// weigh multiplies in the rarity. A word that is absent keeps the full one. How
+// many sections have a word tells little where there are few of them, so the
+// weights for the decision are the more alike the fewer there are.
 func (b *queryBuilder) weigh() {
 	q := &b.query
 	n := float64(q.sections + background)
 	for i := range q.concepts {
 		c := &q.concepts[i]
 		df := float64(c.found)
-		c.weight *= math.Log(1 + (n-df+0.5)/(df+0.5))
+		rarity := math.Log(1 + (n-df+0.5)/(df+0.5))
+		known := min(1, float64(q.sections)/background)
+		c.share = c.weight * (known*rarity + (1-known)*plainRarity)
+		c.weight *= rarity
 		q.total += c.weight
+		q.shares += c.share
 		if c.name && c.found == 0 {
 			q.nameless = true
 		}

@@ -45,6 +45,7 @@ type passage struct {
 	// weight that the section has, that its headings have, how firmly it has
 	// it, and how near together.
 	coverage, headingCoverage, strength, nearness float64
+	named                                         float64 // how much of its heading, or of its file's title, the question has
 
 	terms   map[string]bool // all terms, to tell near duplicates
 	lengths [fieldCount]float64
@@ -141,7 +142,19 @@ func (p *passage) measure(a *analyser, q *query) {
 			wanted[t] = append(wanted[t], i)
 		}
 	}
+	for _, text := range []string{p.heading, p.file.title} {
+		tokens, has := a.analyse(text, p.file.lang), 0
+		for _, t := range tokens {
+			if len(wanted[t.term]) > 0 {
+				has++
+			}
+		}
+		p.named = max(p.named, float64(has)/float64(max(1, len(tokens))))
+	}
 	prose, code := proseAndCode(p.body)
+	if q.text != "" {
+		code = strings.ReplaceAll(code, q.text, " ") // how to ask something is no answer to it
+	}
 	fields := [fieldCount]string{
 		p.file.title + " \n " + titleFromName(p.file.path) + " \n " + path.Base(path.Dir(p.file.path)),
 		strings.Join(append(p.parents[:len(p.parents):len(p.parents)], p.heading), " \n "),
@@ -209,7 +222,7 @@ func rank(found []passage, q *query) {
 
 // rate computes BM25F over the fields, nearness and coverage.
 func (p *passage) rate(q *query, mean [fieldCount]float64) {
-	var score, matched, inHeading, firm float64
+	var score, covered, matched, inHeading, firm float64
 	for i, c := range q.concepts {
 		tf := 0.0
 		for f, n := range p.counts[i] {
@@ -220,20 +233,23 @@ func (p *passage) rate(q *query, mean [fieldCount]float64) {
 		if tf == 0 {
 			continue
 		}
-		score += c.weight * tf * (k1 + 1) / (tf + k1)
-		matched += c.weight
+		score += c.weight * c.credit * tf * (k1 + 1) / (tf + k1)
+		covered += c.weight * c.credit
+		share := c.share * c.credit
+		matched += share
 		if p.counts[i][fieldTitle]+p.counts[i][fieldHeadings] > 0 {
-			inHeading += c.weight
-			firm += c.weight
+			inHeading += share
+			firm += share
 		} else {
-			firm += c.weight * (1 - math.Pow(0.5, p.counts[i][fieldBody]+p.counts[i][fieldCode]))
+			firm += share * (1 - math.Pow(0.5, p.counts[i][fieldBody]+p.counts[i][fieldCode]))
 		}
 	}
 	if q.total > 0 {
-		p.coverage, p.headingCoverage, p.strength = matched/q.total, inHeading/q.total, firm/q.total
+		covered /= q.total
+		p.coverage, p.headingCoverage, p.strength = matched/q.shares, inHeading/q.shares, firm/q.shares
 	}
 	p.nearness = p.near(q)
-	p.score = score * (1 + nearWeight*p.nearness) * p.coverage
+	p.score = score * (1 + nearWeight*p.nearness) * covered
 	if listing(p.file.path) {
 		p.score *= listingFactor
 	}
@@ -320,15 +336,16 @@ func nearDuplicate(a, b map[string]bool) bool {
 }
 
 // answerable decides whether the documents are about the question, by how much
-// of its weight the best sections cover. Among few sections that is enough:
-// chance matches are rare, and one file's sections may answer together. Among
+// of its weight the best sections cover. Among few sections that is nearly enough:
+// chance matches are rare, and one file's sections may answer together; a heading
+// that the question has as a whole counts too. Among
 // many, chance finds any two words somewhere, so it also counts how firmly, how
 // near together and whether in a heading.
 func answerable(found []passage, q *query) bool {
 	if len(found) == 0 {
 		return false
 	}
-	var coverage, heading, strength, near float64
+	var coverage, heading, named, strength, near float64
 	top := found[:min(3, len(found))]
 	for i := range top {
 		p := &top[i]
@@ -337,6 +354,7 @@ func answerable(found []passage, q *query) bool {
 			f = listingFactor
 		}
 		coverage, heading = max(coverage, f*p.coverage), max(heading, f*p.headingCoverage)
+		named = max(named, f*p.headingCoverage*p.named)
 		strength, near = max(strength, f*p.strength), max(near, f*p.nearness)
 	}
 	malus := 1.0
@@ -344,13 +362,14 @@ func answerable(found []passage, q *query) bool {
 		malus = absentNameMalus
 	}
 	if q.sections < background {
-		return malus*max(coverage, togetherFactor*together(top, q)) >= minCoverage
+		return malus*(max(coverage, togetherFactor*together(top, q))+headingBonus*named) >= minCoverage
 	}
 	return malus*(0.45*coverage+0.25*strength+0.15*heading+0.15*near) >= minRelevance
 }
 
 const (
-	minCoverage    = 0.5
+	minCoverage    = 0.52
+	headingBonus   = 0.15
 	minRelevance   = 0.45
 	togetherFactor = 0.85
 )
@@ -362,10 +381,10 @@ func together(top []passage, q *query) float64 {
 	for i, c := range q.concepts {
 		for j := range top {
 			if top[j].file.id == top[0].file.id && top[j].counts[i] != [fieldCount]float64{} {
-				matched += c.weight
+				matched += c.share * c.credit
 				break
 			}
 		}
 	}
-	return matched / max(q.total, 1e-9)
+	return matched / max(q.shares, 1e-9)
 }

@@ -18,7 +18,8 @@ const (
 	maxTips      = 3
 	maxTip       = 2500
 	maxRelated   = 8
-	worthShowing = 0.3 // of the best score
+	worthShowing = 0.4 // of the best score
+	worthReading = 0.6 // of the best coverage
 	worthLinking = 0.12
 )
 
@@ -78,7 +79,9 @@ func (c *composer) material(ctx context.Context, question string, found []passag
 			sources = appendNew(sources, c.folder.layout.repoPath(p.file.path))
 		}
 	}
-	m.Related = c.related(found, chosen)
+	if m.Related, err = c.related(ctx, found, chosen); err != nil {
+		return Material{}, nil, err
+	}
 	return m, sources, nil
 }
 
@@ -88,7 +91,7 @@ func (c *composer) choose(ctx context.Context, found []passage) ([]passage, erro
 	var chosen []passage
 	size := 0
 	for i, p := range found {
-		if len(chosen) >= maxPassages || p.score < worthShowing*found[0].score || p.coverage < 0.4*found[0].coverage {
+		if len(chosen) >= maxPassages || p.score < worthShowing*found[0].score || p.coverage < worthReading*found[0].coverage {
 			break
 		}
 		// What is about troubles comes at the end, unless it is the best there is.
@@ -225,10 +228,11 @@ func (c *composer) tips(ctx context.Context, found, chosen []passage) ([]passage
 }
 
 // related lists documents that exist: those of the passages, the next best
-// sections, and what the passages link to.
-func (c *composer) related(found, chosen []passage) []Link {
+// sections, and what the passages link to, unless they are there already.
+func (c *composer) related(ctx context.Context, found, chosen []passage) ([]Link, error) {
 	var links []Link
 	listed := map[string]bool{}
+	mentioned := map[string]bool{} // files that a link leads to or into
 	add := func(text, repoPath, fragment string) {
 		url := fromFAQ(repoPath)
 		if fragment != "" {
@@ -237,7 +241,7 @@ func (c *composer) related(found, chosen []passage) []Link {
 		if len(links) == maxRelated || listed[url] || !c.exists(repoPath) {
 			return
 		}
-		listed[url] = true
+		listed[url], mentioned[repoPath] = true, true
 		links = append(links, Link{Text: escapeInline(text), URL: url})
 	}
 	var files []int64
@@ -251,19 +255,28 @@ func (c *composer) related(found, chosen []passage) []Link {
 		if i >= 2*maxPassages || p.score < worthLinking*found[0].score {
 			break
 		}
-		if !c.taken[p.row] {
-			l := c.source(&p)
-			url, fragment, _ := strings.Cut(l.URL, "#")
-			if !listed[url+"#"+fragment] && !listed[l.URL] && len(links) < maxRelated-2 && c.exists(c.folder.layout.repoPath(p.file.path)) {
-				listed[l.URL] = true
-				links = append(links, l)
-			}
+		if c.taken[p.row] || len(links) >= maxRelated-2 {
+			continue
+		}
+		repoPath := c.folder.layout.repoPath(p.file.path)
+		if p.heading == p.file.title { // the top of the file
+			add(p.file.title, repoPath, "")
+		} else if l := c.source(&p); !listed[l.URL] && c.exists(repoPath) {
+			listed[l.URL], mentioned[repoPath] = true, true
+			links = append(links, l)
 		}
 	}
 	for _, repoPath := range c.linked {
-		add(titleFromName(repoPath), repoPath, "")
+		if mentioned[repoPath] {
+			continue
+		}
+		title, err := c.index.title(ctx, c.folder.layout.docPath(repoPath))
+		if err != nil {
+			return nil, err
+		}
+		add(cmp.Or(title, titleFromName(repoPath)), repoPath, "")
 	}
-	return links
+	return links, nil
 }
 
 func (c *composer) exists(repoPath string) bool {

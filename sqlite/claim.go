@@ -20,6 +20,7 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 	var timer *time.Timer
 	var w *waiter
 	for {
+		e.readCold()
 		e.mu.Lock()
 		if w != nil {
 			w.signaled = false
@@ -72,7 +73,7 @@ func (e *Engine) tryClaim(req morningai.ClaimRequest) (reply morningai.ClaimRepl
 	if e.isClosed() {
 		return reply, true, errClosed
 	}
-	p := picker{e: e, s: s, now: e.now(), types: req.Types}
+	p := picker{e: e, s: s, now: e.now(), types: req.Types, most: req.N}
 	switch {
 	case req.N <= 0 || len(req.Types) == 0:
 	case len(req.Queues) == 0:
@@ -109,8 +110,8 @@ func (e *Engine) tryClaim(req morningai.ClaimRequest) (reply morningai.ClaimRepl
 	}
 	e.events.append(p.events)
 	if len(p.entries) > 0 {
-		first := len(e.unmarked) == 0
-		e.unmarked = append(e.unmarked, p.entries...)
+		first := len(e.unlisted) == 0
+		e.unlisted = append(e.unlisted, p.entries...)
 		if first {
 			e.look()
 		}
@@ -124,6 +125,7 @@ type picker struct {
 	s       *session
 	now     time.Time
 	types   []string
+	most    int // tasks asked for
 	queues  []*queue
 	cands   []candidate
 	grants  []morningai.Grant
@@ -223,13 +225,16 @@ func (p *picker) grant(c candidate) bool {
 	seq, _ := c.k.head()
 	r := e.cache.take(seq)
 	if r == nil {
-		if r, p.err = e.readAhead(c.k, seq); p.err != nil {
+		if r, p.err = e.readMissing(c.k, seq); p.err != nil {
 			return false
 		}
 	}
 	var steps map[string]json.RawMessage
 	if r != nil && r.flags&flagSteps != 0 {
-		if steps, p.err = readSteps(e.claims, seq); p.err != nil {
+		e.claimsMu.Lock()
+		steps, p.err = readSteps(e.claims, seq)
+		e.claimsMu.Unlock()
+		if p.err != nil {
 			return false
 		}
 	}
@@ -242,6 +247,10 @@ func (p *picker) grant(c candidate) bool {
 		version: r.shownVersion(e.era) + 1, started: p.now.UnixMicro(), node: p.s.node,
 	}
 	en := &entry{row: r, run: run, sess: p.s, at: p.now}
+	if p.grants == nil {
+		room := min(p.most, max(c.k.len(), 1), 256)
+		p.grants, p.entries, p.events = make([]morningai.Grant, 0, room), make([]*entry, 0, room), make([]event, 0, room)
+	}
 	e.running[seq] = en
 	e.byID[r.id] = en
 	p.s.running[seq] = en
@@ -262,39 +271,6 @@ func newLease() int64 {
 		_, _ = rand.Read(b[:]) // never fails
 		if v := int64(binary.LittleEndian.Uint64(b[:])); v != 0 {
 			return v
-		}
-	}
-}
-
-// readAhead reads a ready task's row and, into the cache, those that follow it
-// in the run.
-func (e *Engine) readAhead(k *run, seq int64) (*row, error) {
-	const ahead = 64
-	last := seq
-	if len(k.fifo) > 0 && k.fifo[0] == seq {
-		last = k.fifo[min(len(k.fifo), ahead)-1]
-	}
-	s := e.claims.span
-	s.int(1, seq)
-	s.int(2, last)
-	s.int(3, 2*ahead)
-	var out *row
-	for {
-		ok, err := s.step()
-		if err != nil || !ok {
-			return out, err
-		}
-		r, err := e.scanRow(s)
-		if err != nil {
-			s.reset()
-			return nil, err
-		}
-		if r.seq == seq {
-			out = r
-			continue
-		}
-		if _, in := slices.BinarySearch(k.fifo[:min(len(k.fifo), ahead)], r.seq); in && r.status == stQueued {
-			e.cache.put(r, e.cfg.cacheMax+ahead)
 		}
 	}
 }

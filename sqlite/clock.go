@@ -62,8 +62,8 @@ func (e *Engine) dueWork() []work {
 	for name := range e.trim {
 		out = append(out, trimWork{name})
 	}
-	en := e.oldestUnmarked()
-	if in, ok := e.erasures.due(); ok && in <= 0 || en != nil && now.Sub(en.at) >= markAfter {
+	at := e.nextMark()
+	if in, ok := e.erasures.due(); ok && in <= 0 || !at.IsZero() && !now.Before(at) {
 		out = append(out, markWork{})
 	}
 	var lost []lostRun
@@ -82,7 +82,19 @@ func (e *Engine) dueWork() []work {
 	return out
 }
 
-// oldestUnmarked returns the longest running task that no commit has noted.
+// nextMark is when a claim is to be written down next; zero if none is. Engine.mu
+// is held.
+func (e *Engine) nextMark() (at time.Time) {
+	if len(e.unlisted) > 0 {
+		at = e.unlisted[0].at.Add(listAfter)
+	}
+	if en := e.oldestUnmarked(); en != nil && (at.IsZero() || en.at.Add(markAfter).Before(at)) {
+		at = en.at.Add(markAfter)
+	}
+	return at
+}
+
+// oldestUnmarked returns the longest running task that has no row in leases.
 // Engine.mu is held.
 func (e *Engine) oldestUnmarked() *entry {
 	for len(e.unmarked) > 0 && (e.unmarked[0].gone || e.unmarked[0].marked) {
@@ -109,9 +121,7 @@ func (e *Engine) nextLook() time.Duration {
 	earlier(timeOf(e.nextDue))
 	earlier(timeOf(e.nextExpiry))
 	earlier(e.rateWake)
-	if en := e.oldestUnmarked(); en != nil {
-		earlier(en.at.Add(markAfter))
-	}
+	earlier(e.nextMark())
 	for en := range e.orphans {
 		earlier(en.giveUp)
 	}

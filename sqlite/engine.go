@@ -5,8 +5,10 @@
 // writes that wait at the same time share one commit. The order of ready tasks
 // and the tasks that run are held in memory and rebuilt from the file at start.
 // After a crash the file is consistent, everything acknowledged is in it, and
-// what was running is queued again with its attempt recorded as lost; an
-// attempt that began less than about 100 ms before the crash may leave no trace.
+// what was running is queued again with its attempt recorded as lost. A claim
+// does not wait for the disk but is in the next commit, which is made for it
+// after a millisecond if no other is due: only an attempt that began a moment
+// before the crash may leave no trace.
 package sqlite
 
 import (
@@ -46,7 +48,9 @@ type Engine struct {
 	era      int64  // crashes so far
 	lastSeq  int64  // the writer's
 	expiryN  int64  // the writer's
+	listN    int64  // the writer's: the last row of claims
 	buf      []byte // the writer's, to encode rows in
+	last     *txn   // the writer's: room for the next transaction
 	recent   recentIDs
 	noted    recentIDs // keys of notes; the writer's
 	own      *reader   // the writer's, on its connection
@@ -60,14 +64,19 @@ type Engine struct {
 		since time.Time
 	}
 
+	// claimsMu guards the connection of claims; it may be taken under mu.
+	claimsMu sync.Mutex
 	// mu guards what follows. It is never held over a commit.
 	mu         sync.Mutex
-	claims     *reader // for claims, which read under mu
+	claims     *reader // for claims; guarded by claimsMu besides
+	cold       []*run  // whose first rows are to be read ahead
+	readyTurn  int64   // grows when rows of ready tasks are worked on, and when they come back
 	queues     map[string]*queue
 	counts     map[countKey]int64
 	kinds      map[morningai.NoteKind]noteKind
 	running    map[int64]*entry
 	byID       map[morningai.ID]*entry
+	unlisted   []*entry // running, and no commit has written it down, in order of claim
 	unmarked   []*entry // running without a row in leases, in order of claim
 	orphans    map[*entry]struct{}
 	sessions   map[morningai.SessionID]*session
@@ -132,7 +141,7 @@ func Open(ctx context.Context, path string, opts ...Option) (*Engine, error) {
 
 // Capabilities implements morningai.Engine.
 func (e *Engine) Capabilities() morningai.Capabilities {
-	return morningai.Capabilities{Name: durable, Durable: durable}
+	return morningai.Capabilities{Name: durable, Durable: durable, Reports: 512}
 }
 
 const durable = "sqlite"
@@ -171,8 +180,10 @@ func (e *Engine) closeFiles() error {
 	}
 	e.mu.Lock()
 	if e.claims != nil {
+		e.claimsMu.Lock()
 		errs = append(errs, e.claims.c.close())
 		e.claims = nil
+		e.claimsMu.Unlock()
 	}
 	e.mu.Unlock()
 	if e.w != nil {

@@ -65,6 +65,7 @@ func checkReport(r *morningai.Report) error {
 func validJSON(raw []byte) bool { return utf8.Valid(raw) && json.Valid(raw) }
 
 func (w *finishWork) apply(t *txn) error {
+	t.gather(w.reports)
 	for i := range w.reports {
 		if w.refused[i] {
 			continue

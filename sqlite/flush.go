@@ -3,7 +3,6 @@ package sqlite
 import (
 	"maps"
 	"slices"
-	"time"
 )
 
 // flush writes what the transaction has gathered.
@@ -240,61 +239,6 @@ func (t *txn) expire(seq, at int64) {
 	t.expiries[bucket] = append(t.expiries[bucket], seq)
 }
 
-// markAfter is how long a task runs before its claim is written down. Short
-// tasks never are: their outcome follows their claim within a few commits, even
-// if a burst of them has to wait for the disk.
-const markAfter = 100 * time.Millisecond
-
-// flushMarks writes the claims that have been running for a while, so that a
-// crash finds them.
-func (t *txn) flushMarks() error {
-	e := t.e
-	var late []*entry
-	e.mu.Lock()
-	i := 0
-	for ; i < len(e.unmarked); i++ {
-		en := e.unmarked[i]
-		if en.gone || en.marked {
-			continue
-		}
-		if t.now.Sub(en.at) < markAfter && !t.markAll {
-			break
-		}
-		late = append(late, en)
-	}
-	t.e.mu.Unlock()
-	for _, en := range late {
-		it := t.bySeq[en.row.seq]
-		if it == nil {
-			it = &item{row: en.row, orig: en.row, entry: en, running: true, run: en.run}
-			t.track(it)
-		}
-		if it.running {
-			it.mark = true
-		}
-	}
-	for _, it := range t.order {
-		if it.mark {
-			if err := t.putLease(it); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (t *txn) putLease(it *item) error {
-	s := t.e.sql.leasePut
-	s.int(1, it.row.seq)
-	s.int(2, it.run.claim)
-	s.int(3, it.run.lease)
-	s.text(4, it.run.node)
-	s.int(5, it.run.attempt)
-	s.int(6, it.run.version)
-	s.int(7, it.run.started)
-	return s.exec()
-}
-
 // publish brings memory up to the commit that has just been made.
 func (t *txn) publish() {
 	e := t.e
@@ -313,7 +257,9 @@ func (t *txn) publish() {
 		if en := it.entry; en != nil {
 			if it.running && !it.installed {
 				en.row, en.run = it.row, it.run
-				en.marked = en.marked || it.mark
+				if it.mark {
+					en.marked, en.list = true, nil
+				}
 			} else {
 				e.endRun(en)
 				woken++ // a limit may have room now
@@ -326,6 +272,9 @@ func (t *txn) publish() {
 			signal = true
 		case it.running || it.gone:
 		case r.status == stQueued:
+			if it.orig != nil {
+				e.readyTurn++
+			}
 			e.makeReady(r)
 			woken++
 		case r.status.due() && it.dirty:
@@ -339,10 +288,8 @@ func (t *txn) publish() {
 			e.nextExpiry, signal = bucket, true
 		}
 	}
-	for i := 0; len(e.unmarked) > 0 && (e.unmarked[0].gone || e.unmarked[0].marked); i++ {
-		e.unmarked[0] = nil
-		e.unmarked = e.unmarked[1:]
-	}
+	t.publishLists()
+	e.oldestUnmarked()
 	for _, cfg := range t.configs {
 		e.applyConfig(cfg, t.now)
 		woken += len(e.waiters.list)

@@ -45,8 +45,23 @@ func (e *Engine) lookUp(r *reader, id morningai.ID) (*row, *runState, error) {
 	}
 	e.mu.Unlock()
 	found, err := e.rowByID(r.byID, id)
+	for err == nil && run == nil && found.mayRun() {
+		if run = e.runOf(found.seq); run != nil {
+			break
+		}
+		last := found.version
+		if found, err = e.rowByID(r.byID, id); found != nil && found.version == last {
+			break
+		}
+	}
 	return found, run, err
 }
+
+// mayRun reports whether the row may be one that was written while its task ran:
+// it looks like that of a queued task, and only memory tells them apart. If
+// memory was asked before the row was read, the task may have been claimed and
+// written in between, and memory has to be asked again.
+func (r *row) mayRun() bool { return r != nil && r.status == stQueued && r.version > 1 }
 
 // History implements morningai.Engine.
 func (e *Engine) History(ctx context.Context, id morningai.ID) (morningai.History, error) {
@@ -241,6 +256,8 @@ func (l *lister) add(r *row) {
 	var run *runState
 	if c, ok := l.running[r.seq]; ok {
 		run = &c
+	} else if r.mayRun() {
+		run = l.e.runOf(r.seq)
 	}
 	task := l.e.view(r, run, l.now)
 	switch f := &l.f; {

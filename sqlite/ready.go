@@ -167,7 +167,7 @@ func (e *Engine) runFor(l *line, prio int) *run {
 func (e *Engine) makeReady(r *row) {
 	k := e.runFor(r.line, r.priority)
 	if k.add(r.seq, e.cfg.readyMax) {
-		e.cache.put(r, e.cfg.cacheMax)
+		e.cache.put(r, e.cfg.cacheMax, cacheBytes)
 	}
 }
 
@@ -185,9 +185,9 @@ func rowSize(r *row) int {
 	return 512 + len(r.payload) + len(r.metadata) + len(r.result) + len(r.progress)
 }
 
-func (c *cache) put(r *row, limit int) {
+func (c *cache) put(r *row, limit, bytes int) {
 	size := rowSize(r)
-	if len(c.rows) >= limit || c.bytes+size > cacheBytes {
+	if len(c.rows) >= limit || c.bytes+size > bytes {
 		return
 	}
 	if old := c.rows[r.seq]; old != nil {

@@ -263,17 +263,23 @@ func (e *Engine) recover() error {
 		left = append(left, leaseRow{seq: s.colInt(0), run: runState{claim: s.colInt(1), lease: s.colInt(2),
 			node: s.colText(3), attempt: s.colInt(4), version: s.colInt(5), started: s.colInt(6)}})
 	}
+	if left, e.listN, err = appendLists(e.w, left); err != nil {
+		return err
+	}
 	open, err := e.w.number("SELECT value FROM meta WHERE key='" + metaOpen + "'")
 	if err != nil {
 		return err
 	}
 	e.era += open
 	done := make(chan error, 1)
-	e.commitBatch([]*request{{work: &recovery{left: left}, done: done}})
+	e.commitBatch([]*request{{work: &recovery{left: left, lists: e.listN}, done: done}})
 	return <-done
 }
 
-type recovery struct{ left []leaseRow }
+type recovery struct {
+	left  []leaseRow
+	lists int64 // the last row of claims
+}
 
 func (w *recovery) size() int { return len(w.left) + 1 }
 
@@ -302,7 +308,8 @@ func (w *recovery) apply(t *txn) error {
 			return err
 		}
 	}
-	return nil
+	t.e.sql.listDelAll.int(1, w.lists)
+	return t.e.sql.listDelAll.exec()
 }
 
 // leaveClean is the writer's last commit: it notes every task that still runs

@@ -27,6 +27,7 @@ type writerSQL struct {
 	keyGet, keyPut, keyDel           *stmt
 	duePut, dueDel, dueNext, dueMin  *stmt
 	leasePut, leaseDel               *stmt
+	listPut, listDel, listDelAll     *stmt
 	attemptPut, attemptDel           *stmt
 	stepPut, stepGet, stepDel        *stmt
 	logPut, logLast, logTrim, logDel *stmt
@@ -61,6 +62,9 @@ func (q *writerSQL) prepare(c *conn) error {
 		{&q.dueMin, "SELECT run_at FROM due ORDER BY run_at LIMIT 1"},
 		{&q.leasePut, "INSERT OR REPLACE INTO leases (seq,claim,lease,node,attempt,version,started) VALUES (?,?,?,?,?,?,?)"},
 		{&q.leaseDel, "DELETE FROM leases WHERE seq=?"},
+		{&q.listPut, "INSERT INTO claims (n,data) VALUES (?,?)"},
+		{&q.listDel, "DELETE FROM claims WHERE n=?"},
+		{&q.listDelAll, "DELETE FROM claims WHERE n<=?"},
 		{&q.attemptPut, "INSERT OR REPLACE INTO attempts (seq,number,life,node,started,finished,outcome,error,stack) VALUES (?,?,?,?,?,?,?,?,?)"},
 		{&q.attemptDel, "DELETE FROM attempts WHERE seq=?"},
 		{&q.stepPut, "INSERT OR IGNORE INTO steps (seq,name,data) VALUES (?,?,?)"},

@@ -20,8 +20,9 @@ type entry struct {
 	run      runState
 	sess     *session // nil: imported, or its session is gone
 	replySeq int64
-	at       time.Time // of the claim
-	marked   bool      // leases has a row
+	at       time.Time  // of the claim
+	marked   bool       // leases has a row
+	list     *claimList // the row of claims that has it; the writer's
 	gone     bool
 	giveUp   time.Time // when a task without a session goes back
 }
@@ -65,7 +66,14 @@ type txn struct {
 	bySeq    map[int64]*item
 	byID     map[morningai.ID]*item
 	order    []*item
-	spare    []item // room for more items
+	found    []*entry
+	late     []*entry // run for long, get a row in leases
+	listed   []*entry // get into the row of claims
+	looked   int      // unlisted claims seen
+	list     *claimList
+	unlisted map[*claimList]int // claims taken off
+	room     []item             // used items, and room for more
+	used     int
 	held     []*row // taken out of the ready order while they are worked on
 	events   []event
 	deltas   map[countKey]int64
@@ -87,23 +95,6 @@ type txn struct {
 	markAll    bool // note every running task, at Close
 }
 
-// begin starts a transaction on about n tasks.
-func (e *Engine) begin(n int) *txn {
-	n = min(n, batchMax)
-	now := e.now()
-	return &txn{e: e, now: now, nowUS: now.UnixMicro(), bySeq: make(map[int64]*item, n), byID: make(map[morningai.ID]*item, n),
-		order: make([]*item, 0, n), events: make([]event, 0, n), deltas: map[countKey]int64{}, expiries: map[int64][]int64{}}
-}
-
-func (t *txn) newItem() *item {
-	if len(t.spare) == 0 {
-		t.spare = make([]item, 8)
-	}
-	it := &t.spare[0]
-	t.spare = t.spare[1:]
-	return it
-}
-
 // find returns the task to work on, nil if it is not stored. A queued task is
 // held back from claims until the transaction ends.
 func (t *txn) find(id morningai.ID) (*item, error) {
@@ -117,17 +108,43 @@ func (t *txn) find(id morningai.ID) (*item, error) {
 	en := t.e.byID[id]
 	t.e.mu.Unlock()
 	if en != nil {
-		// Only the writer changes and ends it, so it stays valid.
-		it := t.newItem()
-		it.row, it.orig, it.entry, it.running, it.run = en.row, en.row, en, true, en.run
-		t.track(it)
-		return it, nil
+		return t.trackRunning(en), nil
 	}
 	r, err := t.e.rowByID(t.e.sql.byID, id)
 	if err != nil || r == nil {
 		return nil, err
 	}
 	return t.adopt(r), nil
+}
+
+// gather finds the running tasks of many reports at once: claims need the lock
+// too, and hold it for longer than a single look takes.
+func (t *txn) gather(reports []morningai.Report) {
+	if len(reports) < 2 {
+		return
+	}
+	t.found = t.found[:0]
+	t.e.mu.Lock()
+	for i := range reports {
+		if en := t.e.byID[reports[i].Lease.ID]; en != nil {
+			t.found = append(t.found, en)
+		}
+	}
+	t.e.mu.Unlock()
+	for _, en := range t.found {
+		if t.byID[en.row.id] == nil {
+			t.trackRunning(en)
+		}
+	}
+}
+
+// trackRunning takes up a running task. Only the writer changes and ends it, so
+// the entry stays valid.
+func (t *txn) trackRunning(en *entry) *item {
+	it := t.newItem()
+	it.row, it.orig, it.entry, it.running, it.run = en.row, en.row, en, true, en.run
+	t.track(it)
+	return it
 }
 
 func (t *txn) findSeq(seq int64) (*item, error) {
@@ -150,6 +167,7 @@ func (t *txn) adopt(r *row) *item {
 	} else if r.status == stQueued {
 		t.e.runFor(r.line, r.priority).remove(r.seq)
 		t.e.cache.take(r.seq)
+		t.e.readyTurn++
 		t.held = append(t.held, r)
 	}
 	t.e.mu.Unlock()
@@ -345,6 +363,7 @@ func (e *Engine) putAttempt(seq int64, a morningai.Attempt) error {
 // abandon takes back what the transaction has held, after a rollback.
 func (t *txn) abandon() {
 	t.e.mu.Lock()
+	t.e.readyTurn++
 	for _, r := range t.held {
 		t.e.makeReady(r)
 	}

@@ -134,6 +134,7 @@ func (e *Engine) commit(batch []*request) error {
 				e.cfg.logger.Error("the next due time cannot be read", "error", err)
 			}
 		}
+		t.reuse()
 		return nil
 	}
 	if e.w.inTransaction() {
@@ -142,6 +143,7 @@ func (e *Engine) commit(batch []*request) error {
 		}
 	}
 	t.abandon()
+	t.reuse()
 	if isFull(err) {
 		e.noteFull(batch)
 	}

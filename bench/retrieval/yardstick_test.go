@@ -10,7 +10,7 @@ import (
 // repository's documents that makes its questions unanswerable fails here.
 func TestYardstick(t *testing.T) {
 	var out strings.Builder
-	ok, err := measure(context.Background(), ".", t.TempDir(), &out)
+	ok, err := measure(context.Background(), ".", yardsticks, t.TempDir(), &out)
 	if err != nil {
 		t.Fatal(err)
 	}

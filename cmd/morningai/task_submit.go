@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/strictjson"
 )
 
 type taskSubmitCmd struct {
@@ -123,7 +124,8 @@ func (c *taskSubmitCmd) spec(in io.Reader) (morningai.TaskSpec, error) {
 	case c.Delay > 0:
 		spec.RunAt = time.Now().Add(c.Delay)
 	case c.At != nil:
-		if spec.RunAt, err = time.Parse(time.RFC3339, *c.At); err != nil {
+		var ok bool
+		if spec.RunAt, ok = strictjson.ParseTime(*c.At); !ok {
 			return spec, usage("--at must be a time such as 2030-01-31T08:00:00Z", "")
 		}
 	}

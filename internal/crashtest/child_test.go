@@ -76,6 +76,7 @@ type work struct {
 const (
 	childPath   = "MORNINGAI_CRASHTEST_PATH"
 	childSeed   = "MORNINGAI_CRASHTEST_SEED"
+	childHolds  = "MORNINGAI_CRASHTEST_HOLDS"
 	outstanding = 400
 )
 

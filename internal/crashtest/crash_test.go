@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -30,7 +31,11 @@ var (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childPath) != "" {
-		if err := child(); err != nil {
+		be := child
+		if os.Getenv(childHolds) != "" {
+			be = holdingChild
+		}
+		if err := be(); err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)
 			os.Exit(1)
 		}
@@ -192,11 +197,28 @@ func inspect(t *testing.T, l *ledger, path string, whole bool) []string {
 	if !whole {
 		return found
 	}
-	stats, err := engine.Stats(ctx)
-	if err != nil {
-		t.Fatalf("stats: %v", err)
+	tasks, stats := countedAndListed(t, engine)
+	return append(found, l.strangers(tasks, stats)...)
+}
+
+// countedAndListed reads both at a moment at which nothing changes: scheduled
+// tasks become due by themselves.
+func countedAndListed(t *testing.T, engine morningai.Engine) ([]morningai.Task, morningai.Stats) {
+	t.Helper()
+	count := func() morningai.Stats {
+		stats, err := engine.Stats(t.Context())
+		if err != nil {
+			t.Fatalf("stats: %v", err)
+		}
+		return stats
 	}
-	return append(found, l.strangers(listAll(t, engine), stats)...)
+	for stats := count(); ; {
+		tasks, after := listAll(t, engine), count()
+		if maps.Equal(stats.States, after.States) {
+			return tasks, stats
+		}
+		stats = after
+	}
 }
 
 func listAll(t *testing.T, engine morningai.Engine) []morningai.Task {

@@ -51,6 +51,28 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, wanted bool) ([]b
 	return nil, refusal(strictjson.CodeInvalidJSON, "the body ended early", "")
 }
 
+// refuseBody lets a request pass that has no body, however it says so: what a
+// caller sends with a GET would have no effect, and it should know.
+func (a *api) refuseBody(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	waits := r.Header.Get("Expect") != "" // for leave to send what it announces
+	if r.ContentLength < 0 || !waits {
+		n, err := io.ReadFull(r.Body, make([]byte, 1))
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return refusal(codeTimeout, fmt.Sprintf("the body did not arrive within %s", a.bodyTime), "")
+		case n == 0:
+			deadline(w, time.Time{})
+			return nil
+		}
+		_, _ = io.CopyN(io.Discard, r.Body, maxUnread) // as in requestTooLarge
+	}
+	w.Header().Set("Connection", "close")
+	return wrongField("body", "must be empty: the method takes none")
+}
+
 // deadline bounds reading from the connection. A recorder in place of one knows
 // none, and needs none.
 func deadline(w http.ResponseWriter, at time.Time) {

@@ -237,6 +237,11 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, rt route) (ans answe
 	if err := rt.only(a); err != nil {
 		return answer{}, err
 	}
+	if rt.method == http.MethodGet && rt.scope != scopeOpen {
+		if err := a.refuseBody(w, r); err != nil {
+			return answer{}, err
+		}
+	}
 	if rt.reads() || rt.claims() {
 		if c.r, err = onlyHere(r); err != nil {
 			return answer{}, err

@@ -76,7 +76,8 @@ func describe(table []route, version string) (doc *huma.OpenAPI, err error) {
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{Title: "MorningAI", Version: version,
 			Description: "Background and AI tasks. Times are RFC 3339 in UTC, durations Go strings such as 1m30s. " +
-				"Bodies are read strictly: unknown and duplicate fields are refused.",
+				"Bodies are read strictly: unknown and duplicate fields are refused. " +
+				"What is malformed as HTTP gets 400, 431, 501 or 505 in plain text, before it has a route.",
 			License: &huma.License{Name: "MIT", Identifier: "MIT"}},
 		Paths: map[string]*huma.PathItem{},
 		Components: &huma.Components{

@@ -8,12 +8,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -48,26 +51,42 @@ type token struct {
 	scope  Scope
 }
 
-const maxTokenFile = 1 << 20
+const (
+	maxTokenFile = 1 << 20
+	pipeTime     = 10 * time.Second // for a token file that is a pipe to say all
+)
 
 // LoadTokens reads a file of lines "SCOPE TOKEN [NAME]" with the scopes read,
 // submit and admin; empty lines and those that begin with # are passed over. A
 // token without a name is named after its digest; tokens of one name share
-// their idempotency keys, so that a token can be replaced. Errors name the
-// line and never show what is in it.
+// their idempotency keys, so that a token can be replaced. A pipe may stand in
+// for the file; it has 10 seconds to be written and closed. Errors name the line
+// and never show what is in it.
 func LoadTokens(path string) (*Tokens, error) {
-	f, err := os.Open(path)
+	// Judged before it is opened: opening a device may do anything. A pipe is
+	// what the shell's <(command) and /dev/stdin are.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, tokenFileError("cannot be read", err)
+	}
+	pipe := info.Mode()&fs.ModeNamedPipe != 0
+	if !pipe && !info.Mode().IsRegular() {
+		return nil, tokenFileError("is neither a file nor a pipe", nil)
+	}
+	// A pipe that nobody writes to would block here for ever: it is empty instead.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, tokenFileError("cannot be read", err)
 	}
 	defer f.Close()
+	if pipe {
+		if err := f.SetReadDeadline(time.Now().Add(pipeTime)); err != nil {
+			return nil, tokenFileError("cannot be read", err)
+		}
+	}
 	t, err := readTokens(f)
 	if err != nil {
 		return nil, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, tokenFileError("cannot be read", err)
 	}
 	// Windows has no such bits; Go makes them up there.
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {

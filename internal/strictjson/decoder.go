@@ -132,11 +132,25 @@ func (d *decoder) text(v reflect.Value) error {
 		return err
 	}
 	text := tok.String()
-	_, isTime := into.(*time.Time)
-	if into.UnmarshalText([]byte(text)) != nil || isTime && !timeForm.MatchString(text) {
+	if t, ok := into.(*time.Time); ok {
+		if *t, ok = ParseTime(text); !ok {
+			return d.note(rule)
+		}
+		return nil
+	}
+	if into.UnmarshalText([]byte(text)) != nil {
 		return d.note(rule)
 	}
 	return nil
+}
+
+// ParseTime reads a time as RFC 3339 writes it, and nothing else.
+func ParseTime(text string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || !timeForm.MatchString(text) {
+		return time.Time{}, false
+	}
+	return t, true
 }
 
 // timeForm is RFC 3339, of which package time also takes T8:00:00, 00,5 and
