@@ -26,7 +26,7 @@ func (f *forwarding) begin() {
 	var whole []morningai.Record
 	var keyed []*morningai.Record
 	for _, r := range f.records {
-		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() && !r.Deleted && !f.missing {
+		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() && !r.Deleted {
 			keyed = append(keyed, r)
 		} else {
 			whole = append(whole, *r)

@@ -31,7 +31,14 @@ func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, 
 		f := found{owned: map[morningai.ID]*morningai.Task{}, own: map[morningai.ID]*morningai.Record{}, sent: map[morningai.ID]*morningai.Record{},
 			ended: map[morningai.ID]*morningai.Record{}, aside: map[morningai.ID]*aside{}, holders: map[string]*morningai.Record{}}
 		return f, f.read(ctx, c.journal, ids, uniqueKeys)
-	}, then)
+	}, func(f found, err error) {
+		for _, id := range ids {
+			if ready, open := c.backlog.doubt[id]; open && !ready {
+				delete(f.sent, id) // its enqueue is undecided: nobody was told of it
+			}
+		}
+		then(f, err)
+	})
 }
 
 func (f *found) read(ctx context.Context, journal morningai.Journal, ids []morningai.ID, uniqueKeys []string) error {
@@ -240,11 +247,8 @@ func (op *getOp) fromJournal(i int) {
 		// An earlier process of this node may have shown a later state.
 	default:
 		t := c.lastState(id, f)
-		if t == nil && f.ended[id] != nil && f.ended[id].Task.Type != "" {
-			running := f.ended[id].Task // until the shared engine has taken the outcome
-			running.State, running.Result, running.Error, running.FinishedAt, running.RunAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
-			running.Version--
-			t = &running
+		if t == nil && f.ended[id] != nil {
+			op.doubt = true // an earlier process has finished it, and may have shown its end
 		}
 		if t == nil || op.here && f.sent[id] == nil && f.ended[id] == nil && c.held[id] == nil {
 			return
@@ -268,6 +272,7 @@ func (op *getOp) ask(live bool) {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
+		op.doubt = op.doubt || c.mayHaveComeSince(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -347,6 +352,12 @@ const (
 // acquainted reports whether this node knows its fleet as it is now.
 func (c *core) acquainted() bool {
 	return len(c.sessions) == 0 || c.now.Sub(c.membersAt) <= acquaintance
+}
+
+// mayHaveComeSince reports whether a node that came after the members were
+// learned can have accepted a task.
+func (c *core) mayHaveComeSince(id morningai.ID) bool {
+	return len(c.sessions) > 0 && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
 }
 
 // acquaintance is more than the time between two beats.

@@ -50,6 +50,10 @@ func (op *enqueueOp) goOn(f *found) {
 			t := c.acknowledged(holder)
 			t.Duplicate = true
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
+		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil:
+			t := *c.known.get(s.ID)
+			t.Fresh, t.Durable, t.Runs = morningai.FreshStale, string(morningai.DurabilityRedis), morningai.RunsLater
+			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
 		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
 			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
 		default:

@@ -170,3 +170,37 @@ func TestAcknowledgementAlwaysLost(t *testing.T) {
 	f.settle()
 	f.succeededOnce(f.everyStatusAgrees(), []receipt{r})
 }
+
+// Redis applies writes and none of its replies comes back to one server, while
+// another one runs the tasks: the caller has its id, and the server that is in
+// doubt does not run them too.
+func TestInDoubtWhileAnotherRuns(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	f.apart = true
+	f.history.Setup.Starts = true
+	a, b := f.startNode("a"), f.startNode("b")
+	f.history.Add(drill.Op{Kind: drill.Cut, Node: "a"})
+	a.proxy.Delay(time.Hour)
+	var made []receipt
+	for range 5 { // the first ones before the server knows
+		made = append(made, f.must(a, f.counted(f.callee.atOnce())))
+	}
+	if first := made[0].task; first.Durable != "journal" || first.Runs != morningai.RunsLater {
+		t.Errorf("the receipt of a task in doubt says %s, %s", first.Durable, first.Runs)
+	}
+	f.waitFor(b, made[0].id, morningai.StateSucceeded) // Redis had it
+	f.degraded(a)
+	if r, v := f.look(a, made[0].id); r.status != 200 && r.code() != "status_unknown" || r.status == 200 && v.Fresh == morningai.FreshLive {
+		t.Errorf("a task in doubt is answered with %s", r)
+	}
+	later := f.must(a, f.counted(f.callee.atOnce()))
+	f.waitFor(a, later.id, morningai.StateSucceeded) // whatever waited on a has had its turn
+	a.proxy.ResetAll()
+	if err := a.proxy.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	f.history.Add(drill.Op{Kind: drill.Mended, Node: "a"})
+	f.settle()
+	f.succeededOnce(f.everyStatusAgrees(), append(made, later))
+}
