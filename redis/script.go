@@ -6,12 +6,18 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
 )
 
 var (
+	//go:embed lua/constants.lua
+	constantsLua string
+	//go:embed lua/base.lua
+	baseLua string
 	//go:embed lua/common.lua
 	commonLua string
 	//go:embed lua/index.lua
@@ -57,10 +63,31 @@ type script struct {
 	sha  string
 }
 
+// newScript completes a script. What base.lua declares is outside of a function
+// that holds the rest: Lua looks for a captured variable of the enclosing function
+// along all that are captured, for each closure that every call makes anew.
 func newScript(own string) *script {
-	text := commonLua + indexLua + own
+	text := inline(baseLua + "return (function()\n" + commonLua + indexLua + own + "\nend)()\n")
 	sum := sha1.Sum([]byte(text)) // Redis names scripts by their SHA-1
 	return &script{text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+var constantName = regexp.MustCompile(`\b[A-Z][A-Z_]*\b`)
+
+// inline writes the numbers of constants.lua in place of their names.
+func inline(text string) string {
+	values := map[string]string{}
+	for line := range strings.Lines(constantsLua) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok {
+			values[name] = value
+		}
+	}
+	return constantName.ReplaceAllStringFunc(text, func(name string) string {
+		if value, ok := values[name]; ok {
+			return value
+		}
+		return name
+	})
 }
 
 var (
@@ -81,7 +108,7 @@ var (
 	scriptEvents  = newScript(eventsLua)
 )
 
-// keyNames are the keys of a partition in the order that lua/common.lua has
+// keyNames are the keys of a partition in the order that lua/base.lua has
 // them.
 var keyNames = []string{
 	"meta", "lanes", "names", "tasks", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",

@@ -1,4 +1,4 @@
--- Shared by every script, after common.lua: how a record moves between states,
+-- Shared by every script, after base.lua and common.lua: how a record moves between states,
 -- and what every script writes.
 
 -- What a script changes is gathered and written once per batch by flush.
