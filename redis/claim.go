@@ -46,10 +46,11 @@ func (c *claimArgs) args() []string {
 	for _, q := range c.queues {
 		args = append(args, q.Name)
 	}
+	args = append(args, c.types...)
 	for _, q := range c.queues {
 		args = append(args, strconv.Itoa(q.Share))
 	}
-	return append(args, c.types...)
+	return args
 }
 
 // grants is a partition's answer to a claim.

@@ -92,13 +92,13 @@ func be16(s string) uint16 { return binary.BigEndian.Uint16([]byte(s[:2])) }
 func be32(s string) uint32 { return binary.BigEndian.Uint32([]byte(s[:4])) }
 func be64(s string) int64  { return int64(binary.BigEndian.Uint64([]byte(s[:8]))) }
 
-// unpack reads a stored value; see the layout in lua/common.lua.
-func unpack(id morningai.ID, v string) (*packed, error) {
+// unpack reads a record and its spec; see the layout in lua/common.lua.
+func unpack(id morningai.ID, v, spec string) (*packed, error) {
 	if len(v) < headLen {
 		return nil, errCorrupt
 	}
 	p := &packed{
-		state: v[0], flags: be16(v[1:]), priority: v[3], queue: u24(v[4:]), kind: u24(v[7:]), seq: uint64(v[10])<<48 | u48(v[11:]), life: be16(v[17:]),
+		state: v[0], flags: be16(v[1:]), queue: u24(v[3:]), kind: u24(v[6:]), seq: uint64(v[9])<<48 | u48(v[10:]), priority: v[16], life: be16(v[17:]),
 		version: be32(v[19:]), claim: be32(v[23:]), attempt: be32(v[27:]), failures: be16(v[31:]), settled: v[33],
 	}
 	runLen, finLen := int(v[34]), int(u24(v[35:]))
@@ -109,10 +109,10 @@ func unpack(id morningai.ID, v string) (*packed, error) {
 		}
 		p.runAt, rest = be64(rest), rest[8:]
 	}
-	if len(rest) < runLen+finLen {
+	if len(rest) != runLen+finLen {
 		return nil, errCorrupt
 	}
-	p.run, p.fin, p.spec = rest[:runLen], rest[runLen:runLen+finLen], rest[runLen+finLen:]
+	p.run, p.fin, p.spec = rest[:runLen], rest[runLen:], spec
 	if !p.readSpec(id) || !p.readRun() || !p.readFin() {
 		return nil, errCorrupt
 	}
@@ -275,12 +275,12 @@ func (p *packed) request(s *morningai.TaskSpec) bool {
 	return r.ok
 }
 
-// saltLen bytes of the id end every value; see lua/common.lua.
+// saltLen bytes of the id end every spec; see lua/common.lua.
 const saltLen = 2
 
 func salt(id morningai.ID) string { return string(id[len(id)-saltLen:]) }
 
-// packSpec is the part of a value that the producer decides.
+// packSpec is what the producer decides, stored beside the record.
 func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec string) {
 	var b []byte
 	if s.Retention != nil {

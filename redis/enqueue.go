@@ -245,7 +245,7 @@ func (q *enqueuer) try(items []enqueueItem) ([]morningai.Receipt, error) {
 	e := q.part.eng
 	ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
 	defer cancel()
-	b := &enqueueBatch{queues: &index{}, types: &index{}}
+	b := &enqueueBatch{queues: &index{}, types: &index{}, kinds: &index{}}
 	for _, it := range items {
 		b.add(&it.job.specs[it.i], e.acceptedAt())
 	}
@@ -287,7 +287,9 @@ type enqueueBatch struct {
 	specs         []*morningai.TaskSpec
 	tasks         []morningai.Task
 	queues, types *index
-	items         []string
+	kinds         *index   // what tasks of the batch share
+	of            []byte   // the kind of each
+	items         []string // id and spec in turn
 }
 
 func (b *enqueueBatch) add(s *morningai.TaskSpec, created time.Time) {
@@ -300,16 +302,16 @@ func (b *enqueueBatch) add(s *morningai.TaskSpec, created time.Time) {
 		flags |= flagRunAt
 		t.State, t.RunAt = morningai.StateScheduled, time.UnixMicro(ceilMicro(s.RunAt)).UTC()
 	}
-	a := make([]byte, 0, 32+len(packedSpec))
-	a = append(a, s.ID[:]...)
-	a = binary.BigEndian.AppendUint16(a, b.queues.of(s.Queue))
+	var room [16]byte
+	a := binary.BigEndian.AppendUint16(room[:0], b.queues.of(s.Queue))
 	a = binary.BigEndian.AppendUint16(a, b.types.of(s.Type))
 	a = append(a, byte(s.Priority))
 	a = binary.BigEndian.AppendUint16(a, flags)
 	if flags&flagRunAt != 0 {
 		a = binary.BigEndian.AppendUint64(a, uint64(ceilMicro(s.RunAt)))
 	}
-	b.items = append(b.items, string(append(a, packedSpec...)))
+	b.of = append(b.of, byte(b.kinds.of(string(a))))
+	b.items = append(b.items, string(s.ID[:]), packedSpec)
 	b.specs, b.tasks = append(b.specs, s), append(b.tasks, t)
 }
 
@@ -325,9 +327,12 @@ func (b *enqueueBatch) keys(p *partition) []string {
 }
 
 func (b *enqueueBatch) args() []string {
-	args := []string{strconv.Itoa(len(b.queues.names)), strconv.Itoa(len(b.types.names))}
+	args := make([]string, 0, 4+len(b.queues.names)+len(b.types.names)+len(b.kinds.names)+len(b.items))
+	args = append(args, strconv.Itoa(len(b.queues.names)), strconv.Itoa(len(b.types.names)), strconv.Itoa(len(b.kinds.names)))
 	args = append(args, b.queues.names...)
 	args = append(args, b.types.names...)
+	args = append(args, b.kinds.names...)
+	args = append(args, string(b.of))
 	return append(args, b.items...)
 }
 

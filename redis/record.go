@@ -33,10 +33,10 @@ func readStored(names, records rueidis.RedisMessage, extras ...rueidis.RedisMess
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*stored, 0, len(list)/2)
+	out := make([]*stored, 0, len(list)/3)
 	byID := make(map[string]*stored)
-	for i := 0; i+1 < len(list); i += 2 {
-		s, err := newStored(list[i], list[i+1], table)
+	for i := 0; i+2 < len(list); i += 3 {
+		s, err := newStored(list[i], list[i+1], list[i+2], table)
 		if err != nil {
 			return nil, err
 		}
@@ -84,12 +84,12 @@ func readNames(m rueidis.RedisMessage) (map[string]string, error) {
 	return table, nil
 }
 
-func newStored(id, value string, names map[string]string) (*stored, error) {
+func newStored(id, value, spec string, names map[string]string) (*stored, error) {
 	if len(id) != 16 {
 		return nil, errCorrupt
 	}
 	s := &stored{id: morningai.ID([]byte(id))}
-	p, err := unpack(s.id, value)
+	p, err := unpack(s.id, value, spec)
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ var (
 // keyNames are the keys of a partition in the order that lua/base.lua has
 // them.
 var keyNames = []string{
-	"meta", "lanes", "names", "tasks", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",
+	"meta", "lanes", "names", "tasks", "specs", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",
 	"unique", "purge", "events", "sessions", "grants", "cancels", "queues", "flow",
 }
 

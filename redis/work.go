@@ -32,6 +32,7 @@ type worker struct {
 // workJob is one caller's part of a call. Its fields change hands with done.
 type workJob struct {
 	reports, points []string // packed
+	ids             []string // of the reports
 	bytes           int
 	claim           *claimArgs
 	ctx             context.Context // of the caller; a job not sent yet is dropped with it
@@ -132,7 +133,7 @@ func (w *worker) loop(l *lane) {
 }
 
 func (w *worker) send(l *lane, jobs []*workJob) {
-	var reports, points []string
+	var ids, reports, points []string
 	var claim *workJob
 	kept := jobs[:0]
 	for _, j := range jobs {
@@ -143,7 +144,7 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 			continue
 		}
 		kept = append(kept, j)
-		reports, points = append(reports, j.reports...), append(points, j.points...)
+		ids, reports, points = append(ids, j.ids...), append(reports, j.reports...), append(points, j.points...)
 		if j.claim != nil {
 			claim = j
 		}
@@ -151,7 +152,8 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 	if jobs = kept; len(jobs) == 0 {
 		return
 	}
-	args := append([]string{strconv.Itoa(len(reports)), strconv.Itoa(len(points)), "0"}, reports...)
+	args := append([]string{strconv.Itoa(len(reports)), strconv.Itoa(len(points)), "0"}, ids...)
+	args = append(args, reports...)
 	args = append(args, points...)
 	var keys []string
 	if claim != nil {

@@ -1,9 +1,10 @@
 -- Shared by every script; Go puts it in front of each. A script sees one
 -- partition only: all its keys carry the same hash tag.
 --
--- KEYS 1..21, the same for every script (kinds and contents):
+-- KEYS 1..22, the same for every script (kinds and contents):
 --   meta HASH chunk, ev, format, partitions   lanes HASH lane -> number, hash, reply
---   names HASH name <-> number                tasks HASH id -> packed record
+--   names HASH name <-> number                tasks HASH id -> record, without
+--   specs HASH id -> what the producer asked for: written once, never taken apart
 --   extra HASH id+kind -> history, steps, progress, logs
 --   chunks HASH chunk -> up to 256 ids in order of acceptance; a task's seq is
 --     chunk * 256 + its place, a chunk's number the time of its first task
@@ -18,7 +19,7 @@
 --     m,journal -> what is known of the node that keeps it
 --   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
--- KEYS 22.. wake lists and control lists, one token each.
+-- KEYS 23.. wake lists and control lists, one token each.
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
 -- number, hash of the call, the caller's wall clock in ms, the same in ns as 8
@@ -29,7 +30,7 @@
 local call, pack, unstruct = redis.call, struct.pack, struct.unpack
 local sub, char, byte, concat, floor, max, min = string.sub, string.char, string.byte, table.concat, math.floor, math.max, math.min
 local band, bor = bit.band, bit.bor
-local META, LANES, NAMES, TASKS, EXTRA, CHUNKS, READY, BITS, WAITING, DUE, COUNTS, CELLS, INDEX, UNIQUE, PURGE, EVENTS,
-  SESSIONS, GRANTS, CANCELS, QUEUES, FLOW = unpack(KEYS, 1, 21)
+local META, LANES, NAMES, TASKS, SPECS, EXTRA, CHUNKS, READY, BITS, WAITING, DUE, COUNTS, CELLS, INDEX, UNIQUE, PURGE, EVENTS,
+  SESSIONS, GRANTS, CANCELS, QUEUES, FLOW = unpack(KEYS, 1, 22)
 local now, nowns = tonumber(ARGV[4]), ARGV[5]
 local NOBODY = string.rep('\0', 22) -- no session, no grant

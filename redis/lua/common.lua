@@ -6,20 +6,25 @@ local function set(r, f) r.fl = bor(r.fl, f) end
 local function clear(r, f) r.fl = r.fl - band(r.fl, f) end
 
 -- A record: 38 bytes of head, the due time if there is one, the last hand-out
--- (lease 8, session 16, seq 6, started 8, node), the last end (time 8, outcome 1,
--- length 3 of the part without the result, that part, result), and what the
--- producer asked for. That ends with two bytes of the id: Lua's hash of a long
--- string skips most of it but not the last byte, and records are much alike.
-local HEAD = '>BHBI3I3I7HI4I4I4HBBI3'
+-- (lease 8, session 16, seq 6, started 8, node) and the last end (time 8, outcome
+-- 1, length 3 of the part without the result, that part, result). Lua's hash of a
+-- string of 38 bytes looks at every second one, those at even places: the last
+-- byte of the seq is at such a one, and specs end with two bytes of the id.
+local HEAD = '>BHI3I3I7BHI4I4I4HBBI3'
 local function decode(id, v)
-  local st, fl, pr, q, t, seq, life, ver, claim, att, fail, settled, rl, el = unstruct(HEAD, v)
+  local st, fl, q, t, seq, pr, life, ver, claim, att, fail, settled, rl, el = unstruct(HEAD, v)
   local o, at = 39, ''
   if fl % 2 == 1 then at = sub(v, 39, 46); o = 47 end
   return {id = id, st = st, fl = fl, pr = pr, q = q, t = t, seq = seq, life = life, ver = ver, claim = claim, att = att,
-    fail = fail, settled = settled, at = at, run = sub(v, o, o + rl - 1), fin = sub(v, o + rl, o + rl + el - 1), spec = sub(v, o + rl + el)}
+    fail = fail, settled = settled, at = at, run = sub(v, o, o + rl - 1), fin = sub(v, o + rl, o + rl + el - 1)}
 end
 local function encode(r)
-  return pack(HEAD, r.st, r.fl, r.pr, r.q, r.t, r.seq, r.life, r.ver, r.claim, r.att, r.fail, r.settled, #r.run, #r.fin) .. r.at .. r.run .. r.fin .. r.spec
+  return pack(HEAD, r.st, r.fl, r.q, r.t, r.seq, r.pr, r.life, r.ver, r.claim, r.att, r.fail, r.settled, #r.run, #r.fin) .. r.at .. r.run .. r.fin
+end
+-- specof reads what the producer asked for, which few calls have to know.
+local function specof(r)
+  if not r.spec then r.spec = call('HGET', SPECS, r.id) end
+  return r.spec
 end
 
 -- load reads records in one call; records already loaded are shared.
@@ -41,24 +46,27 @@ local function load(ids)
   return out
 end
 
--- Names of queues and types are stored once and numbered.
-local function numbers(kind, first, last, create)
-  local out = {}
-  if last < first then return out end
-  local fields = {}
-  for i = first, last do fields[#fields + 1] = kind .. ARGV[i] end
+-- Names of queues and types are stored once and numbered. numbers returns those
+-- of nq queues and nt types that arguments name in this order, from first on;
+-- false for a name not known, unless it is to be created.
+local function numbers(nq, nt, first, create)
+  local q, t, fields = {}, {}, {}
+  for i = 1, nq + nt do fields[i] = (i <= nq and 'q' or 't') .. ARGV[first + i - 1] end
+  if #fields == 0 then return q, t end
   local got = call('HMGET', NAMES, unpack(fields))
   for i, n in ipairs(got) do
     if not n and create then
       n = call('HGET', NAMES, fields[i]) -- named twice in this call
       if not n then
+        local kind = sub(fields[i], 1, 1)
         n = call('HINCRBY', NAMES, '#' .. kind, 1)
         call('HSET', NAMES, fields[i], n, string.upper(kind) .. n, sub(fields[i], 2))
       end
     end
-    out[i] = n and tonumber(n) or false
+    n = n and tonumber(n) or false
+    if i <= nq then q[i] = n else t[i - nq] = n end
   end
-  return out
+  return q, t
 end
 -- named lists number and name of every queue and type that the records use.
 local function named(records)

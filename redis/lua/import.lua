@@ -2,8 +2,8 @@
 --
 -- ARGV 8 ms that a running task waits for its session, 9 number of queue names,
 -- 10 of type names, then the names, then one argument a record, no id twice: id 16, queue
--- index 2, type index 2, length 4 of the packed record, it, then what is kept
--- outside of it: kind length 2, kind, data length 4, data, repeated.
+-- index 2, type index 2, length 4 of the packed record, of its spec, these, then
+-- what is kept outside: kind length 2, kind, data length 4, data, repeated.
 -- Returns compact (a added, u updated, k kept, r both ended), names, records,
 -- extras, types to wake.
 local RANK = {2, 1, 3, 4, 0, 0, 0}
@@ -26,8 +26,8 @@ local KINDS = {E_SCHEDULED, E_SCHEDULED, E_QUEUED, E_STARTED, E_SUCCEEDED, E_FAI
 -- time, behind the retention, the unique key and the trace id.
 local function created(r)
   local o = has(r, F_RETENTION) and 9 or 1
-  if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', r.spec, o) end
-  o = o + (byte(r.spec, o + 1) % 2 == 1 and 18 or 2)
+  if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', specof(r), o) end
+  o = o + (byte(specof(r), o + 1) % 2 == 1 and 18 or 2)
   local v, m = 0, 1
   while true do
     local b = byte(r.spec, o)
@@ -111,13 +111,14 @@ end
 local function run()
   local nq, nt = tonumber(ARGV[9]), tonumber(ARGV[10])
   local first, out, ids, fresh, recs, rest = 11 + nq + nt, {}, {}, {}, {}, {}
-  local q, t = numbers('q', 11, 10 + nq, true), numbers('t', 11 + nq, 10 + nq + nt, true)
+  local q, t = numbers(nq, nt, 11, true)
   for i = first, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
   local had = load(ids)
   for i, id in ipairs(ids) do
     local a = ARGV[first + i - 1]
-    local qi, ti, vl = unstruct('>HHI4', a, 17)
-    local r, o = decode(id, sub(a, 25, 24 + vl)), had[i]
+    local qi, ti, vl, sl = unstruct('>HHI4I4', a, 17)
+    local r, o = decode(id, sub(a, 29, 28 + vl)), had[i]
+    r.spec, r.respec = sub(a, 29 + vl, 28 + vl + sl), true
     r.q, r.t = q[qi], t[ti]
     local c = o and compare(r, o)
     if o and c == 0 and o.st >= SUCCEEDED and not has(o, F_DELETED)
@@ -143,7 +144,7 @@ local function run()
       end
       loaded[id] = r
       out[i] = o and 'u' or 'a'
-      recs[i], rest[i] = r, sub(a, 25 + vl)
+      recs[i], rest[i] = r, sub(a, 29 + vl + sl)
     end
   end
   local function settle(i)

@@ -75,11 +75,11 @@ local function event(kind, r)
 end
 local function uniquekey(r)
   local o = has(r, F_RETENTION) and 9 or 1
-  local n = unstruct('>H', r.spec, o)
+  local n = unstruct('>H', specof(r), o)
   return sub(r.spec, o + 2, o + 1 + n)
 end
 local function retention(r)
-  if has(r, F_RETENTION) then return unstruct('>I8', r.spec) / 1000000 end
+  if has(r, F_RETENTION) then return unstruct('>I8', specof(r)) / 1000000 end
   return tonumber(ARGV[r.st == SUCCEEDED and 6 or 7])
 end
 -- leaves plans when sweep looks at an ended task: rounded up, so that a batch
@@ -155,17 +155,19 @@ local function flushbits()
   dbits, memo = {}, {}
 end
 local function flush()
-  local args = {}
+  local args, specs = {}, {}
   for _, r in ipairs(dirtied) do
     if not gone[r.id] then
       local v = encode(r)
       args[#args + 1] = r.id
       args[#args + 1] = v
-      r.packed = v
+      if r.respec then specs[#specs + 1] = r.id; specs[#specs + 1] = r.spec; r.respec = nil end
     end
     if #args >= 4000 then call('HSET', TASKS, unpack(args)); args = {} end
+    if #specs >= 4000 then call('HSET', SPECS, unpack(specs)); specs = {} end
   end
   if #args > 0 then call('HSET', TASKS, unpack(args)) end
+  if #specs > 0 then call('HSET', SPECS, unpack(specs)) end
   dirty, dirtied = {}, {}
   flushbits()
   for k, d in pairs(dcount) do
@@ -214,24 +216,6 @@ end
 -- Chunks are numbered by time, in sixteenths of a millisecond since 1990: there
 -- is room between two of them for what is imported later but was accepted before.
 local function chunkof(ms) return min(max(floor((ms - 631152000000) * 16), 1), 2 ^ 45 - 1) end
--- place gives new records their seats, in the order they come in.
-local function place(fresh)
-  local chunk = tonumber(call('HGET', META, 'chunk') or 0)
-  local list = call('HGET', CHUNKS, chunk) or ''
-  local parts, n, was = {list}, #list / 16, chunk
-  for _, r in ipairs(fresh) do
-    if n >= 256 or chunk == 0 then
-      if n > 0 then call('HSET', CHUNKS, chunk, concat(parts)) end
-      chunk, parts, n = max(chunk + 1, chunkof(now)), {}, 0
-    end
-    r.seq = chunk * 256 + n
-    n = n + 1
-    parts[#parts + 1] = r.id
-    exists(r, 1)
-  end
-  call('HSET', CHUNKS, chunk, concat(parts))
-  if chunk ~= was then call('HSET', META, 'chunk', chunk) end
-end
 -- forget removes what a record keeps outside of it.
 local function forget(r)
   local fields = {}
@@ -262,7 +246,7 @@ local function extras(vals, all)
     local v = call('HGET', EXTRA, id .. field)
     if v then out[#out + 1] = id; out[#out + 1] = kind; out[#out + 1] = v end
   end
-  for i = 2, #vals, 2 do
+  for i = 2, #vals, 3 do
     local r = {id = vals[i - 1], fl = unstruct('>H', vals[i], 2)}
     if has(r, F_PROGRESS) then add(r.id, 'p', 'p') end
     if all then
@@ -309,17 +293,18 @@ local function numbered(run, expand)
   return expand(compact)
 end
 local function plain(compact) return {compact} end
--- values reads records for a reply: their names, then id and record in turn.
+-- values reads records for a reply: their names, then id, record and spec in turn.
 local function values(ids)
   local out = {}
   if #ids == 0 then return {}, out end
-  local got, recs = call('HMGET', TASKS, unpack(ids)), {}
+  local got, recs, specs = call('HMGET', TASKS, unpack(ids)), {}, call('HMGET', SPECS, unpack(ids))
   for i, v in ipairs(got) do
     if v then
-      local q, t = unstruct('>I3I3', v, 5)
+      local q, t = unstruct('>I3I3', v, 4)
       recs[#recs + 1] = {q = q, t = t}
       out[#out + 1] = ids[i]
       out[#out + 1] = v
+      out[#out + 1] = specs[i]
     end
   end
   return named(recs), out

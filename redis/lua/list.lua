@@ -6,8 +6,8 @@
 -- Returns compact (a state letter and the number to go on before: m more, b as
 -- many records were looked at, e the end), names, records, extras.
 local st, limit, before, budget, cap = tonumber(ARGV[8]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local q = ARGV[9] ~= '' and numbers('q', 9, 9)[1] or ARGV[9] == '' and 0
-local t = ARGV[10] ~= '' and numbers('t', 10, 10)[1] or ARGV[10] == '' and 0
+local qn, tn = numbers(1, 1, 9)
+local q, t = ARGV[9] == '' and 0 or qn[1], ARGV[10] == '' and 0 or tn[1]
 local trace = ARGV[11]
 if not q or not t then return {'e0', {}, {}, {}} end
 if before < 0 then before = (tonumber(call('HGET', META, 'chunk') or 0) + 1) * 256 end
@@ -50,8 +50,8 @@ while before > 0 and status == 'e' do
           and (q == 0 or r.q == q) and (t == 0 or r.t == t)
         if ok and trace ~= '' then
           local o = has(r, F_RETENTION) and 9 or 1
-          if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', r.spec, o) end
-          local theirs = byte(r.spec, o + 1) % 2 == 1 and sub(r.spec, o + 2, o + 17) or r.id
+          if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', specof(r), o) end
+          local theirs = byte(specof(r), o + 1) % 2 == 1 and sub(r.spec, o + 2, o + 17) or r.id
           ok = theirs == trace
         end
         looked = looked + 1
@@ -60,7 +60,8 @@ while before > 0 and status == 'e' do
           recs[#recs + 1] = r
           out[#out + 1] = r.id
           out[#out + 1] = v
-          bytes = bytes + #v
+          out[#out + 1] = specof(r)
+          bytes = bytes + #v + #r.spec
         end
         before = seat[i]
       end

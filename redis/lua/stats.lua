@@ -1,6 +1,6 @@
 -- What a partition holds: maintained counts, never a scan over tasks.
 -- Returns compact (empty), counts, names, settings and buckets of queues,
--- oldest queued (queue number, id, record in turn), sessions with unfinished
+-- oldest queued (queue number, id, record, spec in turn), sessions with unfinished
 -- grants, throughput.
 local counts, oldest = call('HGETALL', COUNTS), {}
 for i = 1, #counts, 2 do
@@ -30,6 +30,7 @@ for i = 1, #counts, 2 do
         oldest[#oldest + 1] = tostring(q)
         oldest[#oldest + 1] = id
         oldest[#oldest + 1] = v
+        oldest[#oldest + 1] = call('HGET', SPECS, id)
       end
     end
   end

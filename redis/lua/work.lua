@@ -1,76 +1,81 @@
 -- Records outcomes and checkpoints, then hands out tasks: one call, so that a
 -- worker's finish of the last batch and its claim of the next cost one trip.
 --
--- KEYS 22.. wake list of each type that the claim serves.
+-- KEYS 23.. wake list of each type that the claim serves.
 -- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1); then
---   a report: id 16, lease 8, claim 6, outcome 1, attempt 4, flags 1 (1 error,
---     2 result), due us 8, length 1 of started 8 + node, these, length 3 of the
---     end's front part, it, the result;
+--   the ids of the reports, then a report each: lease 8, claim 4, outcome 1,
+--     attempt 4, flags 1 (1 error, 2 result), due us 8, length 1 of the hand-out
+--     and 3 of the end as a success stores them, started 8 + node, length 3 of
+--     the end's front part, it, the result;
 --   a checkpoint: id 16, lease 8, claim 6, kind 1, name length 2, name, data;
 --   a claim: session, seq, n, n leases of 8 bytes, started 8 + node, bytes at
---     most, number of queues, of types, queue names, shares, type names.
+--     most, number of queues, of types, queue names, type names, shares.
 -- Returns compact, names, records, steps, types to wake, extras. compact: a report's
 -- letter (o recorded, r repeat, s stale, n unknown) and state digit, a
 -- checkpoint's letter, then x for an unknown session or g, number of grants 2,
 -- each id and lease, number of cancels 2, ids, ms until more may be ready 6. A
 -- claim that found nothing answers with - in front.
 local DONE, RETRY, FAIL, SNOOZE, CANCEL, RELEASE = 1, 2, 3, 4, 5, 6
-local freed, handed, used = {}, nil, {} -- handed: id and record in turn, as handed out
+local freed, handed, used, flagged = {}, nil, {}, {} -- handed: id, record and spec in turn, as handed out
 
 -- The two changes that nearly every task goes through, start and success, are
--- made on the packed form: taking records apart costs most of a call.
+-- made on the packed form: taking records apart costs most of a call. What the
+-- tasks of a call share is worked out once: by bytes 4 to 15 of a record (queue,
+-- type, chunk) what they do to the indexes, by bytes 18 to 38 what becomes of them.
 local hot, hotids = {}, {}
-local function write(id, v)
-  hot[#hot + 1] = id
-  hot[#hot + 1] = v
-  hotids[id] = true
-  loaded[id] = nil
-end
 local function flushhot()
   if #hot > 0 then call('HSET', TASKS, unpack(hot)) end
   hot, hotids = {}, {}
 end
-local was, is = {}, {}
--- swap moves one record between states in the indexes that both have.
-local function swap(from, to, q, t, pr, seq)
-  was.st, was.q, was.t, was.pr, was.seq = from, q, t, pr, seq
-  is.st, is.q, is.t, is.pr, is.seq = to, q, t, pr, seq
-  local a, b = cellof(was), cellof(is)
-  dcell[a.cell] = (dcell[a.cell] or 0) - 1
-  dcount[a.count] = (dcount[a.count] or 0) - 1
-  if from == QUEUED then
-    a.bits[seq % 256] = false
-    dwait[a.wait] = (dwait[a.wait] or 0) - 1
-  end
-  dcell[b.cell] = (dcell[b.cell] or 0) + 1
-  dcount[b.count] = (dcount[b.count] or 0) + 1
+local groups, forms, starts = {}, {}, {}
+local function groupof(place)
+  local q, t = unstruct('>I3I3', place)
+  local g = {q = q, t = t, place = place, n = 0, events = {}}
+  groups[#groups + 1] = g
+  groups[place] = g
+  return g
 end
-local goes = tonumber(ARGV[6]) -- how long a success stays
+-- swapall counts the tasks of the groups from one state to another.
+local function swapall(from, to)
+  for _, g in ipairs(groups) do
+    bump(dcell, char(from) .. g.place, -g.n)
+    bump(dcell, char(to) .. g.place, g.n)
+    bump(dcount, pack('>BI3', from, g.q), -g.n)
+    bump(dcount, pack('>BI3', to, g.q), g.n)
+  end
+  groups = {}
+end
+local function formof(v)
+  local life, ver, claim, att, fail, settled = unstruct('>HI4I4I4HB', v, 18)
+  return settled == 0 and {ver = ver + 1, claim = sub(v, 24, 27), att = att, ratt = sub(v, 28, 31),
+    done = pack('>HI4I4I4HB', life, ver + 1, claim, att, fail, DONE)} or {}
+end
+local goes, ended = tonumber(ARGV[6]), nil -- how long a success stays
 goes = math.ceil((now + max(goes, LINGER)) / BUCKET) * BUCKET
 -- succeed records a first success of a task that has nothing unusual about it,
 -- and returns the verdict; nil: report has to look at it.
 local function succeed(id, v, a)
-  if not v or loaded[id] or hotids[id] or byte(a, 31) ~= 1 then return nil end
-  local st, fl, pr, q, t, seq = unstruct('>BHBI3I3I7', v)
-  if st ~= RUNNING or fl ~= 0 or byte(v, 34) ~= 0 or sub(v, 39, 46) ~= sub(a, 17, 24) then return nil end
-  local ver, claim, att = unstruct('>I4I4I4', v, 20)
-  local theirs, _, ratt = unstruct('>I6BI4', a, 25)
-  local g = sub(v, 47, 68)
-  if claim ~= theirs or g == NOBODY then return nil end
-  local rl, el = unstruct('>BI3', v, 35)
-  local snl = byte(a, 45)
-  local fin = nowns .. '\1' .. sub(a, 46 + snl) -- length of the front part, it, the result
-  att = max(att, ratt)
-  write(id, '\5' .. sub(v, 2, 19) .. pack('>I4I4I4', ver + 1, claim, att) .. sub(v, 32, 33) .. pack('>BBI3', 1, 30 + snl, #fin)
-    .. sub(v, 39, 46) .. NOBODY .. sub(a, 46, 45 + snl) .. fin .. sub(v, 39 + rl + el))
-  swap(RUNNING, SUCCEEDED, q, t, pr, seq)
-  dopen[g] = (dopen[g] or 0) - 1
-  bump(dflow, 's', 1)
-  freed[q] = true
-  local k = keep[goes]
-  if not k then k = {}; keep[goes] = k end
-  k[#k + 1] = id
-  evs[#evs + 1] = pack('>Bc16I3I3BI4I4', E_SUCCEEDED, id, t, q, SUCCEEDED, att, ver + 1)
+  if not v or loaded[id] or hotids[id] or byte(a, 13) ~= DONE or sub(v, 1, 3) ~= '\4\0\0' or sub(v, 39, 46) ~= sub(a, 1, 8) then
+    return nil
+  end
+  local key = sub(v, 18, 38)
+  local f = forms[key]
+  if not f then f = formof(v); forms[key] = f end
+  local grant = sub(v, 47, 68)
+  if f.claim ~= sub(a, 9, 12) or f.ratt ~= sub(a, 14, 17) or grant == NOBODY then return nil end
+  local sn = byte(a, 27)
+  hot[#hot + 1] = id
+  hot[#hot + 1] = '\5' .. sub(v, 2, 17) .. f.done .. sub(a, 27, 30) .. sub(a, 1, 8) .. NOBODY .. sub(a, 31, sn) .. nowns .. '\1' .. sub(a, sn + 1)
+  hotids[id] = true
+  local place = sub(v, 4, 15)
+  local g = groups[place] or groupof(place)
+  g.n = g.n + 1
+  local e = g.events[f]
+  if not e then e = pack('>I3I3BI4I4', g.t, g.q, SUCCEEDED, f.att, f.ver); g.events[f] = e end
+  local n = #evs
+  evs[n + 1], evs[n + 2], evs[n + 3] = '\7', id, e -- E_SUCCEEDED
+  dopen[grant] = (dopen[grant] or 0) - 1
+  ended[#ended + 1] = id
   return 'o5'
 end
 
@@ -85,18 +90,17 @@ end
 
 local function report(r, a)
   if not r then return 'n0' end
-  local claim, outcome, att, fl = unstruct('>I6BI4B', a, 25)
-  local lease = sub(a, 17, 24)
+  local claim, outcome, att, fl = unstruct('>I4BI4B', a, 9)
+  local lease = sub(a, 1, 8)
   local verdict, same = fence(r, lease, claim)
   if verdict == 'r' then
     if r.settled == outcome then return 'r' .. r.st end
     return 's0'
   end
   if verdict ~= 'o' then return 's0' end
-  local at = sub(a, 37, 44)
-  local snl = byte(a, 45)
-  local sn = sub(a, 46, 45 + snl)
-  local o = 46 + snl
+  local at = sub(a, 19, 26)
+  local o = byte(a, 27) + 1
+  local sn = sub(a, 31, o - 1)
   local fl3 = unstruct('>I3', a, o)
   local front, result = sub(a, o + 3, o + 2 + fl3), sub(a, o + 3 + fl3)
   tally(r, -1)
@@ -191,7 +195,16 @@ local function promote()
 end
 
 -- A stream yields the ready tasks of one queue and type: by priority, then in
--- order of acceptance.
+-- order of acceptance. Its stretch is what is ready in one chunk.
+local BITSOF = {}
+local function bitsof(v)
+  local list = {}
+  for i = 0, 7 do
+    if floor(v / 2 ^ i) % 2 == 1 then list[#list + 1] = i end
+  end
+  BITSOF[v] = list
+  return list
+end
 local function advance(c)
   while true do
     if c.i < #c.list then
@@ -206,17 +219,18 @@ local function advance(c)
       if #c.members == 0 then c.done = true; return end
       c.from = '(' .. c.members[#c.members]
     end
-    local pr, chunk = unstruct('>BI6', c.members[c.m], 7)
-    local b, list = call('HGET', BITS, c.members[c.m]) or '', {}
+    local member = c.members[c.m]
+    local pr, chunk = unstruct('>BI6', member, 7)
+    local b, list, n = call('HGET', BITS, member) or '', {}, 0
     for at = 1, #b do
       local v = byte(b, at)
-      local seq = chunk * 256 + (at - 1) * 8
-      while v > 0 do
-        if v % 2 == 1 then list[#list + 1] = seq end
-        v = floor(v / 2)
-        seq = seq + 1
+      if v > 0 then
+        local seq, bits = chunk * 256 + (at - 1) * 8, BITSOF[v] or bitsof(v)
+        for i = 1, #bits do list[n + i] = seq + bits[i] end
+        n = n + #bits
       end
     end
+    c.stretch = {c = c, pr = pr, first = chunk * 256, chunk = chunk, place = c.prefix .. sub(member, 8), taken = 0, events = {}}
     c.pr, c.list, c.i = pr, list, 0
   end
 end
@@ -236,7 +250,8 @@ local function places(qs)
       if paused == 1 then left[q] = 0
       else
         if conc > 0 then
-          left[q] = max(0, conc - tonumber(call('HGET', COUNTS, pack('>BI3', RUNNING, q)) or 0))
+          local k = pack('>BI3', RUNNING, q)
+          left[q] = max(0, conc - tonumber(call('HGET', COUNTS, k) or 0) - (dcount[k] or 0))
         end
         if count > 0 then
           if not clock then clock = call('TIME'); clock = clock[1] * 1000 + floor(clock[2] / 1000) end
@@ -257,7 +272,7 @@ end
 local function claim(base)
   local session, seq, n, leases, sn = ARGV[base], tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2]), ARGV[base + 3], ARGV[base + 4]
   local cap, nq, nt = tonumber(ARGV[base + 5]), tonumber(ARGV[base + 6]), tonumber(ARGV[base + 7])
-  if call('HEXISTS', SESSIONS, session) == 0 then return 'x' end
+  if call('HEXISTS', SESSIONS, session) == 0 then flush(); return 'x' end
   local cancels = {}
   local told = call('HGETALL', CANCELS)
   for i = 1, #told, 2 do
@@ -272,9 +287,9 @@ local function claim(base)
   if #waiting == 0 and #cancels == 0 and base == 11 then
     return '-g' .. pack('>HHI6', 0, 0, due < math.huge and due or 0)
   end
-  local qn, shares = numbers('q', b, b + nq - 1), {}
-  for i = 1, nq do shares[i] = tonumber(ARGV[b + nq + i - 1]) end
-  local tn, serve = numbers('t', b + 2 * nq, b + 2 * nq + nt - 1), {}
+  local qn, tn = numbers(nq, nt, b)
+  local shares, serve = {}, {}
+  for i = 1, nq do shares[i] = tonumber(ARGV[b + nq + nt + i - 1]) end
   for i, t in pairs(tn) do if t then serve[t] = i end end
   local want = {}
   for _, q in pairs(qn) do if q then want[q] = true end end
@@ -290,7 +305,7 @@ local function claim(base)
     end
   end
   local left, buckets, wait = places(qs)
-  local picks, most = {}, n
+  local picks, from, most = {}, {}, n
   if n > 0 then
     for _, c in ipairs(streams) do
       if left[c.q] > 0 then advance(c) end
@@ -303,7 +318,8 @@ local function claim(base)
         if not c.done and left[c.q] > 0 and (not best or c.pr < best.pr or c.pr == best.pr and c.seq < best.seq) then best = c end
       end
       if not best then return end
-      picks[#picks + 1] = best.seq
+      local k = #picks + 1
+      picks[k], from[k] = best.seq, best.stretch
       left[best.q] = left[best.q] - 1
       share = share - 1
       advance(best)
@@ -313,42 +329,71 @@ local function claim(base)
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], shares[i]) end end
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], n) end end
 
-  local grants, ids, bytes = {}, {}, 0
+  local grants, members, bytes = {}, {}, 0
   handed = {}
   if #picks > 0 then
-    local chunks = {}
+    local chunks, ids = {}, {}
     for i, s in ipairs(picks) do
-      local k = floor(s / 256)
-      if not chunks[k] then chunks[k] = call('HGET', CHUNKS, k) or '' end
-      ids[i] = sub(chunks[k], s % 256 * 16 + 1, s % 256 * 16 + 16)
+      local g = from[i]
+      local list = chunks[g.chunk]
+      if not list then list = call('HGET', CHUNKS, g.chunk) or ''; chunks[g.chunk] = list end
+      ids[i] = sub(list, (s - g.first) * 16 + 1, (s - g.first) * 16 + 16)
     end
-    local raw, members, at = call('HMGET', TASKS, unpack(ids)), {}, session .. pack('>I6', seq)
-    local tail, length = at .. sn, char(8 + #at + #sn)
+    local raw, specs = call('HMGET', TASKS, unpack(ids)), call('HMGET', SPECS, unpack(ids))
+    local at = session .. pack('>I6', seq)
+    local tail, length, touched = at .. sn, 8 + #at + #sn, {}
     for i, v in ipairs(raw) do
       if v then
-        if bytes > 0 and bytes + #v > cap then break end
-        local st, _, pr, q, t, place = unstruct('>BHBI3I3I7', v)
-        if st == QUEUED and place == picks[i] then
-          bytes = bytes + #v
-          local ver, claim, att = unstruct('>I4I4I4', v, 20)
-          local id, lease = ids[i], sub(leases, #members * 8 + 1, #members * 8 + 8)
-          v = '\4' .. sub(v, 2, 19) .. pack('>I4I4I4', ver + 1, claim + 1, att + 1) .. sub(v, 32, 33) .. '\0' .. length .. sub(v, 36, 38)
-            .. lease .. tail .. sub(v, 39 + byte(v, 35))
-          swap(QUEUED, RUNNING, q, t, pr, place)
-          evs[#evs + 1] = pack('>Bc16I3I3BI4I4', E_STARTED, id, t, q, RUNNING, att + 1, ver + 1)
-          write(id, v)
-          members[#members + 1] = id
-          handed[#handed + 1] = id
-          handed[#handed + 1] = v
-          used[q * 16777216 + t] = {q = q, t = t}
-          grants[#grants + 1] = id .. lease
-          local k = buckets[q]
-          if k then k.tokens = k.tokens - 1; k.used = true end
+        local size, g = #v + #(specs[i] or ''), from[i]
+        if bytes > 0 and bytes + size > cap then break end
+        local place = picks[i] - g.first
+        if byte(v, 1) == QUEUED and byte(v, 16) == place and sub(v, 4, 15) == g.place then
+          bytes = bytes + size
+          local key, k = sub(v, 18, 38), #members
+          local f = starts[key]
+          if not f then
+            local life, ver, claim, att, fail, _, rl, el = unstruct('>HI4I4I4HBBI3', v, 18)
+            f = {ver = ver + 1, att = att + 1, rest = 39 + rl, form = pack('>HI4I4I4HBBI3', life, ver + 1, claim + 1, att + 1, fail, 0, length, el)}
+            starts[key] = f
+          end
+          local id, lease = ids[i], sub(leases, k * 8 + 1, k * 8 + 8)
+          if byte(v, 2) + byte(v, 3) == 0 then
+            v = '\4' .. sub(v, 2, 17) .. f.form .. lease .. tail .. sub(v, f.rest)
+          else
+            local run_at = byte(v, 3) % 2 == 1 and 8 or 0 -- of a record from elsewhere
+            v = '\4' .. sub(v, 2, 17) .. f.form .. sub(v, 39, 38 + run_at) .. lease .. tail .. sub(v, f.rest + run_at)
+            flagged[#flagged + 1], flagged[#flagged + 2], flagged[#flagged + 3] = id, v, ''
+          end
+          if g.taken == 0 then
+            touched[#touched + 1] = g
+            g.cell = cellof({st = QUEUED, q = g.c.q, t = g.c.t, pr = g.pr, seq = g.first})
+          end
+          g.taken = g.taken + 1
+          g.cell.bits[place] = false
+          local e = g.events[f]
+          if not e then e = pack('>I3I3BI4I4', g.c.t, g.c.q, RUNNING, f.att, f.ver); g.events[f] = e end
+          local x = #evs
+          evs[x + 1], evs[x + 2], evs[x + 3] = '\3', id, e -- E_STARTED
+          hot[2 * k + 1], hot[2 * k + 2] = id, v
+          members[k + 1] = id
+          handed[3 * k + 1], handed[3 * k + 2], handed[3 * k + 3] = id, v, specs[i]
+          grants[2 * k + 1], grants[2 * k + 2] = id, lease
+          local b = buckets[g.c.q]
+          if b then b.tokens = b.tokens - 1; b.used = true end
         end
       end
     end
-    if #members > 0 then bump(dopen, at, #members) end
-    if #members > 0 then call('ZADD', GRANTS, 0, session .. pack('>I6', seq) .. concat(members)) end
+    for _, g in ipairs(touched) do
+      used[#used + 1] = g.c
+      local running = groups[g.place] or groupof(g.place)
+      running.n = running.n + g.taken
+      bump(dwait, g.cell.wait, -g.taken)
+    end
+    swapall(QUEUED, RUNNING)
+    if #members > 0 then
+      bump(dopen, at, #members)
+      call('ZADD', GRANTS, 0, at .. concat(members))
+    end
   end
   for q, k in pairs(buckets) do
     if k.used then call('HSET', QUEUES, q .. 'b', string.format('%.6f %d', k.tokens, k.at)) end
@@ -356,39 +401,48 @@ local function claim(base)
   flushhot()
   flush()
   local next = 0
-  if #grants == 0 then
+  if #members == 0 then
     wait = min(wait, due)
     if wait < math.huge then next = wait end
   end
-  if #grants == n or #grants < #picks then
+  if #members == n or #members < #picks then
     for _, c in ipairs(streams) do
-      if not c.done and left[c.q] > 0 then wake(KEYS[21 + serve[c.t]]) end
+      if not c.done and left[c.q] > 0 then wake(KEYS[22 + serve[c.t]]) end
     end
   end
   for t in pairs(serve) do woken[t] = nil end
-  return 'g' .. pack('>H', #grants) .. concat(grants) .. pack('>H', #cancels) .. concat(cancels) .. pack('>I6', next)
+  return 'g' .. pack('>H', #members) .. concat(grants) .. pack('>H', #cancels) .. concat(cancels) .. pack('>I6', next)
 end
 
 local function run()
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
-  local ids, out = {}, {}
+  local out, points = {}, 10 + 2 * nr
   -- Checkpoints first: a handler makes them before it ends.
-  for i = 1, np do ids[i] = sub(ARGV[10 + nr + i], 1, 16) end
-  for i, r in ipairs(load(ids)) do out[nr + i] = checkpoint(r, ARGV[10 + nr + i]) end
-  ids = {}
-  for i = 1, nr do ids[i] = sub(ARGV[10 + i], 1, 16) end
+  local ids = {}
+  for i = 1, np do ids[i] = sub(ARGV[points + i], 1, 16) end
+  for i, r in ipairs(load(ids)) do out[nr + i] = checkpoint(r, ARGV[points + i]) end
   if nr > 0 then
-    for i, v in ipairs(call('HMGET', TASKS, unpack(ids))) do
-      local a = ARGV[10 + i]
-      out[i] = succeed(ids[i], v, a)
-      if not out[i] then
-        if hotids[ids[i]] then flushhot() end
-        out[i] = report(load({ids[i]})[1], a)
+    ended = {}
+    for i, v in ipairs(call('HMGET', TASKS, unpack(ARGV, 11, 10 + nr))) do
+      local id, a = ARGV[10 + i], ARGV[10 + nr + i]
+      local verdict = succeed(id, v, a)
+      if not verdict then
+        if hotids[id] then flushhot() end
+        verdict = report(load({id})[1], a)
       end
+      out[i] = verdict
+    end
+    if #ended > 0 then
+      bump(dflow, 's', #ended)
+      for _, g in ipairs(groups) do freed[g.q] = true end
+      keep[goes] = keep[goes] or {}
+      for _, id in ipairs(ended) do keep[goes][#keep[goes] + 1] = id end
+      swapall(RUNNING, SUCCEEDED)
+      flushhot()
     end
   end
-  flushhot()
-  flush()
+  local claims = ARGV[10] == '1'
+  if not claims or #dirtied > 0 then flush() end -- a claim sees what the records have become
   local qs = {}
   for q in pairs(freed) do qs[#qs + 1] = q end
   if #qs > 0 then
@@ -404,7 +458,7 @@ local function run()
       end
     end
   end
-  if ARGV[10] == '1' then out[nr + np + 1] = claim(11 + nr + np) end
+  if claims then out[nr + np + 1] = claim(11 + 2 * nr + np) end
   return concat(out)
 end
 local function expand(compact)
@@ -412,22 +466,20 @@ local function expand(compact)
   if sub(compact, 1, 1) == '-' then return {compact, {}, {}, {}, typenames(woken), {}} end
   local o, steps = nr * 2 + np + 1, {}
   if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, steps, typenames(woken), {}} end
-  local n, ids, leases = unstruct('>H', compact, o + 1), {}, {}
-  for i = 1, n do
-    local at = o + 3 + (i - 1) * 24
-    ids[i] = sub(compact, at, at + 15)
-    leases[ids[i]] = sub(compact, at + 16, at + 23)
-  end
   local names, vals
   if handed then
-    local list = {}
-    for _, r in pairs(used) do list[#list + 1] = r end
-    names, vals = named(list), handed
+    names, vals = named(used), handed
   else -- a repeat: the records as they are now
+    local ids = {}
+    for i = 1, unstruct('>H', compact, o + 1) do
+      local at = o + 3 + (i - 1) * 24
+      ids[i] = sub(compact, at, at + 15)
+    end
     names, vals = values(ids)
+    flagged = vals
   end
-  for i = 2, #vals, 2 do
-    local r = {id = vals[i - 1], fl = unstruct('>H', vals[i], 2)}
+  for i = 2, #flagged, 3 do
+    local r = {id = flagged[i - 1], fl = unstruct('>H', flagged[i], 2)}
     if has(r, F_STEPS) then
       local list, at = call('HGET', EXTRA, r.id .. 'n') or '', 1
       while at < #list do
@@ -440,6 +492,6 @@ local function expand(compact)
       end
     end
   end
-  return {compact, names, vals, steps, typenames(woken), extras(vals, false)}
+  return {compact, names, vals, steps, typenames(woken), extras(flagged, false)}
 end
 return numbered(run, expand)
