@@ -140,10 +140,10 @@ func (p *packed) readSpec(id morningai.ID) bool {
 	head := s[1 : 1+int(s[0])]
 	p.canon = s[1+int(s[0]):]
 	if !p.has(flagBare) {
-		if len(p.canon) < saltLen {
+		if len(p.canon) < saltLen+seatLen {
 			return false
 		}
-		p.canon = p.canon[:len(p.canon)-saltLen]
+		p.canon = p.canon[:len(p.canon)-saltLen-seatLen]
 	}
 	p.traceID = id
 	traced := head[0]&1 != 0
@@ -275,8 +275,12 @@ func (p *packed) request(s *morningai.TaskSpec) bool {
 	return r.ok
 }
 
-// saltLen bytes of the id end every spec; see lua/common.lua.
-const saltLen = 2
+// saltLen bytes of the id end every spec, and a script adds seatLen to it; see
+// lua/common.lua.
+const (
+	saltLen = 2
+	seatLen = 16
+)
 
 func salt(id morningai.ID) string { return string(id[len(id)-saltLen:]) }
 

@@ -88,6 +88,7 @@ func packRecord(r *morningai.Record) (value, spec string, extras []byte) {
 		asked.Payload = []byte("null")
 	}
 	flags, spec := packSpec(&asked, t.CreatedAt)
+	spec += string(t.ID[:seatLen]) // the record has all that it would say
 	attempts := slices.Clone(r.Attempts)
 	var run, fin []byte
 	if r.Claim > 0 || r.Lease != 0 || len(attempts) > 0 {

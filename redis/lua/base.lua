@@ -3,8 +3,8 @@
 --
 -- KEYS 1..22, the same for every script (kinds and contents):
 --   meta HASH chunk, ev, format, partitions   lanes HASH lane -> number, hash, reply
---   names HASH name <-> number                tasks HASH id -> record, without
---   specs HASH id -> what the producer asked for: written once, never taken apart
+--   names HASH name <-> number                tasks HASH id -> record, once started
+--   specs HASH id -> what the producer asked for, and where the task was seated
 --   extra HASH id+kind -> history, steps, progress, logs
 --   chunks HASH chunk -> up to 256 ids in order of acceptance; a task's seq is
 --     chunk * 256 + its place, a chunk's number the time of its first task

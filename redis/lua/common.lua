@@ -8,8 +8,10 @@ local function clear(r, f) r.fl = r.fl - band(r.fl, f) end
 -- A record: 38 bytes of head, the due time if there is one, the last hand-out
 -- (lease 8, session 16, seq 6, started 8, node) and the last end (time 8, outcome
 -- 1, length 3 of the part without the result, that part, result). Lua's hash of a
--- string of 38 bytes looks at every second one, those at even places: the last
--- byte of the seq is at such a one, and specs end with two bytes of the id.
+-- long string skips most of it but not the last byte, and specs are much alike:
+-- they come ending with two bytes of the id. A spec is stored with 16 more bytes:
+-- priority, flags, queue, type, seq. As long as nothing has happened to a task
+-- that was queued at once, they are its record.
 local HEAD = '>BHI3I3I7BHI4I4I4HBBI3'
 local function decode(id, v)
   local st, fl, q, t, seq, pr, life, ver, claim, att, fail, settled, rl, el = unstruct(HEAD, v)
@@ -20,6 +22,25 @@ local function decode(id, v)
 end
 local function encode(r)
   return pack(HEAD, r.st, r.fl, r.q, r.t, r.seq, r.pr, r.life, r.ver, r.claim, r.att, r.fail, r.settled, #r.run, #r.fin) .. r.at .. r.run .. r.fin
+end
+local function freshrecord(spec)
+  return '\3' .. sub(spec, -15) .. sub(spec, -16, -16) .. '\0\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- life and version 1
+end
+-- read returns the records of ids, and the specs that it had to look at.
+local function read(ids)
+  local got, miss, specs = call('HMGET', TASKS, unpack(ids)), {}, {}
+  for i, v in ipairs(got) do
+    if not v then miss[#miss + 1] = ids[i] end
+  end
+  if #miss == 0 then return got, specs end
+  local n, list = 0, call('HMGET', SPECS, unpack(miss))
+  for i, v in ipairs(got) do
+    if not v then
+      n = n + 1
+      if list[n] then got[i], specs[i] = freshrecord(list[n]), list[n] end
+    end
+  end
+  return got, specs
 end
 -- specof reads what the producer asked for, which few calls have to know.
 local function specof(r)
@@ -36,10 +57,13 @@ local function load(ids)
   end
   for i = 1, #miss, 4000 do
     local last = min(i + 3999, #miss)
-    local vals = call('HMGET', TASKS, unpack(miss, i, last))
+    local vals, specs = read({unpack(miss, i, last)})
     for j = i, last do
       local v = vals[j - i + 1]
-      if v then loaded[miss[j]] = decode(miss[j], v) end
+      if v then
+        loaded[miss[j]] = decode(miss[j], v)
+        loaded[miss[j]].spec = specs[j - i + 1]
+      end
     end
   end
   for i, id in ipairs(ids) do out[i] = loaded[id] end

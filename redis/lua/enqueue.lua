@@ -21,7 +21,6 @@ local function readkinds()
     local a = ARGV[10 + nq + nt + i]
     local qi, ti, pr, fl = unstruct('>HHBH', a)
     local k = {q = q[qi], t = t[ti], pr = pr, fl = fl, at = sub(a, 8), chunk = -1, n = 0}
-    k.tail = pack('>BHI4I4I4HBBI3', pr, 1, 1, 0, 0, 0, 0, 0, 0)
     k.event = pack('>I3I3BI4I4', k.t, k.q, QUEUED, 0, 1)
     kinds[i] = k
   end
@@ -42,7 +41,7 @@ end
 local function seat(fresh, ids, kinds)
   local chunk, early = tonumber(call('HGET', META, 'chunk') or 0), nil
   local list = chunk > 0 and call('HGET', CHUNKS, chunk) or ''
-  local parts, n, was, records, begun = {list}, #list / 16, chunk, {}, nil
+  local parts, n, was, specs, begun = {list}, #list / 16, chunk, {}, nil
   for _, i in ipairs(fresh) do
     if n >= 256 or chunk == 0 then
       if n > 0 then call('HSET', CHUNKS, chunk, concat(parts)) end
@@ -52,16 +51,15 @@ local function seat(fresh, ids, kinds)
     end
     begun = begun or n
     local id, k = ids[i], kinds[byte(kindof, i)]
+    if k.chunk ~= chunk then k.chunk, k.seat = chunk, pack('>BHI3I3I6', k.pr, k.fl, k.q, k.t, chunk) end
+    specs[#specs + 1] = id
+    specs[#specs + 1] = ARGV[first + 2 * i - 1] .. k.seat .. char(n)
     if k.at == '' then
-      if k.chunk ~= chunk then
-        k.chunk = chunk
+      if k.n == 0 then
         k.cell = cellof({st = QUEUED, q = k.q, t = k.t, pr = k.pr, seq = chunk * 256})
-        k.head = pack('>BHI3I3I6', QUEUED, k.fl, k.q, k.t, chunk)
       end
       k.n = k.n + 1
       k.cell.bits[n] = true
-      records[#records + 1] = id
-      records[#records + 1] = k.head .. char(n) .. k.tail
       evs[#evs + 1] = '\1' -- E_QUEUED
       evs[#evs + 1] = id
       evs[#evs + 1] = k.event
@@ -80,13 +78,13 @@ local function seat(fresh, ids, kinds)
   bump(dcell, pack('>BI3I3I6', 0, 0, 0, chunk), n - begun)
   call('HSET', CHUNKS, chunk, concat(parts))
   if chunk ~= was then call('HSET', META, 'chunk', chunk) end
-  if #records > 0 then call('HSET', TASKS, unpack(records)) end
+  call('HSET', SPECS, unpack(specs))
   return early
 end
 local function run()
   local kinds, t = readkinds()
   local ids, out, fresh, mine = idlist(), {}, {}, {}
-  local had = call('HMGET', TASKS, unpack(ids))
+  local had = call('HMGET', SPECS, unpack(ids))
   for i, id in ipairs(ids) do
     if had[i] or mine[id] then
       out[i] = 'e'
@@ -107,16 +105,6 @@ local function run()
     end
   end
   if #fresh == 0 then return concat(out) end
-  if #fresh == #ids then
-    call('HSET', SPECS, unpack(ARGV, first, first + 2 * #ids - 1))
-  else
-    local specs = {}
-    for _, i in ipairs(fresh) do
-      specs[#specs + 1] = ids[i]
-      specs[#specs + 1] = ARGV[first + 2 * i - 1]
-    end
-    call('HSET', SPECS, unpack(specs))
-  end
   local early = seat(fresh, ids, kinds)
   bump(dflow, 'e', #fresh)
   if early then -- somebody may be waiting for a later one

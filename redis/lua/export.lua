@@ -12,7 +12,7 @@ while not nextone do
   local list = call('HGET', CHUNKS, chunk) or ''
   for s = max(from, chunk * 256), chunk * 256 + #list / 16 - 1 do
     local id = sub(list, s % 256 * 16 + 1, s % 256 * 16 + 16)
-    local head = call('HGET', TASKS, id)
+    local head = read({id})[1]
     if head and unstruct('>I7', head, 10) == s and band(unstruct('>H', head, 2), F_HIDDEN) == 0 then
       if #ids == limit then nextone = s; break end
       ids[#ids + 1] = id

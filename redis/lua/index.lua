@@ -297,7 +297,7 @@ local function plain(compact) return {compact} end
 local function values(ids)
   local out = {}
   if #ids == 0 then return {}, out end
-  local got, recs, specs = call('HMGET', TASKS, unpack(ids)), {}, call('HMGET', SPECS, unpack(ids))
+  local got, recs, specs = (read(ids)), {}, call('HMGET', SPECS, unpack(ids))
   for i, v in ipairs(got) do
     if v then
       local q, t = unstruct('>I3I3', v, 4)

@@ -41,7 +41,7 @@ while before > 0 and status == 'e' do
       local id = sub(ids, s % 256 * 16 + 1, s % 256 * 16 + 16)
       if #id == 16 then want[#want + 1] = id; seat[#want] = s end
     end
-    local got = #want > 0 and call('HMGET', TASKS, unpack(want)) or {}
+    local got = #want > 0 and read(want) or {}
     for i, v in ipairs(got) do
       if v then
         local r = decode(want[i], v)

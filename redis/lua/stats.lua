@@ -25,7 +25,7 @@ for i = 1, #counts, 2 do
     end
     if first < math.huge then
       local id = sub(call('HGET', CHUNKS, floor(first / 256)) or '', first % 256 * 16 + 1, first % 256 * 16 + 16)
-      local v = call('HGET', TASKS, id)
+      local v = read({id})[1]
       if v then
         oldest[#oldest + 1] = tostring(q)
         oldest[#oldest + 1] = id

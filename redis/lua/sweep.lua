@@ -36,7 +36,7 @@ local function run()
           local kept = sub(specof(r), 1, o - 1)
           if has(r, F_UNIQUE) then key = uniquekey(r); o = o + 2 + #key; clear(r, F_UNIQUE) end
           local var = byte(r.spec, o)
-          r.spec = kept .. sub(r.spec, o, o + var) .. redis.sha1hex(key .. '\0' .. sub(r.spec, o + 1 + var))
+          r.spec = kept .. sub(r.spec, o, o + var) .. redis.sha1hex(key .. '\0' .. sub(r.spec, o + 1 + var, -17))
           r.run, r.fin = sub(r.run, 1, 8), sub(r.fin, 1, 9) .. pack('>I3', 0)
           r.respec = true
           set(r, F_HIDDEN + F_BARE)

@@ -343,27 +343,35 @@ local function claim(base)
     local at = session .. pack('>I6', seq)
     local tail, length, touched = at .. sn, 8 + #at + #sn, {}
     for i, v in ipairs(raw) do
-      if v then
-        local size, g = #v + #(specs[i] or ''), from[i]
+      local spec, g, place = specs[i], from[i], picks[i] - from[i].first
+      if spec then
+        local size = #(v or '') + #spec
         if bytes > 0 and bytes + size > cap then break end
-        local place = picks[i] - g.first
-        if byte(v, 1) == QUEUED and byte(v, 16) == place and sub(v, 4, 15) == g.place then
-          bytes = bytes + size
-          local key, k = sub(v, 18, 38), #members
-          local f = starts[key]
+        local id, k, f = ids[i], #members, nil
+        local lease = sub(leases, k * 8 + 1, k * 8 + 8)
+        if not v then -- not started yet
+          if byte(spec, -1) == place and sub(spec, -13, -2) == g.place then
+            f = g.fresh
+            if not f then
+              f = {ver = 2, att = 1, form = pack('>BHI4I4I4HBBI3', g.pr, 1, 2, 1, 1, 0, 0, length, 0)}
+              g.fresh = f
+            end
+            v = '\4' .. sub(spec, -15) .. f.form .. lease .. tail
+          end
+        elseif byte(v, 1) == QUEUED and byte(v, 16) == place and sub(v, 4, 15) == g.place then
+          local key = sub(v, 18, 38)
+          f = starts[key]
           if not f then
             local life, ver, claim, att, fail, _, rl, el = unstruct('>HI4I4I4HBBI3', v, 18)
             f = {ver = ver + 1, att = att + 1, rest = 39 + rl, form = pack('>HI4I4I4HBBI3', life, ver + 1, claim + 1, att + 1, fail, 0, length, el)}
             starts[key] = f
           end
-          local id, lease = ids[i], sub(leases, k * 8 + 1, k * 8 + 8)
-          if byte(v, 2) + byte(v, 3) == 0 then
-            v = '\4' .. sub(v, 2, 17) .. f.form .. lease .. tail .. sub(v, f.rest)
-          else
-            local run_at = byte(v, 3) % 2 == 1 and 8 or 0 -- of a record from elsewhere
-            v = '\4' .. sub(v, 2, 17) .. f.form .. sub(v, 39, 38 + run_at) .. lease .. tail .. sub(v, f.rest + run_at)
-            flagged[#flagged + 1], flagged[#flagged + 2], flagged[#flagged + 3] = id, v, ''
-          end
+          local run_at = byte(v, 3) % 2 == 1 and 8 or 0 -- of a record from elsewhere
+          v = '\4' .. sub(v, 2, 17) .. f.form .. sub(v, 39, 38 + run_at) .. lease .. tail .. sub(v, f.rest + run_at)
+          if byte(v, 2) + byte(v, 3) > 0 then flagged[#flagged + 1], flagged[#flagged + 2], flagged[#flagged + 3] = id, v, '' end
+        end
+        if f then
+          bytes = bytes + size
           if g.taken == 0 then
             touched[#touched + 1] = g
             g.cell = cellof({st = QUEUED, q = g.c.q, t = g.c.t, pr = g.pr, seq = g.first})
@@ -376,7 +384,7 @@ local function claim(base)
           evs[x + 1], evs[x + 2], evs[x + 3] = '\3', id, e -- E_STARTED
           hot[2 * k + 1], hot[2 * k + 2] = id, v
           members[k + 1] = id
-          handed[3 * k + 1], handed[3 * k + 2], handed[3 * k + 3] = id, v, specs[i]
+          handed[3 * k + 1], handed[3 * k + 2], handed[3 * k + 3] = id, v, spec
           grants[2 * k + 1], grants[2 * k + 2] = id, lease
           local b = buckets[g.c.q]
           if b then b.tokens = b.tokens - 1; b.used = true end
