@@ -18,6 +18,8 @@ var (
 	constantsLua string
 	//go:embed lua/base.lua
 	baseLua string
+	//go:embed lua/flush.lua
+	flushLua string
 	//go:embed lua/common.lua
 	commonLua string
 	//go:embed lua/index.lua
@@ -31,8 +33,12 @@ var (
 	probeLua string
 	//go:embed lua/enqueue.lua
 	enqueueLua string
+	//go:embed lua/accept.lua
+	acceptLua string
 	//go:embed lua/work.lua
 	workLua string
+	//go:embed lua/report.lua
+	reportLua string
 	//go:embed lua/beat.lua
 	beatLua string
 	//go:embed lua/reap.lua
@@ -67,7 +73,18 @@ type script struct {
 // that holds the rest: Lua looks for a captured variable of the enclosing function
 // along all that are captured, for each closure that every call makes anew.
 func newScript(own string) *script {
-	text := inline(baseLua + "return (function()\n" + commonLua + indexLua + own + "\nend)()\n")
+	return complete(flushLua + commonLua + indexLua + own)
+}
+
+// newHotScript completes a script that seldom takes records apart: what that
+// needs is made by unusual, with the functions that rare returns.
+func newHotScript(rare, own string) *script {
+	return complete(flushLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
+		"local made\nlocal function unusual()\nmade = made or prepare()\nreturn made\nend\n" + own)
+}
+
+func complete(rest string) *script {
+	text := inline(baseLua + "return (function()\n" + rest + "\nend)()\n")
 	sum := sha1.Sum([]byte(text)) // Redis names scripts by their SHA-1
 	return &script{text: text, sha: hex.EncodeToString(sum[:])}
 }
@@ -93,8 +110,8 @@ func inline(text string) string {
 var (
 	scriptOpen    = newScript(openLua)
 	scriptProbe   = newScript(probeLua)
-	scriptEnqueue = newScript(enqueueLua)
-	scriptWork    = newScript(workLua)
+	scriptEnqueue = newHotScript(acceptLua, enqueueLua)
+	scriptWork    = newHotScript(reportLua, workLua)
 	scriptBeat    = newScript(beatLua)
 	scriptReap    = newScript(reapLua)
 	scriptCommand = newScript(commandLua)

@@ -33,4 +33,13 @@ local band, bor = bit.band, bit.bor
 local META, LANES, NAMES, TASKS, SPECS, EXTRA, CHUNKS, READY, BITS, WAITING, DUE, COUNTS, CELLS, INDEX, UNIQUE, PURGE, EVENTS,
   SESSIONS, GRANTS, CANCELS, QUEUES, FLOW = unpack(KEYS, 1, 22)
 local now, nowns = tonumber(ARGV[4]), ARGV[5]
-local NOBODY = string.rep('\0', 22) -- no session, no grant
+local NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- no session, no grant
+
+-- What a script changes is gathered and written once per batch by flush.
+local dirty, dirtied = {}, {}
+local dcount, dcell, dwait, dbits, dopen, dflow = {}, {}, {}, {}, {}, {}
+local dueadd, duerem, gone, keep, evs = {}, {}, {}, {}, {}
+local woken = {} -- types whose line was empty and is not any more
+local loaded = {} -- records by id, taken apart
+local writerecords -- writes those that have changed
+local freed = {} -- queues that have a place more

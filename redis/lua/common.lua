@@ -1,5 +1,5 @@
--- Shared by every script, after base.lua: how records and names are read and
--- written.
+-- Shared by scripts that take records apart, after flush.lua: how these are read
+-- and written.
 
 local function has(r, f) return band(r.fl, f) ~= 0 end
 local function set(r, f) r.fl = bor(r.fl, f) end
@@ -49,7 +49,6 @@ local function specof(r)
 end
 
 -- load reads records in one call; records already loaded are shared.
-local loaded = {}
 local function load(ids)
   local miss, out = {}, {}
   for _, id in ipairs(ids) do
@@ -68,49 +67,5 @@ local function load(ids)
   end
   for i, id in ipairs(ids) do out[i] = loaded[id] end
   return out
-end
-
--- Names of queues and types are stored once and numbered. numbers returns those
--- of nq queues and nt types that arguments name in this order, from first on;
--- false for a name not known, unless it is to be created.
-local function numbers(nq, nt, first, create)
-  local q, t, fields = {}, {}, {}
-  for i = 1, nq + nt do fields[i] = (i <= nq and 'q' or 't') .. ARGV[first + i - 1] end
-  if #fields == 0 then return q, t end
-  local got = call('HMGET', NAMES, unpack(fields))
-  for i, n in ipairs(got) do
-    if not n and create then
-      n = call('HGET', NAMES, fields[i]) -- named twice in this call
-      if not n then
-        local kind = sub(fields[i], 1, 1)
-        n = call('HINCRBY', NAMES, '#' .. kind, 1)
-        call('HSET', NAMES, fields[i], n, string.upper(kind) .. n, sub(fields[i], 2))
-      end
-    end
-    n = n and tonumber(n) or false
-    if i <= nq then q[i] = n else t[i - nq] = n end
-  end
-  return q, t
-end
--- named lists number and name of every queue and type that the records use.
-local function named(records)
-  local seen, fields, out = {}, {}, {}
-  for _, r in ipairs(records) do
-    if r then
-      local a, b = 'Q' .. r.q, 'T' .. r.t
-      if not seen[a] then seen[a] = true; fields[#fields + 1] = a end
-      if not seen[b] then seen[b] = true; fields[#fields + 1] = b end
-    end
-  end
-  if #fields == 0 then return out end
-  local got = call('HMGET', NAMES, unpack(fields))
-  for i, f in ipairs(fields) do out[2 * i - 1] = f; out[2 * i] = got[i] or '?' end
-  return out
-end
-local function typenames(types)
-  local fields = {}
-  for t in pairs(types) do fields[#fields + 1] = 'T' .. t end
-  if #fields == 0 then return fields end
-  return call('HMGET', NAMES, unpack(fields))
 end
 

@@ -67,9 +67,7 @@ local function seat(fresh, ids, kinds)
       local r = {id = id, st = SCHEDULED, fl = k.fl, pr = k.pr, q = k.q, t = k.t, seq = chunk * 256 + n, life = 1, ver = 1,
         claim = 0, att = 0, fail = 0, settled = 0, at = k.at, run = '', fin = ''}
       early = min(early or math.huge, unstruct('>I8', k.at) / 1000)
-      tally(r, 1)
-      touch(r)
-      event(E_SCHEDULED, r)
+      unusual().scheduled(r)
     end
     n = n + 1
     parts[#parts + 1] = id
@@ -91,7 +89,7 @@ local function run()
     else
       local fl, holder = kinds[byte(kindof, i)].fl, nil
       if band(fl, F_UNIQUE) ~= 0 then
-        local key = uniquekey({fl = fl, spec = ARGV[first + 2 * i - 1]})
+        local key = unusual().uniquekey({fl = fl, spec = ARGV[first + 2 * i - 1]})
         holder = call('HGET', UNIQUE, key)
         if not holder then call('HSET', UNIQUE, key, id) end
       end
@@ -126,7 +124,7 @@ local function expand(compact)
     if c == 'd' then ids[#ids + 1] = sub(compact, at + 1, at + 16); at = at + 16 end
     at = at + 1
   end
-  local names, vals = values(ids)
-  return {compact, names, vals, extras(vals, false)}
+  local names, vals = unusual().values(ids)
+  return {compact, names, vals, unusual().extras(vals, false)}
 end
 return numbered(run, expand)

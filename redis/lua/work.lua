@@ -15,8 +15,8 @@
 -- checkpoint's letter, then x for an unknown session or g, number of grants 2,
 -- each id and lease, number of cancels 2, ids, ms until more may be ready 6. A
 -- claim that found nothing answers with - in front.
-local DONE, RETRY, FAIL, SNOOZE, CANCEL, RELEASE = 1, 2, 3, 4, 5, 6
-local freed, handed, used, flagged = {}, nil, {}, {} -- handed: id, record and spec in turn, as handed out
+local DONE = 1
+local handed, used, flagged = nil, {}, {} -- handed: id, record and spec in turn, as handed out
 
 -- The two changes that nearly every task goes through, start and success, are
 -- made on the packed form: taking records apart costs most of a call. What the
@@ -79,117 +79,12 @@ local function succeed(id, v, a)
   return 'o5'
 end
 
-local function fence(r, lease, claim)
-  local same = r.claim == claim and sub(r.run, 1, 8) == lease
-  if has(r, F_DELETED) then return 's' end
-  if same and r.settled ~= 0 then return 'r' end
-  if r.st >= SUCCEEDED then return 's' end
-  if same or r.claim < claim then return 'o', same end
-  return 's'
-end
-
-local function report(r, a)
-  if not r then return 'n0' end
-  local claim, outcome, att, fl = unstruct('>I4BI4B', a, 9)
-  local lease = sub(a, 1, 8)
-  local verdict, same = fence(r, lease, claim)
-  if verdict == 'r' then
-    if r.settled == outcome then return 'r' .. r.st end
-    return 's0'
-  end
-  if verdict ~= 'o' then return 's0' end
-  local at = sub(a, 19, 26)
-  local o = byte(a, 27) + 1
-  local sn = sub(a, 31, o - 1)
-  local fl3 = unstruct('>I3', a, o)
-  local front, result = sub(a, o + 3, o + 2 + fl3), sub(a, o + 3 + fl3)
-  tally(r, -1)
-  if r.st == RUNNING then
-    freed[r.q] = true
-    -- The hand-out that storage knows is another attempt, and lost.
-    if not same and r.att ~= att then archive(r, nowns .. '\0', 7) end
-  end
-  r.claim, r.settled, r.att = claim, outcome, max(r.att, att)
-  r.run = lease .. NOBODY .. sn
-  if outcome == RETRY or outcome == FAIL then r.fail = r.fail + 1 end
-  local st, kind = QUEUED, E_QUEUED
-  if outcome == DONE then st, kind = SUCCEEDED, E_SUCCEEDED
-  elseif outcome == FAIL then st, kind = FAILED, E_FAILED
-  elseif outcome == CANCEL then st, kind = CANCELED, E_CANCELED
-  elseif outcome == RETRY or outcome == SNOOZE then
-    if unstruct('>I8', at) / 1000 > now then st, kind = SCHEDULED, E_SCHEDULED end
-    if outcome == RETRY then kind = E_RETRYING end
-  end
-  if has(r, F_CANCEL) then st, kind = CANCELED, E_CANCELED end
-  if st < SUCCEEDED then archive(r, front, outcome) end
-  if st >= SUCCEEDED or fl ~= 0 then
-    r.fin = nowns .. char(outcome) .. pack('>I3', #front) .. front .. result
-  end
-  if st == SUCCEEDED then bump(dflow, 's', 1)
-  elseif st == FAILED then bump(dflow, 'f', 1)
-  elseif st == CANCELED then bump(dflow, 'c', 1)
-  elseif outcome == RETRY then bump(dflow, 'r', 1) end
-  move(r, st, kind, at)
-  return 'o' .. st
-end
-
-local LINES, KEPT = 50, 20 -- log lines of one field, and full fields kept
-local function checkpoint(r, a)
-  if not r then return 'n' end
-  local claim, kind, nl = unstruct('>I6BH', a, 25)
-  if fence(r, sub(a, 17, 24), claim) ~= 'o' then return 's' end
-  local name, data = sub(a, 34, 33 + nl), sub(a, 34 + nl)
-  if kind == 1 then
-    if call('HSETNX', EXTRA, r.id .. 's' .. name, data) == 1 then
-      local names = has(r, F_STEPS) and call('HGET', EXTRA, r.id .. 'n') or ''
-      call('HSET', EXTRA, r.id .. 'n', names .. pack('>H', nl) .. name)
-      set(r, F_STEPS)
-      touch(r)
-    end
-    return 'o'
-  end
-  r.ver = r.ver + 1
-  touch(r)
-  if kind == 2 then
-    call('HSET', EXTRA, r.id .. 'p', data)
-    set(r, F_PROGRESS)
-    event(E_PROGRESS, r)
-    return 'o'
-  end
-  local first, last, n = 0, 0, 0
-  if has(r, F_LOGS) then first, last, n = unstruct('>I4I4H', call('HGET', EXTRA, r.id .. 'l')) end
-  if n == LINES then last, n = last + 1, 0 end
-  local field = r.id .. 'L' .. last
-  local old = n > 0 and call('HGET', EXTRA, field) or ''
-  call('HSET', EXTRA, field, old .. pack('>I3', #data) .. data)
-  if last - first > KEPT then
-    call('HDEL', EXTRA, r.id .. 'L' .. first)
-    first = first + 1
-  end
-  call('HSET', EXTRA, r.id .. 'l', pack('>I4I4H', first, last, n + 1))
-  set(r, F_LOGS)
-  event(E_LOG, r)
-  return 'o'
-end
-
--- promote makes due tasks ready, and running ones that nobody answers for. It
--- returns in how many ms the next is due.
+-- promote makes due tasks ready. It returns in how many ms the next is due.
 local function promote()
   local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   if not head[2] then return math.huge end
   if tonumber(head[2]) > now then return tonumber(head[2]) - now end
-  local ids = call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, 128)
-  for i, r in ipairs(load(ids)) do
-    if r and r.st == SCHEDULED then
-      tally(r, -1)
-      move(r, QUEUED, E_QUEUED)
-    elseif r and r.st == RUNNING then
-      giveback(r, 7)
-    else
-      call('ZREM', DUE, ids[i])
-    end
-  end
-  flush()
+  unusual().ripen()
   head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   return head[2] and max(1, tonumber(head[2]) - now) or math.huge
 end
@@ -428,7 +323,10 @@ local function run()
   -- Checkpoints first: a handler makes them before it ends.
   local ids = {}
   for i = 1, np do ids[i] = sub(ARGV[points + i], 1, 16) end
-  for i, r in ipairs(load(ids)) do out[nr + i] = checkpoint(r, ARGV[points + i]) end
+  if np > 0 then
+    local u = unusual()
+    for i, r in ipairs(u.load(ids)) do out[nr + i] = u.checkpoint(r, ARGV[points + i]) end
+  end
   if nr > 0 then
     ended = {}
     for i, v in ipairs(call('HMGET', TASKS, unpack(ARGV, 11, 10 + nr))) do
@@ -436,7 +334,8 @@ local function run()
       local verdict = succeed(id, v, a)
       if not verdict then
         if hotids[id] then flushhot() end
-        verdict = report(load({id})[1], a)
+        local u = unusual()
+        verdict = u.report(u.load({id})[1], a)
       end
       out[i] = verdict
     end
@@ -472,8 +371,8 @@ end
 local function expand(compact)
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
   if sub(compact, 1, 1) == '-' then return {compact, {}, {}, {}, typenames(woken), {}} end
-  local o, steps = nr * 2 + np + 1, {}
-  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, steps, typenames(woken), {}} end
+  local o = nr * 2 + np + 1
+  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, {}, typenames(woken), {}} end
   local names, vals
   if handed then
     names, vals = named(used), handed
@@ -483,23 +382,10 @@ local function expand(compact)
       local at = o + 3 + (i - 1) * 24
       ids[i] = sub(compact, at, at + 15)
     end
-    names, vals = values(ids)
+    names, vals = unusual().values(ids)
     flagged = vals
   end
-  for i = 2, #flagged, 3 do
-    local r = {id = flagged[i - 1], fl = unstruct('>H', flagged[i], 2)}
-    if has(r, F_STEPS) then
-      local list, at = call('HGET', EXTRA, r.id .. 'n') or '', 1
-      while at < #list do
-        local l = unstruct('>H', list, at)
-        local name = sub(list, at + 2, at + 1 + l)
-        steps[#steps + 1] = r.id
-        steps[#steps + 1] = name
-        steps[#steps + 1] = call('HGET', EXTRA, r.id .. 's' .. name)
-        at = at + 2 + l
-      end
-    end
-  end
-  return {compact, names, vals, steps, typenames(woken), extras(flagged, false)}
+  if #flagged == 0 then return {compact, names, vals, {}, typenames(woken), {}} end
+  return {compact, names, vals, unusual().stepsof(flagged), typenames(woken), unusual().extras(flagged, false)}
 end
 return numbered(run, expand)
