@@ -2,11 +2,11 @@
 -- partition only: all its keys carry the same hash tag.
 --
 -- KEYS 1..22, the same for every script (kinds and contents):
---   meta HASH chunk, ev, format, partitions   lanes HASH lane -> number, hash, reply
+--   meta HASH next (seq), ev, format, partitions   lanes HASH lane -> number, hash, reply
 --   names HASH name <-> number                tasks HASH id -> record, once started
 --   specs HASH id -> what the producer asked for, and where the task was seated
 --   extra HASH id+kind -> history, steps, progress, logs
---   chunks HASH chunk -> up to 256 ids in order of acceptance; a task's seq is
+--   chunks HASH block -> up to 32 ids in order of acceptance, 8 blocks a chunk; a task's seq is
 --     chunk * 256 + its place, a chunk's number the time of its first task
 --   ready ZSET (lex) queue,type,priority,chunk    bits HASH the same -> 256 bits
 --   waiting HASH queue,type -> queued tasks   due ZSET id by due time in ms; running
@@ -42,4 +42,5 @@ local dueadd, duerem, gone, keep, evs = {}, {}, {}, {}, {}
 local woken = {} -- types whose line was empty and is not any more
 local loaded = {} -- records by id, taken apart
 local writerecords -- writes those that have changed
+local nextseq, lastev -- what meta is to have, if tasks were seated
 local freed = {} -- queues that have a place more

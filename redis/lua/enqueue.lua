@@ -39,17 +39,20 @@ end
 -- seat gives new tasks their seats, in the order they come in, and writes them.
 -- It returns when the first of them is due.
 local function seat(fresh, ids, kinds)
-  local chunk, early = tonumber(call('HGET', META, 'chunk') or 0), nil
-  local list = chunk > 0 and call('HGET', CHUNKS, chunk) or ''
-  local parts, n, was, specs, begun = {list}, #list / 16, chunk, {}, nil
+  local meta, early = call('HMGET', META, 'next', 'ev'), nil
+  nextseq, lastev = tonumber(meta[1] or 0), tonumber(meta[2] or 0)
+  local chunk, n, specs, blocks = floor(nextseq / 256), nextseq % 256, {}, {}
+  local list = n % 32 > 0 and call('HGET', CHUNKS, floor(nextseq / 32)) or ''
+  local parts, begun = {list}, n
+  if n == 0 then chunk = chunk - 1 end -- that one is full
+  if n == 0 or #list ~= n % 32 * 16 then n, begun = 256, 256 end -- or has left
   for _, i in ipairs(fresh) do
-    if n >= 256 or chunk == 0 then
-      if n > 0 then call('HSET', CHUNKS, chunk, concat(parts)) end
-      if begun then bump(dcell, pack('>BI3I3I6', 0, 0, 0, chunk), n - begun) end
+    if n >= 256 then
+      if n > begun then bump(dcell, pack('>BI3I3I6', 0, 0, 0, chunk), n - begun) end
       for _, k in ipairs(kinds) do fill(k) end
-      chunk, parts, n, begun = max(chunk + 1, chunkof(now)), {}, 0, nil
+      chunk, parts, n, begun = max(chunk + 1, chunkof(now)), {}, 0, 0
+      nextseq = chunk * 256
     end
-    begun = begun or n
     local id, k = ids[i], kinds[byte(kindof, i)]
     if k.chunk ~= chunk then k.chunk, k.seat = chunk, pack('>BHI3I3I6', k.pr, k.fl, k.q, k.t, chunk) end
     specs[#specs + 1] = id
@@ -69,13 +72,21 @@ local function seat(fresh, ids, kinds)
       early = min(early or math.huge, unstruct('>I8', k.at) / 1000)
       unusual().scheduled(r)
     end
-    n = n + 1
+    n, nextseq = n + 1, nextseq + 1
     parts[#parts + 1] = id
+    if n % 32 == 0 then
+      blocks[#blocks + 1] = floor((nextseq - 1) / 32)
+      blocks[#blocks + 1] = concat(parts)
+      parts = {}
+    end
+  end
+  if #parts > 0 then
+    blocks[#blocks + 1] = floor(nextseq / 32)
+    blocks[#blocks + 1] = concat(parts)
   end
   for _, k in ipairs(kinds) do fill(k) end
   bump(dcell, pack('>BI3I3I6', 0, 0, 0, chunk), n - begun)
-  call('HSET', CHUNKS, chunk, concat(parts))
-  if chunk ~= was then call('HSET', META, 'chunk', chunk) end
+  call('HSET', CHUNKS, unpack(blocks))
   call('HSET', SPECS, unpack(specs))
   return early
 end

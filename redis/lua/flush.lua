@@ -43,6 +43,17 @@ local function flushbits()
   end
   dbits, memo = {}, {}
 end
+-- Ids are kept in blocks of 32, so that a call that seats a few tasks does not
+-- write those of a whole chunk anew.
+local function blocksof(chunk)
+  local b = chunk * 8
+  return {b, b + 1, b + 2, b + 3, b + 4, b + 5, b + 6, b + 7}
+end
+local function idsof(chunk)
+  local got = call('HMGET', CHUNKS, unpack(blocksof(chunk)))
+  for i = 1, 8 do got[i] = got[i] or '' end
+  return concat(got)
+end
 -- add changes numbers of a hash and returns the fields that have become 0, which
 -- are removed unless they are to stay, and those that were.
 local function add(key, deltas, stay)
@@ -72,7 +83,7 @@ local function flush()
   if #gone > 0 then
     call('ZREM', INDEX, unpack(gone))
     for _, k in ipairs(gone) do
-      if byte(k) == 0 then call('HDEL', CHUNKS, (unstruct('>I6', k, 8))) end
+      if byte(k) == 0 then call('HDEL', CHUNKS, unpack(blocksof(unstruct('>I6', k, 8)))) end
     end
   end
   if #new > 0 then
@@ -100,7 +111,14 @@ local function flush()
     add(FLOW, flows, true)
   end
   if #evs > 0 then
-    local n = call('HINCRBY', META, 'ev', 1)
+    local n = lastev
+    if n then
+      n = n + 1
+      call('HSET', META, 'ev', n, 'next', nextseq)
+      lastev = nil
+    else
+      n = call('HINCRBY', META, 'ev', 1)
+    end
     call('XADD', EVENTS, n .. '-1', 'b', nowns .. concat(evs))
   end
   dcount, dcell, dwait, dopen, dueadd, duerem, keep, dflow, evs = {}, {}, {}, {}, {}, {}, {}, {}, {}

@@ -41,10 +41,19 @@ local function created(r)
 end
 -- counted says whether a record is in the indexes; a new one is not yet.
 local function counted(r) return not r.new and not has(r, F_DELETED) and not has(r, F_HIDDEN) end
+local function writeids(chunk, list)
+  local set, rest = {}, {}
+  for i, b in ipairs(blocksof(chunk)) do
+    local ids = sub(list, (i - 1) * 512 + 1, i * 512)
+    if ids ~= '' then set[#set + 1] = b; set[#set + 1] = ids else rest[#rest + 1] = b end
+  end
+  call('HSET', CHUNKS, unpack(set))
+  if #rest > 0 then call('HDEL', CHUNKS, unpack(rest)) end
+end
 -- rebuild gives the records of one chunk, those that are new among them, seats
 -- in order of acceptance; more than 256 take another chunk.
 local function rebuild(chunk, fresh)
-  local ids, list, last = {}, call('HGET', CHUNKS, chunk) or '', nil
+  local ids, list, last = {}, idsof(chunk), nil
   for at = 1, #list, 16 do ids[#ids + 1] = sub(list, at, at + 15) end
   local all = {}
   for i, r in ipairs(load(ids)) do
@@ -56,7 +65,7 @@ local function rebuild(chunk, fresh)
       list = list .. r.id
       exists(r, 1)
     end
-    call('HSET', CHUNKS, chunk, list)
+    writeids(chunk, list)
     return chunk
   end
   for _, r in ipairs(all) do
@@ -80,11 +89,11 @@ local function rebuild(chunk, fresh)
       if counted(r) then seats(r, 1) end
       if not r.new then touch(r) end
     end
-    call('HSET', CHUNKS, chunk, concat(parts))
+    writeids(chunk, concat(parts))
     first = first + room
     if first <= #all then
       chunk = max(chunk + 1, chunkof(created(all[first]) / 1000))
-      while call('HEXISTS', CHUNKS, chunk) == 1 do chunk = chunk + 1 end
+      while call('HEXISTS', CHUNKS, chunk * 8) == 1 do chunk = chunk + 1 end
     end
   end
   return chunk
@@ -104,7 +113,8 @@ local function insert(fresh)
       i = i + 1
     end
     local top = rebuild(chunk, group)
-    if top > tonumber(call('HGET', META, 'chunk') or 0) then call('HSET', META, 'chunk', top) end
+    -- Enqueue goes on behind all that is there, in a chunk of its own.
+    if top >= floor(tonumber(call('HGET', META, 'next') or 0) / 256) then call('HSET', META, 'next', (top + 1) * 256) end
     flush() -- the index decides where the next one goes
   end
 end

@@ -10,7 +10,7 @@ local qn, tn = numbers(1, 1, 9)
 local q, t = ARGV[9] == '' and 0 or qn[1], ARGV[10] == '' and 0 or tn[1]
 local trace = ARGV[11]
 if not q or not t then return {'e0', {}, {}, {}} end
-if before < 0 then before = (tonumber(call('HGET', META, 'chunk') or 0) + 1) * 256 end
+if before < 0 then before = tonumber(call('HGET', META, 'next') or 0) end
 
 local cells, lo = {}, '[' .. char(st == 0 and 1 or st)
 while true do
@@ -34,7 +34,7 @@ while before > 0 and status == 'e' do
   end
   if best < 0 then break end
   chunk = best
-  local ids, from = call('HGET', CHUNKS, chunk) or '', min(before - 1, chunk * 256 + 255)
+  local ids, from = idsof(chunk), min(before - 1, chunk * 256 + 255)
   for top = from, chunk * 256, -32 do
     local want, seat = {}, {}
     for s = top, max(top - 31, chunk * 256), -1 do

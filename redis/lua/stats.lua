@@ -24,7 +24,7 @@ for i = 1, #counts, 2 do
       lo = '(' .. sub(m, 1, 7) .. string.rep('\255', 7)
     end
     if first < math.huge then
-      local id = sub(call('HGET', CHUNKS, floor(first / 256)) or '', first % 256 * 16 + 1, first % 256 * 16 + 16)
+      local id = sub(call('HGET', CHUNKS, floor(first / 32)) or '', first % 32 * 16 + 1, first % 32 * 16 + 16)
       local v = read({id})[1]
       if v then
         oldest[#oldest + 1] = tostring(q)

@@ -227,15 +227,19 @@ local function claim(base)
   local grants, members, bytes = {}, {}, 0
   handed = {}
   if #picks > 0 then
-    local chunks, ids = {}, {}
+    local blocks, at, ids = {}, {}, {}
+    for _, s in ipairs(picks) do
+      local b = floor(s / 32)
+      if not at[b] then blocks[#blocks + 1] = b; at[b] = #blocks end
+    end
+    local lists = call('HMGET', CHUNKS, unpack(blocks))
     for i, s in ipairs(picks) do
-      local g = from[i]
-      local list = chunks[g.chunk]
-      if not list then list = call('HGET', CHUNKS, g.chunk) or ''; chunks[g.chunk] = list end
-      ids[i] = sub(list, (s - g.first) * 16 + 1, (s - g.first) * 16 + 16)
+      local b = floor(s / 32)
+      local o = (s - b * 32) * 16
+      ids[i] = sub(lists[at[b]] or '', o + 1, o + 16)
     end
     local raw, specs = call('HMGET', TASKS, unpack(ids)), call('HMGET', SPECS, unpack(ids))
-    local at = session .. pack('>I6', seq)
+    at = session .. pack('>I6', seq)
     local tail, length, touched = at .. sn, 8 + #at + #sn, {}
     for i, v in ipairs(raw) do
       local spec, g, place = specs[i], from[i], picks[i] - from[i].first
