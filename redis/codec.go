@@ -196,8 +196,10 @@ func (p *packed) readFin() bool {
 
 // canonical is the part of a spec that decides whether two requests are the
 // same, except what the head of a record has.
-func canonical(s *morningai.TaskSpec) string {
-	b := binary.AppendUvarint(nil, uint64(s.MaxAttempts))
+func canonical(s *morningai.TaskSpec) string { return string(appendCanonical(nil, s)) }
+
+func appendCanonical(b []byte, s *morningai.TaskSpec) []byte {
+	b = binary.AppendUvarint(b, uint64(s.MaxAttempts))
 	switch {
 	case s.Timeout%time.Second == 0:
 		b = binary.AppendUvarint(b, uint64(s.Timeout/time.Second)<<1)
@@ -210,10 +212,12 @@ func canonical(s *morningai.TaskSpec) string {
 		b = binary.AppendUvarint(b, uint64(len(s.Metadata))<<1|1)
 		b = appendText(b, s.Fingerprint)
 	}
-	for _, k := range slices.Sorted(maps.Keys(s.Metadata)) {
-		b = appendText(appendText(b, k), s.Metadata[k])
+	if len(s.Metadata) > 0 {
+		for _, k := range slices.Sorted(maps.Keys(s.Metadata)) {
+			b = appendText(appendText(b, k), s.Metadata[k])
+		}
 	}
-	return string(append(b, s.Payload...))
+	return append(b, s.Payload...)
 }
 
 func appendText(b []byte, s string) []byte {
@@ -286,7 +290,7 @@ func salt(id morningai.ID) string { return string(id[len(id)-saltLen:]) }
 
 // packSpec is what the producer decides, stored beside the record.
 func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec string) {
-	var b []byte
+	b := make([]byte, 0, 64+len(s.Payload)+len(s.UniqueKey))
 	if s.Retention != nil {
 		flags |= flagRetention
 		b = binary.BigEndian.AppendUint64(b, uint64(*s.Retention))
@@ -296,7 +300,8 @@ func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec stri
 		b = binary.BigEndian.AppendUint16(b, uint16(len(s.UniqueKey)))
 		b = append(b, s.UniqueKey...)
 	}
-	head := []byte{0}
+	var room [32]byte
+	head := room[:1]
 	if s.TraceID != s.ID {
 		head[0] |= 1
 		head = append(head, s.TraceID[:]...)
@@ -308,7 +313,7 @@ func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec stri
 	head = binary.AppendVarint(head, created.UnixMicro()-base)
 	b = append(b, byte(len(head)))
 	b = append(b, head...)
-	return flags, string(b) + canonical(s) + salt(s.ID)
+	return flags, string(append(appendCanonical(b, s), salt(s.ID)...))
 }
 
 // packFront is what an end says beside its result.

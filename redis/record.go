@@ -34,21 +34,23 @@ func readStored(names, records rueidis.RedisMessage, extras ...rueidis.RedisMess
 		return nil, err
 	}
 	out := make([]*stored, 0, len(list)/3)
-	byID := make(map[string]*stored)
 	for i := 0; i+2 < len(list); i += 3 {
 		s, err := newStored(list[i], list[i+1], list[i+2], table)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, s)
-		byID[list[i]] = s
 	}
 	if len(extras) == 0 {
 		return out, nil
 	}
 	parts, err := extras[0].AsStrSlice()
-	if err != nil {
-		return nil, err
+	if err != nil || len(parts) == 0 {
+		return out, err
+	}
+	byID := make(map[string]*stored, len(out))
+	for _, s := range out {
+		byID[string(s.id[:])] = s
 	}
 	for i := 0; i+2 < len(parts); i += 3 {
 		s, kind, data := byID[parts[i]], parts[i+1], parts[i+2]
