@@ -42,5 +42,6 @@ local dueadd, duerem, gone, keep, evs = {}, {}, {}, {}, {}
 local woken = {} -- types whose line was empty and is not any more
 local loaded = {} -- records by id, taken apart
 local writerecords -- writes those that have changed
+local bitsread = {} -- what bits has, where it was read
 local nextseq, lastev -- what meta is to have, if tasks were seated
 local freed = {} -- queues that have a place more

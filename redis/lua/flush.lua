@@ -25,7 +25,13 @@ local function flushbits()
   local keys = {}
   for k in pairs(dbits) do keys[#keys + 1] = k end
   if #keys == 0 then return end
-  local got = call('HMGET', BITS, unpack(keys))
+  local got, unread = {}, false
+  for i, k in ipairs(keys) do
+    got[i] = bitsread[k] or false
+    unread = unread or not got[i]
+  end
+  if unread then got = call('HMGET', BITS, unpack(keys)) end
+  bitsread = {}
   for i, k in ipairs(keys) do
     local b, any = {byte(got[i] or string.rep('\0', 32), 1, 32)}, false
     for n, on in pairs(dbits[k]) do

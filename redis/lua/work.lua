@@ -84,6 +84,7 @@ local function promote()
   local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   if not head[2] then return math.huge end
   if tonumber(head[2]) > now then return tonumber(head[2]) - now end
+  flushhot()
   unusual().ripen()
   head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   return head[2] and max(1, tonumber(head[2]) - now) or math.huge
@@ -116,7 +117,8 @@ local function advance(c)
     end
     local member = c.members[c.m]
     local pr, chunk = unstruct('>BI6', member, 7)
-    local b, list, n = call('HGET', BITS, member) or '', {}, 0
+    local b, list, n = call('HGET', BITS, member), {}, 0
+    if b then bitsread[member] = b else b = '' end
     for at = 1, #b do
       local v = byte(b, at)
       if v > 0 then
@@ -130,13 +132,26 @@ local function advance(c)
   end
 end
 
+local configs = {}
+local function configsof(qs)
+  local out, known = {}, true
+  for i, q in ipairs(qs) do
+    out[i] = configs[q]
+    known = known and out[i] ~= nil
+  end
+  if known then return out end
+  out = call('HMGET', QUEUES, unpack(qs))
+  for i, q in ipairs(qs) do configs[q] = out[i] end
+  return out
+end
+
 local PERIOD = {1000, 60000, 3600000}
 -- places returns how many more tasks each queue may start, the state of the
 -- buckets, and in how many ms a rate lets the next start through.
 local function places(qs)
   local left, buckets, wait = {}, {}, math.huge
   if #qs == 0 then return left, buckets, wait end
-  local cfg = call('HMGET', QUEUES, unpack(qs))
+  local cfg = configsof(qs)
   local clock
   for i, q in ipairs(qs) do
     left[q] = math.huge
@@ -167,7 +182,11 @@ end
 local function claim(base)
   local session, seq, n, leases, sn = ARGV[base], tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2]), ARGV[base + 3], ARGV[base + 4]
   local cap, nq, nt = tonumber(ARGV[base + 5]), tonumber(ARGV[base + 6]), tonumber(ARGV[base + 7])
-  if call('HEXISTS', SESSIONS, session) == 0 then flush(); return 'x' end
+  if call('HEXISTS', SESSIONS, session) == 0 then
+    flushhot()
+    flush()
+    return 'x'
+  end
   local cancels = {}
   local told = call('HGETALL', CANCELS)
   for i = 1, #told, 2 do
@@ -281,7 +300,8 @@ local function claim(base)
           if not e then e = pack('>I3I3BI4I4', g.c.t, g.c.q, RUNNING, f.att, f.ver); g.events[f] = e end
           local x = #evs
           evs[x + 1], evs[x + 2], evs[x + 3] = '\3', id, e -- E_STARTED
-          hot[2 * k + 1], hot[2 * k + 2] = id, v
+          local h = #hot
+          hot[h + 1], hot[h + 2] = id, v
           members[k + 1] = id
           handed[3 * k + 1], handed[3 * k + 2], handed[3 * k + 3] = id, v, spec
           grants[2 * k + 1], grants[2 * k + 2] = id, lease
@@ -349,16 +369,18 @@ local function run()
       keep[goes] = keep[goes] or {}
       for _, id in ipairs(ended) do keep[goes][#keep[goes] + 1] = id end
       swapall(RUNNING, SUCCEEDED)
-      flushhot()
     end
   end
   local claims = ARGV[10] == '1'
-  if not claims or #dirtied > 0 then flush() end -- a claim sees what the records have become
+  if not claims or #dirtied > 0 then -- a claim sees what the records have become
+    flushhot()
+    flush()
+  end
   local qs = {}
   for q in pairs(freed) do qs[#qs + 1] = q end
   if #qs > 0 then
     local limited, any = {}, false
-    for i, cfg in ipairs(call('HMGET', QUEUES, unpack(qs))) do
+    for i, cfg in ipairs(configsof(qs)) do
       if cfg and unstruct('>I4', cfg, 2) > 0 then limited[qs[i]] = true; any = true end
     end
     if any then
