@@ -41,10 +41,12 @@ while before > 0 and status == 'e' do
       local id = sub(ids, s % 256 * 16 + 1, s % 256 * 16 + 16)
       if #id == 16 then want[#want + 1] = id; seat[#want] = s end
     end
-    local got = #want > 0 and read(want) or {}
+    local got, specs = {}, {}
+    if #want > 0 then got, specs = read(want) end
     for i, v in ipairs(got) do
       if v then
         local r = decode(want[i], v)
+        r.spec = specs[i]
         local ok = r.seq == seat[i] and not has(r, F_DELETED) and not has(r, F_HIDDEN) and not over(r)
           and (st == 0 or r.st == st or st == RETRYING and r.st == SCHEDULED and r.fail > 0)
           and (q == 0 or r.q == q) and (t == 0 or r.t == t)

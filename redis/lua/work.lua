@@ -227,8 +227,10 @@ local function claim(base)
   end
   local function take(cs, share)
     while share > 0 and #picks < most do
-      local best
-      for _, c in ipairs(cs) do
+      local best = cs[1] -- mostly there is no other
+      if best.done or left[best.q] <= 0 then best = nil end
+      for i = 2, #cs do
+        local c = cs[i]
         if not c.done and left[c.q] > 0 and (not best or c.pr < best.pr or c.pr == best.pr and c.seq < best.seq) then best = c end
       end
       if not best then return end
@@ -236,10 +238,11 @@ local function claim(base)
       picks[k], from[k] = best.seq, best.stretch
       left[best.q] = left[best.q] - 1
       share = share - 1
-      advance(best)
+      local at = best.i + 1
+      if at <= #best.list then best.i, best.seq = at, best.list[at] else advance(best) end
     end
   end
-  if nq == 0 then take(streams, n) end
+  if nq == 0 and #streams > 0 then take(streams, n) end
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], shares[i]) end end
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], n) end end
 
@@ -366,8 +369,9 @@ local function run()
     if #ended > 0 then
       bump(dflow, 's', #ended)
       for _, g in ipairs(groups) do freed[g.q] = true end
-      keep[goes] = keep[goes] or {}
-      for _, id in ipairs(ended) do keep[goes][#keep[goes] + 1] = id end
+      local k = keep[goes]
+      if not k then k = {}; keep[goes] = k end
+      for _, id in ipairs(ended) do k[#k + 1] = id end
       swapall(RUNNING, SUCCEEDED)
     end
   end
