@@ -144,10 +144,20 @@ func (op *getOp) finish(err error) {
 	}
 	for i := range op.tasks {
 		if !op.tasks[i].ID.IsZero() {
-			op.tasks[i] = op.c.known.show(op.tasks[i])
+			op.tasks[i] = op.c.waiting(op.c.known.show(op.tasks[i]), op.found)
 		}
 	}
 	op.c.reply(func() { op.done(op.tasks, nil) })
+}
+
+// waiting marks a task that cannot run before the shared engine is back.
+func (c *core) waiting(t morningai.Task, f *found) morningai.Task {
+	t.Runs = ""
+	elsewhere := f == nil || f.owned[t.ID] == nil
+	if c.contact.open() && elsewhere && (t.State == morningai.StateQueued || t.State == morningai.StateScheduled) {
+		t.Runs = morningai.RunsLater
+	}
+	return t
 }
 
 func (op *getOp) look(then func()) {
