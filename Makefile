@@ -55,6 +55,7 @@ bench-redis-gate: ## the same for the Redis engine
 fuzz: ## each fuzz test for a minute
 	.ci/fuzz 60s
 
-soak: ## the crash tests, 200 kills; the outage tests with a minute's outages and 20 plans of faults
+soak: ## the crash tests, 200 kills; the outage tests with a minute's outages and 20 plans of faults; 100,000 seeds of the simulation
 	MORNINGAI_SOAK=1 go test -timeout 2h -v -run Crash ./internal/crashtest/
 	MORNINGAI_SOAK=1 go test -timeout 1h -v ./internal/outagetest/
+	MORNINGAI_SOAK=1 go test -timeout 4h -v -run '^TestSimulation$$' ./resilient/

@@ -17,12 +17,12 @@ type simulation struct {
 // simulations are what a fleet of real cores has to live through, in virtual
 // time; see package sim.
 var simulations = []simulation{
-	{"no faults", sim.Faults{}, 200, 10_000},
-	{"lost answers", sim.Faults{Drops: true}, 200, 10_000},
-	{"crashes", sim.Faults{Crashes: true}, 300, 15_000},
-	{"outages", sim.Faults{Outages: true}, 500, 25_000},
-	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 500, 25_000},
-	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 300, 15_000},
+	{"no faults", sim.Faults{}, 500, 10_000},
+	{"lost answers", sim.Faults{Drops: true}, 500, 10_000},
+	{"crashes", sim.Faults{Crashes: true}, 500, 15_000},
+	{"outages", sim.Faults{Outages: true}, 60, 25_000},
+	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 49, 25_000},
+	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 24, 15_000},
 }
 
 // drainRate is how many entries a second a node delivers at least.
