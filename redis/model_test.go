@@ -80,10 +80,12 @@ func (c *comparison) sameError(what string, real, model error) {
 	c.same(what, morningai.CodeOf(real), morningai.CodeOf(model))
 }
 
-func (c *comparison) id() morningai.ID     { return c.ids[c.random.IntN(len(c.ids))] }
-func (c *comparison) is(p float64) bool    { return c.random.Float64() < p }
-func (c *comparison) queue() string        { return []string{"a", "b"}[c.random.IntN(2)] }
-func (c *comparison) grant() *pairOfGrants { return &c.grants[max(0, len(c.grants)-1-c.random.IntN(6))] }
+func (c *comparison) id() morningai.ID  { return c.ids[c.random.IntN(len(c.ids))] }
+func (c *comparison) is(p float64) bool { return c.random.Float64() < p }
+func (c *comparison) queue() string     { return []string{"a", "b"}[c.random.IntN(2)] }
+func (c *comparison) grant() *pairOfGrants {
+	return &c.grants[max(0, len(c.grants)-1-c.random.IntN(6))]
+}
 
 func (c *comparison) operation() {
 	switch n := c.random.IntN(20); {
@@ -365,4 +367,3 @@ func (c *comparison) setQueue() {
 	c.sameError("set queue", err, modelErr)
 	c.same("queue", fmt.Sprint(real.Paused, real.Concurrency, real.Rate), fmt.Sprint(model.Paused, model.Concurrency, model.Rate))
 }
-

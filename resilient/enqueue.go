@@ -169,11 +169,6 @@ func (op *enqueueOp) settle() {
 	}
 }
 
-func (op *enqueueOp) record(i int) *morningai.Record {
-	r := recordOf(&op.specs[i], op.at)
-	return &r
-}
-
 // decide answers as soon as what has happened allows an answer. Nobody is told
 // no for a task that may run.
 func (op *enqueueOp) decide() {

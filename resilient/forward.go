@@ -227,10 +227,20 @@ func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Re
 }
 
 func earlierThan(a, b *morningai.Task) bool {
-	if !a.CreatedAt.Equal(b.CreatedAt) {
-		return a.CreatedAt.Before(b.CreatedAt)
+	if x, y := acceptedAt(a), acceptedAt(b); !x.Equal(y) {
+		return x.Before(y)
 	}
 	return string(a.ID[:]) < string(b.ID[:])
+}
+
+// acceptedAt is when a task was accepted. What has just reached the shared engine
+// may show when it did; an id says when it was made, which is not later than its
+// acceptance and the same for whoever looks.
+func acceptedAt(t *morningai.Task) time.Time {
+	if made := t.ID.Time(); t.ID[6]>>4 == 7 && made.Before(t.CreatedAt) {
+		return made
+	}
+	return t.CreatedAt.Truncate(time.Millisecond)
 }
 
 func superseded(by morningai.ID) *morningai.TaskError {

@@ -8,13 +8,15 @@ import (
 	"github.com/RC918/morningai/internal/sim"
 )
 
-// simulations are what a fleet of real cores has to live through, in virtual
-// time; see package sim.
-var simulations = []struct {
+type simulation struct {
 	name        string
 	faults      sim.Faults
 	usual, soak int // seeds
-}{
+}
+
+// simulations are what a fleet of real cores has to live through, in virtual
+// time; see package sim.
+var simulations = []simulation{
 	{"no faults", sim.Faults{}, 200, 10_000},
 	{"lost answers", sim.Faults{Drops: true}, 200, 10_000},
 	{"crashes", sim.Faults{Crashes: true}, 300, 15_000},

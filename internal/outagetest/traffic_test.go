@@ -176,6 +176,6 @@ func (f *fleet) timely(what string, e excuses, all []receipt, p99, longest time.
 		what, len(all), percentile(raw, 50), percentile(raw, 99), percentile(raw, 100), percentile(net, 99), percentile(net, 100), percentile(e.took(), 99))
 	f.t.Log(said)
 	if p99 > 0 && percentile(net, 99) > p99+percentile(e.took(), 99) || longest > 0 && percentile(net, 100) > longest+percentile(e.took(), 100) {
-		f.t.Errorf("too slow, for a p99 of %v and at most %v: %s", p99, longest, said)
+		late(f.t, "too slow, for a p99 of %v and at most %v: %s", p99, longest, said)
 	}
 }
