@@ -209,8 +209,8 @@ func TestUniqueKeysInAnOutage(t *testing.T) {
 	f.back(frozen)
 	at := f.atRest(before.id)
 	for n, tasks := range at {
-		if v := tasks[first.id]; v.State != morningai.StateSucceeded {
-			t.Errorf("on %s the earlier holder of the key is %s", n.name, v.State)
+		if v := tasks[first.id]; v.State != morningai.StateSucceeded || v.CreatedAt.Sub(first.task.CreatedAt).Abs() > time.Millisecond {
+			t.Errorf("on %s the earlier holder of the key, accepted at %v, is %s, accepted at %v", n.name, first.task.CreatedAt, v.State, v.CreatedAt)
 		}
 		for name, r := range map[string]receipt{"of two servers": second, "where the holder is known": known, "where the holder is not known": unknown} {
 			if r.task.ID != r.id {

@@ -60,11 +60,11 @@ func TestStartChecksComeLater(t *testing.T) {
 	f.succeededOnce(f.everyStatusAgrees(), []receipt{early, late})
 }
 
-// Data of an incompatible server is a cause that is told, too.
-func TestStartWithAForeignRedis(t *testing.T) {
+// A Redis that does not let the server run its scripts is a cause that is told,
+// too.
+func TestStartWithoutRights(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
-	f.redis.Do("SET", "mai:{0}:x", "somebody else's") // no matter: it is not ours
 	f.redis.Do("ACL", "SETUSER", "default", "-evalsha", "-eval")
 	f.history.Add(drill.Op{Kind: drill.RedisDown})
 	a := f.add("a")
