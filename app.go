@@ -46,6 +46,8 @@ type App struct {
 	crew       *crew
 	stopped    chan struct{} // closed when the first Stop is through
 	stopErr    error         // written before that
+
+	ended tally
 }
 
 type appPhase uint8

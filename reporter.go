@@ -156,6 +156,7 @@ func (r *reporter) settle(batch []*execution, verdicts []Verdict) ([]*execution,
 		err := verdicts[i].Err
 		switch {
 		case err == nil:
+			e.app.ended.add(e.final.Outcome)
 			e.describe(verdicts[i].State)
 		case errors.Is(err, ErrStale), errors.Is(err, ErrNotFound):
 			e.logError("the outcome of a task was refused: it was handed to another worker, or removed", err)

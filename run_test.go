@@ -133,6 +133,18 @@ func TestHandlerErrorsDecide(t *testing.T) {
 			if v, err := after.Result(t.Context(), task.ID); err != nil || v != 7 {
 				t.Errorf("the next task: %v, %v", v, err)
 			}
+			if err := app.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+			counts := app.Attempts()
+			for _, o := range append(c.outcomes, morningai.OutcomeSucceeded) {
+				counts[o]--
+			}
+			for o, n := range counts {
+				if n != 0 {
+					t.Errorf("the app has counted %d more attempts that ended as %s", n, o)
+				}
+			}
 		})
 	}
 }

@@ -148,6 +148,13 @@ func (b *backlog) again(c *core) {
 	}
 }
 
+// hurry brings the next look at everything forward.
+func (b *backlog) hurry(now time.Time) {
+	if at := now.Add(lookAtDisk); b.calm && !b.busy && b.due.After(at) {
+		b.due, b.calmAt = at, at
+	}
+}
+
 // leaves plans a pass for a task of the journal that does not run any more.
 func (b *backlog) leaves(c *core) {
 	b.local = true

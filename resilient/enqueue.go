@@ -46,6 +46,9 @@ func (c *core) enqueue(op *enqueueOp) {
 		op.finish(nil, err)
 		return
 	}
+	if op.waitsForAnother() {
+		return
+	}
 	op.ask()
 	if op.mayBeKnown() {
 		if op.durability == morningai.DurabilityJournal {

@@ -105,13 +105,18 @@ func (i *incidents) refused(n int) { i.current.Refused += int64(n) }
 
 func (i *incidents) repeated(id morningai.ID) {
 	i.current.Repeated++
+	i.next = soon
 	i.current.RepeatedIDs = addID(i.current.RepeatedIDs, id)
 }
 
 func (i *incidents) setAside(id morningai.ID) {
 	i.current.SetAside++
+	i.next = soon
 	i.current.SetAsideIDs = addID(i.current.SetAsideIDs, id)
 }
+
+// soon is a time that has come: what people have to look into is written at once.
+var soon = time.Unix(0, 1)
 
 func addID(ids []morningai.ID, id morningai.ID) []morningai.ID {
 	if len(ids) >= morningai.MaxIncidentIDs {

@@ -65,7 +65,7 @@ func (c *askCmd) answer(ctx context.Context, s streams) ([]byte, *morningai.Task
 		where = "the server at " + l.Address() + " needs a token for this"
 	}
 	fmt.Fprintf(s.err, "answering in this process: %s\n", where)
-	bar := newBar(s.err)
+	bar := newBar(s.err, "indexing")
 	task, err := server.Answer(ctx, server.Question{
 		Text: c.Question, Docs: c.Docs, Repo: c.Repo, Data: c.Data,
 		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})), Progress: bar.set,

@@ -56,27 +56,29 @@ func writeOut(path, document string) error {
 	return nil
 }
 
-// bar shows how far the index is, on a terminal only.
+// bar shows how far something is, on a terminal only.
 type bar struct {
-	w   io.Writer
-	tty bool
-	bar *progressbar.ProgressBar
+	w    io.Writer
+	what string
+	tty  bool
+	bar  *progressbar.ProgressBar
 }
 
-func newBar(w io.Writer) *bar {
+func newBar(w io.Writer, what string) *bar {
 	f, ok := w.(*os.File)
-	return &bar{w: w, tty: ok && term.IsTerminal(f.Fd())}
+	return &bar{w: w, what: what, tty: ok && term.IsTerminal(f.Fd())}
 }
 
-// set shows that done of total files are indexed.
+// set shows that done of total are through.
 func (b *bar) set(done, total int) {
-	if !b.tty {
+	if !b.tty || total == 0 {
 		return
 	}
 	if b.bar == nil {
-		b.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription("indexing"),
+		b.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(b.what),
 			progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
 	}
+	b.bar.ChangeMax(total)
 	b.draw(b.bar.Set(done))
 }
 

@@ -53,9 +53,13 @@ type Options struct {
 	// OnlyAsk refuses whatever would change something, except reports and claims
 	// of workers: this server runs tasks, and others accept them.
 	OnlyAsk bool
+	// Attempts counts the attempts that the server's own handlers have ended, by
+	// outcome; nil if it has none.
+	Attempts func() map[morningai.Outcome]int64
 }
 
-// api is the handler. It has no state of its own beside the last health check.
+// api is the handler. It has no state of its own beside the last health check
+// and the counts of requests.
 type api struct {
 	client   *morningai.Client
 	access   access
@@ -74,6 +78,7 @@ type api struct {
 	prober   prober       // asks the engine whether it takes tasks
 	// redisProber asks Redis: the same where nothing stands between.
 	redisProber *prober
+	metrics     *metrics
 	document    []byte // the OpenAPI document
 	page        []byte // the same for people
 }
@@ -97,6 +102,9 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a.setProbes(opts.Fleet)
 	table := routes()
 	var err error
+	if a.metrics, err = newMetrics(opts.Version, opts.Attempts); err != nil {
+		return nil, err
+	}
 	if a.document, err = openAPI(table, opts.Version); err != nil {
 		return nil, fmt.Errorf("make the OpenAPI document: %w", err)
 	}
@@ -166,7 +174,9 @@ type content struct {
 }
 
 // ServeHTTP implements [http.Handler].
-func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w := &answering{ResponseWriter: rw}
+	defer a.metrics.observe(r, w, time.Now())
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	if r.ContentLength != 0 {
@@ -266,11 +276,12 @@ func checkAccept(h http.Header, kind string) error {
 	if strings.TrimSpace(accepts) == "" {
 		return nil
 	}
+	media, _, _ := strings.Cut(kind, ";")
 	family, _, _ := strings.Cut(kind, "/")
 	for choice := range strings.SplitSeq(accepts, ",") {
-		media, params, _ := strings.Cut(choice, ";")
-		switch media = strings.ToLower(strings.TrimSpace(media)); media {
-		case "*/*", family + "/*", kind:
+		name, params, _ := strings.Cut(choice, ";")
+		switch strings.ToLower(strings.TrimSpace(name)) {
+		case "*/*", family + "/*", media:
 			if !ruledOut(params) {
 				return nil
 			}

@@ -183,6 +183,8 @@ func routes() []route {
 			answers: one(http.StatusOK, wire.Live{}, "it does"), serve: (*api).livez},
 		{method: "GET", path: "/readyz", id: "readyz", summary: "Whether tasks are accepted, from a real write at most a second old",
 			answers: one(http.StatusOK, wire.Status{}, "they are"), fails: append(slices.Clip(full), morningai.CodeClosed), serve: (*api).readyz},
+		{method: "GET", path: "/metrics", id: "metrics", summary: "Metrics for Prometheus",
+			answers: one(http.StatusOK, content{kind: metricsType}, "the text form, read at most a second ago"), serve: (*api).metricsText},
 		{method: "GET", path: "/openapi.json", id: "openapi", summary: "This document",
 			answers: one(http.StatusOK, map[string]any{}, "OpenAPI 3.1"),
 			serve: func(a *api, _ *call) (answer, error) {

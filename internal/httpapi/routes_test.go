@@ -49,7 +49,7 @@ func TestEveryRoute(t *testing.T) {
 		if r := b.do(rt.method, path, ""); r.StatusCode >= 500 || bytes.Contains(r.raw, []byte("no such route")) {
 			t.Errorf("%s %s: %d %s", rt.method, path, r.StatusCode, r.raw)
 		}
-		if r := b.do(rt.method, path, "", "Accept", "image/png, text/plain;q=0.5"); r.StatusCode != http.StatusNotAcceptable {
+		if r := b.do(rt.method, path, "", "Accept", "image/png, text/csv;q=0.5"); r.StatusCode != http.StatusNotAcceptable {
 			t.Errorf("%s %s as an image: %d", rt.method, path, r.StatusCode)
 		}
 		if r := b.do("PUT", path, ""); r.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(r.Header.Get("Allow"), rt.method) ||
@@ -81,7 +81,7 @@ func TestRoutesOfLaterAreAbsent(t *testing.T) {
 	const id = "01937c4e-0000-7000-8000-000000000001"
 	for _, path := range []string{"/", "/v1", "/v1/", "/v1/tasks/", "/v1/tasks/" + id + "/", "/v1/events", "/v1/tasks/" + id + "/events",
 		"/v1/tasks/" + id + "/approve", "/v1/workflows", "/v1/schedules", "/v1/signals",
-		"/metrics", "//v1/tasks", "/v1/../v1/tasks", "/v1//tasks", "/V1/tasks", "/v1/tasks/" + id + "/attempts/1", "/%00"} {
+		"//v1/tasks", "/v1/../v1/tasks", "/v1//tasks", "/V1/tasks", "/v1/tasks/" + id + "/attempts/1", "/%00"} {
 		r := b.refused(morningai.CodeNotFound, "GET", path, "")
 		if !bytes.Contains(r.raw, []byte("/docs")) {
 			t.Errorf("%s: no way on in %s", path, r.raw)
@@ -114,6 +114,11 @@ func TestAccept(t *testing.T) {
 		"text/html": false, "application/json;q=0": false, "application/xml,*/*; q=0": false, "*/*;q=0.000": false, "*/*;v=1;Q=0": false, "*/*;q=x": true, "json": false,
 	} {
 		if err := checkAccept(http.Header{"Accept": {accept}}, "application/json"); (err == nil) != ok {
+			t.Errorf("Accept: %s: %v", accept, err)
+		}
+	}
+	for accept, ok := range map[string]bool{"text/plain": true, "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3": true, "text/html": false} {
+		if err := checkAccept(http.Header{"Accept": {accept}}, metricsType); (err == nil) != ok {
 			t.Errorf("Accept: %s: %v", accept, err)
 		}
 	}

@@ -108,6 +108,7 @@ func start(t *testing.T, engine morningai.Engine, opts Options) *testServer {
 		t.Fatal(err)
 	}
 	b.api.prober.limit = time.Minute // however busy the machine is
+	b.api.metrics.age = 0
 	if b.schema, err = describe(routes(), ""); err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func TestIncidents(t *testing.T) {
 func TestServerThatWillNotComeBack(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
-	a, b := f.startNode("a"), f.startNode("b")
+	a, b, c := f.startNode("a"), f.startNode("b"), f.startNode("c")
 	f.away(frozen)
 	f.degraded(a, b)
 	var made []receipt
@@ -94,6 +94,7 @@ func TestServerThatWillNotComeBack(t *testing.T) {
 		made = append(made, f.must(a, f.counted(f.callee.atOnce()).with("during_outage", "hold")))
 	}
 	f.kill(a)
+	f.kill(c) // it has accepted nothing, but who knows
 	f.back(frozen)
 	until(t, patience, "b to recover", func() bool { return f.health(b).Status == "ok" })
 	if r, _ := f.look(b, made[0].id); r.status != 503 || r.code() != "status_unknown" {
@@ -106,15 +107,18 @@ func TestServerThatWillNotComeBack(t *testing.T) {
 			Connected bool   `json:"connected"`
 		} `json:"nodes"`
 	}
-	dead := ""
-	until(t, patience, "b to miss a", func() bool {
+	dead, idle := "", ""
+	until(t, patience, "b to miss a and c", func() bool {
 		b.call("GET", "/v1/nodes", nil).into(t, &nodes)
 		for _, n := range nodes.Nodes {
-			if n.Node == "a" && !n.Connected {
+			switch {
+			case n.Node == "a" && !n.Connected:
 				dead = n.ID
+			case n.Node == "c" && !n.Connected:
+				idle = n.ID
 			}
 		}
-		return dead != ""
+		return dead != "" && idle != ""
 	})
 	out, said, code := a.command("journal", "list", "--data", a.data)
 	if code != 0 || !strings.Contains(out, made[0].id.String()) {
@@ -126,15 +130,36 @@ func TestServerThatWillNotComeBack(t *testing.T) {
 	for _, r := range made {
 		f.waitFor(b, r.id, morningai.StateSucceeded)
 	}
-	if out, said, code = a.command("node", "forget", dead, "--server", *b.url.Load()); code != 0 {
+	if out, said, code = a.command("node", "forget", idle, "--server", *b.url.Load()); code != 0 {
 		t.Errorf("node forget: exit %d\n%s%s", code, out, said)
 	}
-	f.history.Add(drill.Op{Kind: drill.Forget, Node: "b", Value: "a"})
-	if out, said, code = a.command("node", "list", "--server", *b.url.Load()); code != 0 || strings.Contains(out, dead) {
-		t.Errorf("node list: exit %d\n%s%s", code, out, said)
+	for _, gone := range []string{"a", "c"} {
+		f.history.Add(drill.Op{Kind: drill.Forget, Node: "b", Value: gone})
 	}
+	until(t, patience, "b to learn that a has left nothing behind", func() bool {
+		out, said, code = a.command("node", "list", "--server", *b.url.Load())
+		return code == 0 && !strings.Contains(out, dead) && !strings.Contains(out, idle)
+	})
 	if r, _ := f.look(b, mustID(t)); r.status != 404 {
-		t.Errorf("once the dead server is forgotten, an unknown id is answered with %s", r)
+		t.Errorf("once the dead servers are off the list, an unknown id is answered with %s", r)
+	}
+	if out, said, code = a.command("node", "forget", dead, "--server", *b.url.Load()); code != 4 {
+		t.Errorf("node forget, of a server that has left: exit %d\n%s%s", code, out, said)
+	}
+	var left struct {
+		Entries []struct {
+			Where string `json:"where"`
+		} `json:"entries"`
+	}
+	out, said, code = a.command("journal", "list", "--json", "--data", a.data)
+	if err := json.Unmarshal([]byte(out), &left); err != nil || code != 0 {
+		t.Errorf("journal list: exit %d, %v\n%s%s", code, err, out, said)
+	}
+	for _, e := range left.Entries {
+		if e.Where != "copy" {
+			t.Errorf("after it was drained the journal holds %+v", left.Entries)
+			break
+		}
 	}
 	f.nodes = []*node{b}
 	f.succeededOnce(f.atRest(), made)

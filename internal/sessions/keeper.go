@@ -59,6 +59,7 @@ type Keeper struct {
 	closed  bool
 	workers map[Key]*worker
 	claims  map[morningai.Lease]*claim
+	ended   map[morningai.Outcome]int64 // attempts
 }
 
 // New returns a keeper on the engine. A worker of which nothing is heard for a
@@ -68,7 +69,7 @@ func New(engine morningai.Engine, lease time.Duration, log *slog.Logger) *Keeper
 		lease = morningai.DefaultLease
 	}
 	k := &Keeper{engine: engine, lease: lease, interval: max(time.Millisecond, min(beatTime, lease/4)), log: log, empty: make(chan struct{}, 1),
-		workers: map[Key]*worker{}, claims: map[morningai.Lease]*claim{}}
+		workers: map[Key]*worker{}, claims: map[morningai.Lease]*claim{}, ended: map[morningai.Outcome]int64{}}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	return k
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -102,8 +103,21 @@ func (k *Keeper) record(ctx context.Context, rep morningai.Report) (morningai.St
 	if err := verdicts[0].Err; err != nil {
 		return "", k.refused(rep.Lease, err)
 	}
-	k.forget(rep.Lease)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.claims[rep.Lease]; c != nil { // not a repeat
+		k.ended[rep.Outcome]++
+		k.drop(c)
+	}
 	return verdicts[0].State, nil
+}
+
+// Attempts counts the claims that were handed out here and have ended, by the
+// outcome that was recorded.
+func (k *Keeper) Attempts() map[morningai.Outcome]int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.ended)
 }
 
 // refused forgets a claim that the engine has nothing to do with any more.

@@ -1,0 +1,105 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/redistest"
+)
+
+// held makes the folder of a server that died in an outage with n tasks of which
+// Redis knows nothing.
+func held(t *testing.T, n int) (folder string, ids []morningai.ID) {
+	t.Helper()
+	folder = t.TempDir()
+	d := serve(t, folder, "--redis", "redis://127.0.0.1:1", "--node", "gone")
+	c := connect(t, d)
+	specs := make([]morningai.TaskSpec, n)
+	for i := range specs {
+		specs[i] = morningai.NewTaskSpec("echo", []byte(`"c0rrect"`))
+		specs[i].DuringOutage = morningai.OutageHold
+	}
+	tasks, err := c.EnqueueBatch(t.Context(), specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range tasks {
+		ids = append(ids, tasks[i].ID)
+	}
+	d.kill()
+	return folder, ids
+}
+
+// What a journal holds is delivered once, to a Redis that may be used, and by
+// whatever server that runs there it is found.
+func TestJournalDrain(t *testing.T) {
+	evicting := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	redis := redistest.Start(t, "--requirepass", "hunter2")
+	url := "redis://:hunter2@" + redis.Addr()
+	folder, ids := held(t, 3)
+	if said := perform(t, exitRefused, "journal", "drain", "--data", folder, "--redis", evicting.URL()); !strings.Contains(said, "noeviction") {
+		t.Errorf("an evicting Redis: %s", said)
+	}
+
+	// One of the three is refused for good: another task has its id there.
+	d := serve(t, t.TempDir(), "--redis", url, "--role", "api", "--node", "other")
+	c := connect(t, d)
+	rival := morningai.NewTaskSpec("sleep", []byte(`{"ms":1}`))
+	rival.ID = ids[1]
+	if _, err := c.Enqueue(t.Context(), rival); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("REDIS_URL", url)
+	said := perform(t, exitDone, "journal", "drain", "--data", folder)
+	for _, want := range []string{"(from REDIS_URL)", "held for Redis: 3 tasks", "set aside: 1 task\n", ids[1].String(), "everything else is delivered"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the drain does not say %q:\n%s", want, said)
+		}
+	}
+	for _, secret := range []string{"hunter2", "c0rrect"} {
+		if strings.Contains(said, secret) {
+			t.Errorf("the drain tells %q:\n%s", secret, said)
+		}
+	}
+	for i, id := range ids {
+		task, err := c.Get(t.Context(), id)
+		if want := map[bool]string{true: "sleep", false: "echo"}[i == 1]; err != nil || task.Type != want || task.State != morningai.StateQueued {
+			t.Errorf("task %d is %+v, %v", i, task, err)
+		}
+	}
+	if nodes, _, err := c.Nodes(t.Context()); err != nil || len(nodes) != 1 || nodes[0].Node != "other" {
+		t.Errorf("the nodes are %+v, %v", nodes, err)
+	}
+
+	// Again: there is nothing to do, and nothing happens twice.
+	again := perform(t, exitDone, "journal", "drain", "--data", folder, "--json")
+	var told struct {
+		Held     []entryJSON `json:"held"`
+		Rest     []entryJSON `json:"left_entries"`
+		SetAside []entryJSON `json:"set_aside"`
+		Left     int         `json:"left"`
+	}
+	if err := json.Unmarshal([]byte(again[:strings.LastIndex(again, "}")+1]), &told); err != nil || strings.Contains(again, `"where":"journal"`) || len(told.Rest) != 0 || told.Left != 0 ||
+		len(told.SetAside) != 1 || *told.SetAside[0].TaskID != ids[1] || told.SetAside[0].Reason == "" {
+		t.Errorf("the second drain: %v\n%s", err, again)
+	}
+	if page, err := c.List(t.Context(), morningai.Filter{}); err != nil || len(page.Tasks) != 3 {
+		t.Errorf("there are %d tasks, %v", len(page.Tasks), err)
+	}
+}
+
+// Whoever looks into a folder makes nothing in it.
+func TestJournalOfAnotherFolder(t *testing.T) {
+	folder := t.TempDir()
+	perform(t, exitNotFound, "journal", "list", "--data", folder)
+	perform(t, exitNotFound, "journal", "drain", "--data", filepath.Join(folder, "none"), "--redis", "redis://127.0.0.1:1")
+	if files, err := os.ReadDir(folder); err != nil || len(files) != 0 {
+		t.Errorf("in the folder there are %v, %v", files, err)
+	}
+}
