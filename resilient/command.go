@@ -317,6 +317,8 @@ func (op *commandOp) keep(at []int, cause error) {
 // refusal is why an order cannot be kept for later, or nil.
 func (c *core) refusal(cmd *morningai.Command, t *morningai.Task, cause error) error {
 	switch {
+	case c.known.deleted.has(cmd.ID, c.now):
+		return &morningai.Error{Code: morningai.CodeNotFound, Op: string(cmd.Kind), Detail: "the task was deleted"}
 	case t == nil:
 		return c.statusUnknown(string(cmd.Kind), cause)
 	case cmd.Version != 0 && cmd.Version < t.Version:

@@ -378,12 +378,13 @@ func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Recei
 
 // hold keeps tasks in the journal until the shared engine is back.
 func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
-	notes, own := make([]morningai.Note, len(specs)), int64(0)
+	notes, own, states := make([]morningai.Note, len(specs)), int64(0), make([]morningai.Task, len(specs))
 	for i := range specs {
 		record := recordOf(&specs[i], op.at)
 		if record.UniqueKey != "" && op.c.hasOthers() && record.Task.State == morningai.StateQueued {
 			record.Task.State, record.Task.RunAt = morningai.StateScheduled, op.at // see meetingTime
 		}
+		states[i] = record.Task
 		var err error
 		kind := noteOwn
 		if op.c.known.unsure.has(specs[i].ID, op.c.now) {
@@ -404,6 +405,12 @@ func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Rece
 		}
 		op.c.backlog.own += own
 		op.c.backlog.again(op.c)
-		then(op.fromJournal(specs, morningai.RunsLater), nil)
+		receipts := op.fromJournal(specs, morningai.RunsLater)
+		for i := range receipts {
+			if t := &receipts[i].Task; !receipts[i].Existing && receipts[i].Err == nil {
+				t.State, t.RunAt = states[i].State, states[i].RunAt
+			}
+		}
+		then(receipts, nil)
 	})
 }

@@ -130,6 +130,11 @@ type getOp struct {
 
 func (c *core) get(op *getOp) {
 	op.c, op.tasks, op.gone = c, make([]morningai.Task, len(op.req.IDs)), map[morningai.ID]bool{}
+	if c.contact.open() {
+		for _, id := range op.req.IDs { // whatever others remember of it
+			op.gone[id] = c.known.deleted.has(id, c.now)
+		}
+	}
 	if !op.here && !c.holdsAny() {
 		op.fromShared()
 		return
@@ -196,7 +201,7 @@ func (op *getOp) merge() {
 		if shared != nil && !shared[i].ID.IsZero() {
 			op.tasks[i] = shared[i]
 		}
-		if op.found != nil {
+		if op.found != nil && !op.gone[op.req.IDs[i]] {
 			op.fromJournal(i)
 		}
 		missing = missing || op.tasks[i].ID.IsZero() && !op.gone[op.req.IDs[i]]

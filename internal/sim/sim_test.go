@@ -17,7 +17,7 @@ func TestPlainFleet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			first, n := Range(t, 150, 10_000)
-			t.Logf("%d steps", Seeds(t, Config{Open: openPlain, NoJournal: true, Faults: f}, first, n))
+			t.Logf("%d steps", Seeds(t, Config{Open: openPlain, NoJournal: true, Faults: f}, first, n, nil))
 		})
 	}
 }
