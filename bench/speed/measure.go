@@ -11,15 +11,16 @@ import (
 
 // The measures. Each runs in a process of its own, on a database of its own.
 const (
-	enqueue1  = "enqueue, 1 producer"
-	enqueue16 = "enqueue, 16 producers"
-	enqueueIn = "enqueue in bulk"
-	endToEnd  = "end to end"
-	backlog   = "work off a backlog"
-	latency   = "start latency"
-	claims10k = "claims, 10k queued"
-	fill1M    = "fill 1M" // prepares claims1M
-	claims1M  = "claims, 1M queued"
+	enqueue1   = "enqueue, 1 producer"
+	enqueue16  = "enqueue, 16 producers"
+	enqueue256 = "enqueue, 256 producers"
+	enqueueIn  = "enqueue in bulk"
+	endToEnd   = "end to end"
+	backlog    = "work off a backlog"
+	latency    = "start latency"
+	claims10k  = "claims, 10k queued"
+	fill1M     = "fill 1M" // prepares claims1M
+	claims1M   = "claims, 1M queued"
 
 	// On Redis only.
 	oneByOne = "end to end, enqueued one at a time"
@@ -92,6 +93,8 @@ func measure(ctx context.Context, j job) (out outcome, err error) {
 		err = r.produce(ctx, 1, &out)
 	case enqueue16:
 		err = r.produce(ctx, 16, &out)
+	case enqueue256:
+		err = r.produce(ctx, 256, &out)
 	case enqueueIn:
 		err = r.produceInBulk(ctx, &out)
 	case endToEnd, keeping, fleet, alike:

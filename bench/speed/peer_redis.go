@@ -6,16 +6,21 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/RC918/morningai"
 	mairedis "github.com/RC918/morningai/redis"
+	"github.com/RC918/morningai/resilient"
+	"github.com/RC918/morningai/sqlite"
 	"github.com/redis/go-redis/v9"
 )
 
 func redisContenders() []contender {
 	return []contender{
 		{ours, "github.com/RC918/morningai", "AOF everysec; kept 24 h", openOnRedis, 60_000},
+		{withJournal, "github.com/RC918/morningai", "AOF everysec and the journal, FULL; kept 24 h", openOnRedisAndJournal, 60_000},
 		{"asynq", "github.com/hibiken/asynq", "AOF everysec; deleted, but for the row that keeps 24 h", openAsynq, 15_000},
 	}
 }
@@ -32,7 +37,7 @@ const (
 var result = map[string]string{"answer": strings.Repeat("abcdefghij", 6)}
 
 type redisNode struct {
-	engine *mairedis.Engine
+	engine morningai.Engine
 	app    *morningai.App
 	task   *morningai.Definition[work, any]
 }
@@ -44,10 +49,25 @@ type redisSystem struct {
 	keep   bool
 	handle func(int)
 	works  bool
+	folder string // of the journals; "": there are none
+}
+
+// openOnRedisAndJournal is openOnRedis behind the journal of each node: an
+// enqueue is acknowledged when it is in both.
+func openOnRedisAndJournal(ctx context.Context, where string, t tuning) (system, error) {
+	folder, err := os.MkdirTemp("", "morningai-journal-")
+	if err != nil {
+		return nil, err
+	}
+	return openNodes(ctx, where, t, folder)
 }
 
 func openOnRedis(ctx context.Context, where string, t tuning) (system, error) {
-	s := &redisSystem{keep: t == forKeeping}
+	return openNodes(ctx, where, t, "")
+}
+
+func openNodes(ctx context.Context, where string, t tuning, folder string) (system, error) {
+	s := &redisSystem{keep: t == forKeeping, folder: folder}
 	if addr, single := strings.CutPrefix(where, "redis://"); single {
 		s.server = redis.NewClient(&redis.Options{Addr: addr})
 	}
@@ -58,8 +78,8 @@ func openOnRedis(ctx context.Context, where string, t tuning) (system, error) {
 	case forAlike:
 		nodes = 16
 	}
-	for range nodes {
-		engine, err := mairedis.Open(ctx, where)
+	for i := range nodes {
+		engine, err := openNode(ctx, where, folder, i)
 		if err != nil {
 			return nil, errors.Join(err, s.close(ctx))
 		}
@@ -75,6 +95,22 @@ func openOnRedis(ctx context.Context, where string, t tuning) (system, error) {
 		s.nodes = append(s.nodes, redisNode{engine: engine, app: app, task: task})
 	}
 	return s, nil
+}
+
+func openNode(ctx context.Context, where, folder string, i int) (morningai.Engine, error) {
+	shared, err := mairedis.Open(ctx, where)
+	if err != nil || folder == "" {
+		return shared, err
+	}
+	journal, err := sqlite.Open(ctx, filepath.Join(folder, fmt.Sprint("journal-", i, ".db")))
+	if err != nil {
+		return nil, errors.Join(err, shared.Close())
+	}
+	engine, err := resilient.Open(ctx, shared, journal, resilient.WithPrepare(shared.Prepare), resilient.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return nil, errors.Join(err, shared.Close(), journal.Close())
+	}
+	return engine, nil
 }
 
 func (s *redisSystem) enqueue(ctx context.Context, w work) error {
@@ -121,6 +157,9 @@ func (s *redisSystem) close(ctx context.Context) error {
 	}
 	if s.server != nil {
 		errs = append(errs, s.server.Close())
+	}
+	if s.folder != "" {
+		errs = append(errs, os.RemoveAll(s.folder))
 	}
 	return errors.Join(errs...)
 }

@@ -38,7 +38,7 @@ const latencyRate = 500
 // compared lists the measures that all systems on a store take.
 func compared(on store) []string {
 	if on == onRedis {
-		return []string{endToEnd, enqueue16, enqueueIn, oneByOne, keeping, latency}
+		return []string{endToEnd, enqueue16, enqueue256, enqueueIn, oneByOne, keeping, latency}
 	}
 	return []string{enqueue1, enqueue16, enqueueIn, endToEnd, backlog, latency}
 }

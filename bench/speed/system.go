@@ -59,7 +59,11 @@ type contender struct {
 	tasks int
 }
 
-const ours = "MorningAI"
+const (
+	ours = "MorningAI"
+	// withJournal is ours as `serve --redis` runs it: Redis and the node's journal.
+	withJournal = "MorningAI, journal"
+)
 
 // store is what the systems of one table live on.
 type store string

@@ -69,6 +69,9 @@ var goals = map[string]string{
 	"end to end: Redis CPU per task / asynq":           "≥ 4×",
 	"enqueue in bulk: Redis memory per task / " + ours: "≤ 450 bytes",
 	"start latency p50 at 500/s / asynq":               "> 1×",
+	"end to end / " + withJournal:                      "≥ 0.6× of " + ours,
+	"enqueue, 256 producers / " + withJournal:          "≥ 1.2× of asynq",
+	"enqueue in bulk / " + withJournal:                 "≥ 2× of asynq",
 	"start latency p99 at 500/s / asynq":               "> 1×",
 	"start latency p50 at 500/s / " + ours:             "≤ 0.6 ms, quiet",
 	"start latency p99 at 500/s / " + ours:             "≤ 3 ms, quiet",
@@ -76,8 +79,11 @@ var goals = map[string]string{
 
 // withRatios fills in how we compare with each peer's row of the same measure.
 func withRatios(rows []row) []row {
-	our := map[string]float64{}
+	our, peer := map[string]float64{}, map[string]float64{}
 	for _, r := range rows {
+		if r.System == "asynq" {
+			peer[r.Measure] = r.Value.Median
+		}
 		if r.System == ours {
 			our[r.Measure] = r.Value.Median
 		}
@@ -85,6 +91,16 @@ func withRatios(rows []row) []row {
 	for i, r := range rows {
 		rows[i].Goal = goals[r.key()]
 		mine := our[r.Measure]
+		if r.System == withJournal { // beside Redis alone, or where nothing runs beside asynq
+			base := peer[r.Measure]
+			if r.Measure == endToEnd {
+				base = mine
+			}
+			if base > 0 && r.Unit == "tasks/s" {
+				rows[i].Ratio = r.Value.Median / base
+			}
+			continue
+		}
 		if r.System == ours || mine == 0 || r.Value.Median == 0 {
 			continue
 		}
