@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +93,47 @@ func TestJournalDrain(t *testing.T) {
 	}
 	if page, err := c.List(t.Context(), morningai.Filter{}); err != nil || len(page.Tasks) != 3 {
 		t.Errorf("there are %d tasks, %v", len(page.Tasks), err)
+	}
+}
+
+// What a server has finished without Redis is reported in its place: the task is
+// not run again. Nothing counts as undelivered when the journal is opened; the
+// drain has to look.
+func TestJournalDrainOfAnOutcome(t *testing.T) {
+	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	folder := t.TempDir()
+	started, free := make(chan struct{}), make(chan struct{})
+	callee := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(started)
+		<-free
+	}))
+	defer callee.Close()
+	gone := serve(t, folder, "--redis", redis.URL(), "--node", "gone", "--http-allow", "127.0.0.0/8")
+	c := connect(t, gone)
+	task, err := c.Enqueue(t.Context(), morningai.NewTaskSpec("http", []byte(`{"url":"`+callee.URL+`"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	redis.Kill()
+	close(free)
+	redistest.Until(t, "the outcome to be in the journal alone", func() bool {
+		_, body, _ := ask(t, "GET", gone.url+"/health", "")
+		return strings.Contains(body, `"entries":1`)
+	})
+	gone.kill()
+	redis.Restart()
+	if said := perform(t, exitDone, "journal", "list", "--data", folder); !strings.Contains(said, "1 outcome; set aside") {
+		t.Errorf("the list says\n%s", said)
+	}
+	said := perform(t, exitDone, "journal", "drain", "--data", folder, "--redis", redis.URL())
+	if !strings.Contains(said, "1 outcome") {
+		t.Errorf("the drain says\n%s", said)
+	}
+	other := connect(t, serve(t, t.TempDir(), "--redis", redis.URL(), "--role", "api", "--node", "other"))
+	end, err := other.Get(t.Context(), task.ID)
+	if err != nil || end.State != morningai.StateSucceeded || end.Attempt != 1 {
+		t.Errorf("the task is %+v, %v", end, err)
 	}
 }
 
