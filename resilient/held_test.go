@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -45,7 +47,7 @@ func TestHeld(t *testing.T) {
 	add(taskNote(noteOwn, record(1, "own", time.Now())))
 	add(taskNote(noteTask, record(2, "old", verified.Add(-time.Minute))))
 	add(taskNote(noteTask, record(3, "young", verified.Add(time.Minute))))
-	add(taskNote(noteTask, record(4, "close", verified))) // it may have been on its way
+	add(taskNote(noteTask, record(4, "close", verified.Add(-time.Second)))) // it may have been on its way
 	at := verified.Add(time.Minute)
 	add(outcomeNote(&holding{task: record(5, "done", verified.Add(-time.Minute)).Task}, &morningai.Report{Lease: morningai.Lease{ID: morningai.ID{5}},
 		Outcome: morningai.OutcomeSucceeded, Attempt: 1, StartedAt: at, FinishedAt: at}))
@@ -95,5 +97,56 @@ func TestHeld(t *testing.T) {
 	cancel()
 	if err := Held(ctx, journal, func(Entry) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that has ended: %v", err)
+	}
+}
+
+// gated is a shared engine that takes an outcome when it is let.
+type gated struct {
+	morningai.Engine
+	asked, free chan struct{}
+}
+
+func (g *gated) Finish(ctx context.Context, reports []morningai.Report) ([]morningai.Verdict, error) {
+	close(g.asked)
+	<-g.free
+	return g.Engine.Finish(ctx, reports)
+}
+
+// Outcomes of an earlier process count as undelivered only once they were read:
+// until a whole look is through, nothing is settled.
+func TestSettled(t *testing.T) {
+	folder := t.TempDir()
+	open := func(name string) *sqlite.Engine {
+		engine, err := sqlite.Open(t.Context(), filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return engine
+	}
+	journal := open("journal.db")
+	shared := &gated{open("shared.db"), make(chan struct{}), make(chan struct{})}
+	note, err := outcomeNote(&holding{}, &morningai.Report{Lease: morningai.Lease{ID: morningai.ID{5}}, Outcome: morningai.OutcomeSucceeded, Attempt: 1,
+		StartedAt: time.Now(), FinishedAt: time.Now()})
+	if err == nil {
+		err = journal.Note(t.Context(), []morningai.Note{note})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Open(t.Context(), shared, journal, WithLogger(slog.New(slog.DiscardHandler)), WithPatience(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	<-shared.asked
+	if left, err := e.Undelivered(t.Context()); e.Settled() {
+		t.Errorf("settled while an outcome is on its way (%d undelivered, %v)", left, err)
+	}
+	close(shared.free)
+	for !e.Settled() {
+		if t.Context().Err() != nil {
+			t.Fatal("it is never settled")
+		}
+		runtime.Gosched()
 	}
 }
