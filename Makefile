@@ -30,8 +30,9 @@ cross: ## build for macOS and Windows too
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go build -o /dev/null ./cmd/morningai
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/morningai
 
-unit: ## all tests with the race detector
-	CGO_ENABLED=1 go test -race -timeout 15m ./...
+unit: ## all tests with the race detector; then those of outages, which need the machine for themselves
+	CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v /internal/outagetest)
+	go test -timeout 10m ./internal/outagetest
 
 yardstick: ## how well questions find their passages, against fixed figures
 	cd bench && go test -timeout 5m ./...
@@ -54,6 +55,7 @@ bench-redis-gate: ## the same for the Redis engine
 fuzz: ## each fuzz test for a minute
 	.ci/fuzz 60s
 
-soak: ## the crash tests, 200 kills; the outage tests with a minute's outages and 20 plans of faults
+soak: ## the crash tests, 200 kills; the outage tests with a minute's outages and 20 plans of faults; 100,000 seeds of the simulation
 	MORNINGAI_SOAK=1 go test -timeout 2h -v -run Crash ./internal/crashtest/
 	MORNINGAI_SOAK=1 go test -timeout 1h -v ./internal/outagetest/
+	MORNINGAI_SOAK=1 go test -timeout 4h -v -run '^TestSimulation$$' ./resilient/

@@ -40,7 +40,8 @@ type Task struct {
 	Fresh Freshness // how current this snapshot is
 	AsOf  time.Time // the moment it describes
 
-	// Receipts of Enqueue alone carry the next three.
+	// Receipts of Enqueue carry the next three; Runs is also on a task that
+	// waits for the shared engine to come back.
 	Durable   string // where the task is durable: "sqlite", …
 	Runs      string // RunsHere or RunsLater
 	Duplicate bool   // a live task held the unique key, and this is it

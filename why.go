@@ -30,6 +30,7 @@ const (
 	ReasonRateLimit        = "rate_limit"
 	ReasonBehindOthers     = "behind_others"
 	ReasonNoFreeSlot       = "no_free_slot"
+	ReasonRedisAway        = "redis_away"
 	ReasonReady            = "ready" // nothing holds it back
 	ReasonRunning          = "running"
 	ReasonCancelRequested  = "cancel_requested"
@@ -58,6 +59,9 @@ func reasons(task *Task, stats *Stats) []Reason {
 		return []Reason{endedReason(task)}
 	case task.State == StateRunning:
 		return runningReasons(task)
+	case task.Runs == RunsLater:
+		return []Reason{{Code: ReasonRedisAway, Message: "Redis is away, and the task runs when it is back",
+			Hint: "bring Redis back; what waits there cannot be handed out before"}}
 	case task.State == StateScheduled:
 		at := task.RunAt.UTC().Format(time.RFC3339)
 		r := Reason{Code: ReasonWaitingUntil, Message: "the task is due at " + at, Hint: "run it now with the run command"}

@@ -46,10 +46,11 @@ func (c *claimArgs) args() []string {
 	for _, q := range c.queues {
 		args = append(args, q.Name)
 	}
+	args = append(args, c.types...)
 	for _, q := range c.queues {
 		args = append(args, strconv.Itoa(q.Share))
 	}
-	return append(args, c.types...)
+	return args
 }
 
 // grants is a partition's answer to a claim.
@@ -92,9 +93,11 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 		return err
 	}
 	now := time.Now().UTC()
+	g.list = make([]morningai.Grant, 0, len(found))
 	for _, s := range found {
+		var lease int64
+		lease, leases = leaseOf(leases, s.id)
 		// On a repeat of the reply a grant may have been taken back meanwhile.
-		lease := leaseOf(leases, s.id)
 		if stateNames[s.state] != morningai.StateRunning || s.lease != lease {
 			continue
 		}
@@ -109,13 +112,14 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 	return nil
 }
 
-func leaseOf(leases string, id morningai.ID) int64 {
+// leaseOf finds an id and returns what follows: records come in the same order.
+func leaseOf(leases string, id morningai.ID) (lease int64, rest string) {
 	for ; leases != ""; leases = leases[24:] {
 		if leases[:16] == string(id[:]) {
-			return be64(leases[16:])
+			return be64(leases[16:]), leases[24:]
 		}
 	}
-	return 0
+	return 0, ""
 }
 
 func readSteps(m rueidis.RedisMessage) (map[morningai.ID]map[string]json.RawMessage, error) {

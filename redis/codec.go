@@ -92,13 +92,13 @@ func be16(s string) uint16 { return binary.BigEndian.Uint16([]byte(s[:2])) }
 func be32(s string) uint32 { return binary.BigEndian.Uint32([]byte(s[:4])) }
 func be64(s string) int64  { return int64(binary.BigEndian.Uint64([]byte(s[:8]))) }
 
-// unpack reads a stored value; see the layout in lua/common.lua.
-func unpack(id morningai.ID, v string) (*packed, error) {
+// unpack reads a record and its spec; see the layout in lua/common.lua.
+func unpack(id morningai.ID, v, spec string) (*packed, error) {
 	if len(v) < headLen {
 		return nil, errCorrupt
 	}
 	p := &packed{
-		state: v[0], flags: be16(v[1:]), priority: v[3], queue: u24(v[4:]), kind: u24(v[7:]), seq: uint64(v[10])<<48 | u48(v[11:]), life: be16(v[17:]),
+		state: v[0], flags: be16(v[1:]), queue: u24(v[3:]), kind: u24(v[6:]), seq: uint64(v[9])<<48 | u48(v[10:]), priority: v[16], life: be16(v[17:]),
 		version: be32(v[19:]), claim: be32(v[23:]), attempt: be32(v[27:]), failures: be16(v[31:]), settled: v[33],
 	}
 	runLen, finLen := int(v[34]), int(u24(v[35:]))
@@ -109,10 +109,10 @@ func unpack(id morningai.ID, v string) (*packed, error) {
 		}
 		p.runAt, rest = be64(rest), rest[8:]
 	}
-	if len(rest) < runLen+finLen {
+	if len(rest) != runLen+finLen {
 		return nil, errCorrupt
 	}
-	p.run, p.fin, p.spec = rest[:runLen], rest[runLen:runLen+finLen], rest[runLen+finLen:]
+	p.run, p.fin, p.spec = rest[:runLen], rest[runLen:], spec
 	if !p.readSpec(id) || !p.readRun() || !p.readFin() {
 		return nil, errCorrupt
 	}
@@ -140,10 +140,10 @@ func (p *packed) readSpec(id morningai.ID) bool {
 	head := s[1 : 1+int(s[0])]
 	p.canon = s[1+int(s[0]):]
 	if !p.has(flagBare) {
-		if len(p.canon) < saltLen {
+		if len(p.canon) < saltLen+seatLen {
 			return false
 		}
-		p.canon = p.canon[:len(p.canon)-saltLen]
+		p.canon = p.canon[:len(p.canon)-saltLen-seatLen]
 	}
 	p.traceID = id
 	traced := head[0]&1 != 0
@@ -196,8 +196,10 @@ func (p *packed) readFin() bool {
 
 // canonical is the part of a spec that decides whether two requests are the
 // same, except what the head of a record has.
-func canonical(s *morningai.TaskSpec) string {
-	b := binary.AppendUvarint(nil, uint64(s.MaxAttempts))
+func canonical(s *morningai.TaskSpec) string { return string(appendCanonical(nil, s)) }
+
+func appendCanonical(b []byte, s *morningai.TaskSpec) []byte {
+	b = binary.AppendUvarint(b, uint64(s.MaxAttempts))
 	switch {
 	case s.Timeout%time.Second == 0:
 		b = binary.AppendUvarint(b, uint64(s.Timeout/time.Second)<<1)
@@ -210,10 +212,12 @@ func canonical(s *morningai.TaskSpec) string {
 		b = binary.AppendUvarint(b, uint64(len(s.Metadata))<<1|1)
 		b = appendText(b, s.Fingerprint)
 	}
-	for _, k := range slices.Sorted(maps.Keys(s.Metadata)) {
-		b = appendText(appendText(b, k), s.Metadata[k])
+	if len(s.Metadata) > 0 {
+		for _, k := range slices.Sorted(maps.Keys(s.Metadata)) {
+			b = appendText(appendText(b, k), s.Metadata[k])
+		}
 	}
-	return string(append(b, s.Payload...))
+	return append(b, s.Payload...)
 }
 
 func appendText(b []byte, s string) []byte {
@@ -275,14 +279,18 @@ func (p *packed) request(s *morningai.TaskSpec) bool {
 	return r.ok
 }
 
-// saltLen bytes of the id end every value; see lua/common.lua.
-const saltLen = 2
+// saltLen bytes of the id end every spec, and a script adds seatLen to it; see
+// lua/common.lua.
+const (
+	saltLen = 2
+	seatLen = 16
+)
 
 func salt(id morningai.ID) string { return string(id[len(id)-saltLen:]) }
 
-// packSpec is the part of a value that the producer decides.
+// packSpec is what the producer decides, stored beside the record.
 func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec string) {
-	var b []byte
+	b := make([]byte, 0, 64+len(s.Payload)+len(s.UniqueKey))
 	if s.Retention != nil {
 		flags |= flagRetention
 		b = binary.BigEndian.AppendUint64(b, uint64(*s.Retention))
@@ -292,7 +300,8 @@ func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec stri
 		b = binary.BigEndian.AppendUint16(b, uint16(len(s.UniqueKey)))
 		b = append(b, s.UniqueKey...)
 	}
-	head := []byte{0}
+	var room [32]byte
+	head := room[:1]
 	if s.TraceID != s.ID {
 		head[0] |= 1
 		head = append(head, s.TraceID[:]...)
@@ -304,7 +313,7 @@ func packSpec(s *morningai.TaskSpec, created time.Time) (flags uint16, spec stri
 	head = binary.AppendVarint(head, created.UnixMicro()-base)
 	b = append(b, byte(len(head)))
 	b = append(b, head...)
-	return flags, string(b) + canonical(s) + salt(s.ID)
+	return flags, string(append(appendCanonical(b, s), salt(s.ID)...))
 }
 
 // packFront is what an end says beside its result.

@@ -47,7 +47,7 @@ func (e *Engine) Command(ctx context.Context, cmds []morningai.Command) ([]morni
 			b = append(b, packFront(time.Now(), c.Error, "")...)
 		}
 		p := e.of(c.ID)
-		items[p] = append(items[p], slot{i, string(b)})
+		items[p] = append(items[p], slot{at: i, packed: string(b)})
 	}
 	for p, list := range items {
 		for len(list) > 0 {

@@ -24,6 +24,6 @@
 // touches one slot of a Cluster. One hash holds all tasks as packed values;
 // ready tasks are bits in bitmaps over blocks of 256 tasks, counted and listed
 // by cells of (state, queue, type, block); a batch writes one event entry, and
-// ended tasks are removed batch by batch. The first lines of lua/common.lua
+// ended tasks are removed batch by batch. The first lines of lua/base.lua
 // describe each key. Keys of others are never touched.
 package redis

@@ -235,7 +235,7 @@ func (p *partition) lanes() []*lane {
 // open makes the partition ready, or refuses one made for another number of
 // partitions or by a newer program.
 func (p *partition) open(ctx context.Context) error {
-	const format = "1"
+	const format = "2"
 	reply, err := p.read(ctx, scriptOpen, strconv.Itoa(p.eng.opt.partitions), format)
 	if err != nil {
 		return err

@@ -2,14 +2,10 @@ package redis
 
 import (
 	"context"
-	"encoding/binary"
 	"hash/fnv"
-	"strconv"
 	"sync"
-	"time"
 
 	"github.com/RC918/morningai"
-	"github.com/redis/rueidis"
 )
 
 const (
@@ -35,9 +31,12 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 		j := jobs[p]
 		if j == nil {
 			j = &enqueueJob{out: out, done: make(chan struct{})}
+			if len(e.parts) == 1 {
+				j.specs, j.at = make([]prepared, 0, len(specs)), make([]int, 0, len(specs))
+			}
 			jobs[p] = j
 		}
-		j.specs, j.at = append(j.specs, spec), append(j.at, i)
+		j.specs, j.at = append(j.specs, e.prepare(spec)), append(j.at, i)
 	}
 	for p, j := range jobs {
 		j.left = len(j.specs)
@@ -99,7 +98,7 @@ func (e *Engine) settle(s *morningai.TaskSpec) error {
 
 // enqueueJob is one caller's specs for one partition.
 type enqueueJob struct {
-	specs []morningai.TaskSpec
+	specs []prepared
 	at    []int // their places in out
 	out   []morningai.Receipt
 	done  chan struct{}
@@ -177,8 +176,7 @@ func (q *enqueuer) take() []enqueueItem {
 	defer q.mu.Unlock()
 	bytes, n := 0, 0
 	for n < len(q.queue) && n < batchTasks {
-		spec := &q.queue[n].job.specs[q.queue[n].i]
-		bytes += len(spec.Payload) + len(spec.UniqueKey) + 256
+		bytes += len(q.queue[n].job.specs[q.queue[n].i].packed) + 64
 		if n > 0 && bytes > batchBytes {
 			break
 		}
@@ -217,165 +215,42 @@ func (q *enqueuer) send(items []enqueueItem) {
 	if items = kept; len(items) == 0 {
 		return
 	}
-	var receipts []morningai.Receipt
-	send := func() (err error) {
-		receipts, err = q.try(items)
-		return err
-	}
+	b := newEnqueueBatch(items)
+	send := func() error { return q.try(b) }
 	var err error
 	if len(items) == 1 {
 		if err = q.part.alone(send); err == errPoison {
-			receipts, err = []morningai.Receipt{{Err: err}}, nil
+			items[0].job.settle(items[0].i, morningai.Receipt{Err: err}, nil)
+			return
 		}
 	} else if err = send(); err != nil && q.part.poisoned(err) {
 		q.send(items[: len(items)/2 : len(items)/2])
 		q.send(items[len(items)/2:])
 		return
 	}
-	for i, it := range items {
-		if err != nil {
-			it.job.settle(it.i, morningai.Receipt{}, err)
-		} else {
-			it.job.settle(it.i, receipts[i], nil)
-		}
+	if err == nil && q.waiting() { // the next call is on its way meanwhile
+		q.part.eng.loops.Go(func() { b.deliver() })
+		return
 	}
-}
-
-func (q *enqueuer) try(items []enqueueItem) ([]morningai.Receipt, error) {
-	e := q.part.eng
-	ctx, cancel := context.WithTimeout(context.Background(), e.opt.timeout)
-	defer cancel()
-	b := &enqueueBatch{queues: &index{}, types: &index{}}
+	if err == nil {
+		b.deliver()
+		return
+	}
 	for _, it := range items {
-		b.add(&it.job.specs[it.i], e.acceptedAt())
+		it.job.settle(it.i, morningai.Receipt{}, err)
 	}
+}
+
+func (q *enqueuer) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue) > 0
+}
+
+func (q *enqueuer) try(b *enqueueBatch) error {
+	ctx, cancel := context.WithTimeout(context.Background(), q.part.eng.opt.timeout)
+	defer cancel()
 	reply, err := q.lane.call(ctx, scriptEnqueue, b.keys(q.part), b.args())
-	if err != nil {
-		return nil, err
-	}
-	return b.receipts(reply)
-}
-
-// acceptedAt is the time of acceptance of one task; it grows strictly.
-func (e *Engine) acceptedAt() time.Time {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.created = max(e.created+1, time.Now().UnixMicro())
-	return time.UnixMicro(e.created).UTC()
-}
-
-// index numbers names from 1 in the order they come.
-type index struct {
-	names []string
-	at    map[string]int
-}
-
-func (x *index) of(name string) uint16 {
-	if x.at == nil {
-		x.at = make(map[string]int)
-	}
-	n, ok := x.at[name]
-	if !ok {
-		x.names = append(x.names, name)
-		n = len(x.names)
-		x.at[name] = n
-	}
-	return uint16(n)
-}
-
-type enqueueBatch struct {
-	specs         []*morningai.TaskSpec
-	tasks         []morningai.Task
-	queues, types *index
-	items         []string
-}
-
-func (b *enqueueBatch) add(s *morningai.TaskSpec, created time.Time) {
-	flags, packedSpec := packSpec(s, created)
-	t := morningai.Task{
-		ID: s.ID, TraceID: s.TraceID, Type: s.Type, Queue: s.Queue, Priority: s.Priority, State: morningai.StateQueued,
-		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, CreatedAt: created, Life: 1, Version: 1, Fresh: morningai.FreshLive,
-	}
-	if s.RunAt.After(created) {
-		flags |= flagRunAt
-		t.State, t.RunAt = morningai.StateScheduled, time.UnixMicro(ceilMicro(s.RunAt)).UTC()
-	}
-	a := make([]byte, 0, 32+len(packedSpec))
-	a = append(a, s.ID[:]...)
-	a = binary.BigEndian.AppendUint16(a, b.queues.of(s.Queue))
-	a = binary.BigEndian.AppendUint16(a, b.types.of(s.Type))
-	a = append(a, byte(s.Priority))
-	a = binary.BigEndian.AppendUint16(a, flags)
-	if flags&flagRunAt != 0 {
-		a = binary.BigEndian.AppendUint64(a, uint64(ceilMicro(s.RunAt)))
-	}
-	b.items = append(b.items, string(append(a, packedSpec...)))
-	b.specs, b.tasks = append(b.specs, s), append(b.tasks, t)
-}
-
-// ceilMicro rounds up: nothing runs before it is due.
-func ceilMicro(t time.Time) int64 { return t.Add(time.Microsecond - 1).UnixMicro() }
-
-func (b *enqueueBatch) keys(p *partition) []string {
-	var out []string
-	for _, name := range b.types.names {
-		out = append(out, p.wakeKey(name))
-	}
-	return out
-}
-
-func (b *enqueueBatch) args() []string {
-	args := []string{strconv.Itoa(len(b.queues.names)), strconv.Itoa(len(b.types.names))}
-	args = append(args, b.queues.names...)
-	args = append(args, b.types.names...)
-	return append(args, b.items...)
-}
-
-func (b *enqueueBatch) receipts(reply []rueidis.RedisMessage) ([]morningai.Receipt, error) {
-	compact, err := reply[0].ToString()
-	if err != nil {
-		return nil, err
-	}
-	found, err := readStored(reply[1], reply[2], reply[3])
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[morningai.ID]*stored, len(found))
-	for _, s := range found {
-		byID[s.id] = s
-	}
-	now := time.Now().UTC()
-	out := make([]morningai.Receipt, len(b.specs))
-	for i, spec := range b.specs {
-		if compact == "" {
-			return nil, errCorrupt
-		}
-		letter := compact[0]
-		compact = compact[1:]
-		switch letter {
-		case 'a':
-			t := b.tasks[i]
-			t.Payload, t.Metadata = cloneBytes(spec.Payload), cloneMap(spec.Metadata)
-			out[i].Task = t
-		case 'e':
-			out[i] = repeated(spec, byID[spec.ID], now)
-		case 'd':
-			if len(compact) < 16 {
-				return nil, errCorrupt
-			}
-			holder := byID[morningai.ID([]byte(compact[:16]))]
-			compact = compact[16:]
-			if holder == nil {
-				return nil, errCorrupt
-			}
-			out[i].Existing = true
-			out[i].Task, out[i].Err = holder.task(now)
-			out[i].Task.Duplicate = true
-		}
-		if out[i].Err == nil {
-			t := &out[i].Task
-			t.AsOf, t.Durable, t.Runs = now, "redis", "here"
-		}
-	}
-	return out, nil
+	b.reply = reply
+	return err
 }

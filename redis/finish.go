@@ -16,8 +16,11 @@ func appendLease(b []byte, l morningai.Lease) []byte {
 	return append(b, 0, 0, byte(l.Claim>>24), byte(l.Claim>>16), byte(l.Claim>>8), byte(l.Claim))
 }
 
+// packReport packs a report without its id; see lua/work.lua.
 func packReport(r *morningai.Report) string {
-	b := appendLease(make([]byte, 0, 128+len(r.Result)), r.Lease)
+	b := make([]byte, 0, 128+len(r.Result))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Lease.Lease))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.Lease.Claim))
 	b = append(b, outcomeCodes[r.Outcome])
 	b = binary.BigEndian.AppendUint32(b, uint32(r.Attempt))
 	var flags byte
@@ -34,10 +37,11 @@ func packReport(r *morningai.Report) string {
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(due))
 	node := r.Node[:min(len(r.Node), maxNode)]
-	b = append(b, byte(8+len(node)))
+	front := packFront(r.FinishedAt, r.Error, r.Stack)
+	end := 12 + len(front) + len(r.Result)
+	b = append(b, byte(38+len(node)), byte(end>>16), byte(end>>8), byte(end))
 	b = binary.BigEndian.AppendUint64(b, uint64(nanos(r.StartedAt)))
 	b = append(b, node...)
-	front := packFront(r.FinishedAt, r.Error, r.Stack)
 	b = append(b, byte(len(front)>>16), byte(len(front)>>8), byte(len(front)))
 	b = append(b, front...)
 	return string(append(b, r.Result...))
@@ -59,6 +63,7 @@ func checkReport(r *morningai.Report) error {
 // slot is an item of a caller's list on its way to a partition.
 type slot struct {
 	at     int
+	id     string // of a report, not in packed
 	packed string
 }
 
@@ -72,7 +77,7 @@ func (e *Engine) inBatches(ctx context.Context, items map[*partition][]slot, rep
 			for n < len(list) && n < most && (n == 0 || j.bytes+len(list[n].packed) <= batchBytes) {
 				j.bytes += len(list[n].packed)
 				if reports {
-					j.reports = append(j.reports, list[n].packed)
+					j.ids, j.reports = append(j.ids, list[n].id), append(j.reports, list[n].packed)
 				} else {
 					j.points = append(j.points, list[n].packed)
 				}
@@ -112,7 +117,7 @@ func (e *Engine) Finish(ctx context.Context, reports []morningai.Report) ([]morn
 	for i := range reports {
 		if out[i].Err = checkReport(&reports[i]); out[i].Err == nil {
 			p := e.of(reports[i].Lease.ID)
-			items[p] = append(items[p], slot{i, packReport(&reports[i])})
+			items[p] = append(items[p], slot{i, string(reports[i].Lease.ID[:]), packReport(&reports[i])})
 		}
 	}
 	err := e.inBatches(ctx, items, true, func(at int, letters string, err error) {
@@ -178,7 +183,7 @@ func (e *Engine) Checkpoint(ctx context.Context, points []morningai.Checkpoint) 
 	for i := range points {
 		if out[i] = checkPoint(&points[i]); out[i] == nil {
 			p := e.of(points[i].Lease.ID)
-			items[p] = append(items[p], slot{i, packPoint(&points[i])})
+			items[p] = append(items[p], slot{at: i, packed: packPoint(&points[i])})
 		}
 	}
 	err := e.inBatches(ctx, items, false, func(at int, letters string, err error) {

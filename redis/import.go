@@ -73,8 +73,8 @@ func (b *importBatch) fill(records []morningai.Record, list []int) int {
 		if seen[r.Task.ID] || n == batchTasks {
 			return n
 		}
-		value, extras := packRecord(r)
-		if bytes += len(value) + len(extras); n > 0 && bytes > batchBytes {
+		value, spec, extras := packRecord(r)
+		if bytes += len(value) + len(spec) + len(extras); n > 0 && bytes > batchBytes {
 			return n
 		}
 		seen[r.Task.ID] = true
@@ -82,7 +82,8 @@ func (b *importBatch) fill(records []morningai.Record, list []int) int {
 		a = binary.BigEndian.AppendUint16(a, b.queues.of(r.Task.Queue))
 		a = binary.BigEndian.AppendUint16(a, b.types.of(r.Task.Type))
 		a = binary.BigEndian.AppendUint32(a, uint32(len(value)))
-		b.items = append(b.items, string(append(append(a, value...), extras...)))
+		a = binary.BigEndian.AppendUint32(a, uint32(len(spec)))
+		b.items = append(b.items, string(append(append(append(a, value...), spec...), extras...)))
 		b.ids, b.at = append(b.ids, r.Task.ID), append(b.at, i)
 	}
 	return len(list)

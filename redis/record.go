@@ -33,22 +33,24 @@ func readStored(names, records rueidis.RedisMessage, extras ...rueidis.RedisMess
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*stored, 0, len(list)/2)
-	byID := make(map[string]*stored)
-	for i := 0; i+1 < len(list); i += 2 {
-		s, err := newStored(list[i], list[i+1], table)
+	out := make([]*stored, 0, len(list)/3)
+	for i := 0; i+2 < len(list); i += 3 {
+		s, err := newStored(list[i], list[i+1], list[i+2], table)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, s)
-		byID[list[i]] = s
 	}
 	if len(extras) == 0 {
 		return out, nil
 	}
 	parts, err := extras[0].AsStrSlice()
-	if err != nil {
-		return nil, err
+	if err != nil || len(parts) == 0 {
+		return out, err
+	}
+	byID := make(map[string]*stored, len(out))
+	for _, s := range out {
+		byID[string(s.id[:])] = s
 	}
 	for i := 0; i+2 < len(parts); i += 3 {
 		s, kind, data := byID[parts[i]], parts[i+1], parts[i+2]
@@ -84,12 +86,12 @@ func readNames(m rueidis.RedisMessage) (map[string]string, error) {
 	return table, nil
 }
 
-func newStored(id, value string, names map[string]string) (*stored, error) {
+func newStored(id, value, spec string, names map[string]string) (*stored, error) {
 	if len(id) != 16 {
 		return nil, errCorrupt
 	}
 	s := &stored{id: morningai.ID([]byte(id))}
-	p, err := unpack(s.id, value)
+	p, err := unpack(s.id, value, spec)
 	if err != nil {
 		return nil, err
 	}

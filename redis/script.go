@@ -6,12 +6,20 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
 )
 
 var (
+	//go:embed lua/constants.lua
+	constantsLua string
+	//go:embed lua/base.lua
+	baseLua string
+	//go:embed lua/flush.lua
+	flushLua string
 	//go:embed lua/common.lua
 	commonLua string
 	//go:embed lua/index.lua
@@ -25,8 +33,12 @@ var (
 	probeLua string
 	//go:embed lua/enqueue.lua
 	enqueueLua string
+	//go:embed lua/accept.lua
+	acceptLua string
 	//go:embed lua/work.lua
 	workLua string
+	//go:embed lua/report.lua
+	reportLua string
 	//go:embed lua/beat.lua
 	beatLua string
 	//go:embed lua/reap.lua
@@ -57,17 +69,49 @@ type script struct {
 	sha  string
 }
 
+// newScript completes a script. What base.lua declares is outside of a function
+// that holds the rest: Lua looks for a captured variable of the enclosing function
+// along all that are captured, for each closure that every call makes anew.
 func newScript(own string) *script {
-	text := commonLua + indexLua + own
+	return complete(flushLua + commonLua + indexLua + own)
+}
+
+// newHotScript completes a script that seldom takes records apart: what that
+// needs is made by unusual, with the functions that rare returns.
+func newHotScript(rare, own string) *script {
+	return complete(flushLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
+		"local made\nlocal function unusual()\nmade = made or prepare()\nreturn made\nend\n" + own)
+}
+
+func complete(rest string) *script {
+	text := inline(baseLua + "return (function()\n" + rest + "\nend)()\n")
 	sum := sha1.Sum([]byte(text)) // Redis names scripts by their SHA-1
 	return &script{text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+var constantName = regexp.MustCompile(`\b[A-Z][A-Z_]*\b`)
+
+// inline writes the numbers of constants.lua in place of their names.
+func inline(text string) string {
+	values := map[string]string{}
+	for line := range strings.Lines(constantsLua) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok {
+			values[name] = value
+		}
+	}
+	return constantName.ReplaceAllStringFunc(text, func(name string) string {
+		if value, ok := values[name]; ok {
+			return value
+		}
+		return name
+	})
 }
 
 var (
 	scriptOpen    = newScript(openLua)
 	scriptProbe   = newScript(probeLua)
-	scriptEnqueue = newScript(enqueueLua)
-	scriptWork    = newScript(workLua)
+	scriptEnqueue = newHotScript(acceptLua, enqueueLua)
+	scriptWork    = newHotScript(reportLua, workLua)
 	scriptBeat    = newScript(beatLua)
 	scriptReap    = newScript(reapLua)
 	scriptCommand = newScript(commandLua)
@@ -81,10 +125,10 @@ var (
 	scriptEvents  = newScript(eventsLua)
 )
 
-// keyNames are the keys of a partition in the order that lua/common.lua has
+// keyNames are the keys of a partition in the order that lua/base.lua has
 // them.
 var keyNames = []string{
-	"meta", "lanes", "names", "tasks", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",
+	"meta", "lanes", "names", "tasks", "specs", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",
 	"unique", "purge", "events", "sessions", "grants", "cancels", "queues", "flow",
 }
 

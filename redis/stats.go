@@ -202,8 +202,8 @@ func (t *tally) oldest(m rueidis.RedisMessage, names map[string]string) error {
 	if err != nil {
 		return err
 	}
-	for i := 0; i+2 < len(list); i += 3 {
-		s, err := newStored(list[i+1], list[i+2], names)
+	for i := 0; i+3 < len(list); i += 4 {
+		s, err := newStored(list[i+1], list[i+2], list[i+3], names)
 		if err != nil {
 			return err
 		}

@@ -78,16 +78,17 @@ func checkRecord(r *morningai.Record) error {
 	return spec.Normalize()
 }
 
-// packRecord packs a whole record: its value, its number and names left out,
-// and what is kept outside of it.
-func packRecord(r *morningai.Record) (value string, extras []byte) {
+// packRecord packs a whole record: its value, its number and names left out, its
+// spec, and what is kept outside of them.
+func packRecord(r *morningai.Record) (value, spec string, extras []byte) {
 	t := &r.Task
-	spec := requestOf(t, r.UniqueKey, r.Fingerprint)
-	spec.Retention = r.Retention
-	if len(spec.Payload) == 0 {
-		spec.Payload = []byte("null")
+	asked := requestOf(t, r.UniqueKey, r.Fingerprint)
+	asked.Retention = r.Retention
+	if len(asked.Payload) == 0 {
+		asked.Payload = []byte("null")
 	}
-	flags, packedSpec := packSpec(&spec, t.CreatedAt)
+	flags, spec := packSpec(&asked, t.CreatedAt)
+	spec += string(t.ID[:seatLen]) // the record has all that it would say
 	attempts := slices.Clone(r.Attempts)
 	var run, fin []byte
 	if r.Claim > 0 || r.Lease != 0 || len(attempts) > 0 {
@@ -130,10 +131,10 @@ func packRecord(r *morningai.Record) (value string, extras []byte) {
 	}
 	extra, more := packExtras(r, attempts)
 	flags |= more
-	b := make([]byte, 0, headLen+len(packedSpec)+len(run)+len(fin)+8)
+	b := make([]byte, 0, headLen+len(run)+len(fin)+8)
 	b = append(b, stateCodes[t.State])
 	b = binary.BigEndian.AppendUint16(b, flags)
-	b = append(b, byte(t.Priority), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) // numbers of names, seq
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(t.Priority)) // numbers of names, seq
 	b = binary.BigEndian.AppendUint16(b, uint16(t.Life))
 	b = binary.BigEndian.AppendUint32(b, uint32(t.Version))
 	b = binary.BigEndian.AppendUint32(b, uint32(r.Claim))
@@ -144,8 +145,7 @@ func packRecord(r *morningai.Record) (value string, extras []byte) {
 		b = binary.BigEndian.AppendUint64(b, uint64(ceilMicro(t.RunAt)))
 	}
 	b = append(b, run...)
-	b = append(b, fin...)
-	return string(append(b, packedSpec...)), extra
+	return string(append(b, fin...)), spec, extra
 }
 
 // sameError reports whether the error that readers see of an ended task can be

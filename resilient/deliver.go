@@ -14,16 +14,17 @@ import (
 // far the delivery has come. Live traffic goes first: one call of the delivery
 // is under way at a time.
 type backlog struct {
-	due   time.Time // when the next pass, or the next call of this one, may begin; zero: none is planned
-	busy  bool
-	began time.Time // of this pass
-	stage stage
-	after int64 // the stage has dealt with the notes up to this one
-	full  bool  // this pass looks at everything, not only at what is known to be undelivered
-	calm  bool  // and nothing of it is urgent
-	more  bool  // another pass has to follow
-	page  int   // how many are sent at once
-	fails int   // calls of this stage that failed in a row
+	due    time.Time // when the next pass, or the next call of this one, may begin; zero: none is planned
+	busy   bool
+	began  time.Time // of this pass
+	calmAt time.Time // when everything is to be looked at again
+	stage  stage
+	after  int64 // the stage has dealt with the notes up to this one
+	full   bool  // this pass looks at everything, not only at what is known to be undelivered
+	calm   bool  // and nothing of it is urgent
+	more   bool  // another pass has to follow
+	page   int   // how many are sent at once
+	fails  int   // calls of this stage that failed in a row
 
 	local    bool                  // the journal may own tasks
 	doubt    map[morningai.ID]bool // false while the first call about it is under way
@@ -95,12 +96,16 @@ func (b *backlog) underWay(id morningai.ID) {
 	}
 }
 
-// oldest returns up to n ids in doubt.
-func (b *backlog) oldest(n int) []morningai.ID {
+func (b *backlog) forgetSettled() {
 	b.doubts = slices.DeleteFunc(b.doubts, func(id morningai.ID) bool {
 		_, has := b.doubt[id]
 		return !has
 	})
+}
+
+// oldest returns up to n ids in doubt.
+func (b *backlog) oldest(n int) []morningai.ID {
+	b.forgetSettled()
 	var out []morningai.ID
 	for _, id := range b.doubts {
 		if len(out) < n && b.doubt[id] {
@@ -115,6 +120,9 @@ func (b *backlog) settled(id morningai.ID) {
 		b.ready--
 	}
 	delete(b.doubt, id)
+	if len(b.doubts) > 2*len(b.doubt)+deliverPage {
+		b.forgetSettled()
+	}
 }
 
 func (b *backlog) keep(id morningai.ID, now time.Time) {
@@ -132,8 +140,18 @@ func (b *backlog) again(c *core) {
 		return
 	}
 	at := c.now.Add(retryPass)
+	if b.calm { // the pass that was planned comes later
+		b.full = false
+	}
 	if b.due.IsZero() || at.Before(b.due) || b.calm {
 		b.due, b.calm = at, false
+	}
+}
+
+// hurry brings the next look at everything forward.
+func (b *backlog) hurry(now time.Time) {
+	if at := now.Add(lookAtDisk); b.calm && !b.busy && b.due.After(at) {
+		b.due, b.calmAt = at, at
 	}
 }
 
@@ -232,18 +250,18 @@ func (c *core) next(ended bool) {
 
 func (c *core) endPass() {
 	b := &c.backlog
-	b.full = false
-	switch {
-	case b.more:
-		b.more, b.calm = false, false
-		b.due = c.now.Add(retryPass)
-	default:
-		b.full, b.calm = true, true
-		b.due = c.now.Add(calmEvery)
+	if b.full {
+		b.full, b.calmAt = false, c.now.Add(calmEvery)
 		c.mirror.Verified = b.began.UTC()
 		c.writeMirror()
-		c.settleIncident()
 	}
+	if b.more {
+		b.more, b.calm = false, false
+		b.due = c.now.Add(retryPass)
+		return
+	}
+	b.full, b.calm, b.due = true, true, b.calmAt
+	c.settleIncident()
 }
 
 // failed stops the pass for a moment; one after an outage begins anew.

@@ -96,7 +96,10 @@ func (d *detector) wake(l *limits) time.Time {
 		if d.state == morningai.ContactSuspect {
 			after = l.open
 		}
-		at = earlier(at, sent.Add(after))
+		return earlier(at, sent.Add(after))
+	}
+	if d.probing { // its answer is an event
+		return at
 	}
 	return earlier(at, d.healthy.Add(idleProbe))
 }

@@ -77,6 +77,7 @@ func (c *core) lookAtJournal() {
 		full := journalFull()
 		switch {
 		case c.cfg.limit > 0 && info.Bytes >= c.cfg.limit:
+			c.backlog.hurry(c.now) // what has ended elsewhere need not be kept
 		case info.Free >= 0 && info.Free < c.cfg.minFree:
 			full.Detail, full.Hint = "the disk of the journal has less free space than it must keep", "free space on the disk of the data folder"
 		default:

@@ -15,7 +15,10 @@
 // Execution is at-least-once: a task that was running on a node which lost
 // contact for longer than its lease may be handed to another one. Losing the
 // disk of the journal while the shared engine is away loses what only the
-// journal had.
+// journal had. A shared engine that comes back with older data is given again
+// what the journals have: tasks that have not ended, and outcomes of the last two
+// minutes. Nodes do not wait for each other meanwhile, and settings of queues that
+// it lost are not restored.
 //
 // # How it is built
 //

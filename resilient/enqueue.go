@@ -46,6 +46,9 @@ func (c *core) enqueue(op *enqueueOp) {
 		op.finish(nil, err)
 		return
 	}
+	if op.waitsForAnother() {
+		return
+	}
 	op.ask()
 	if op.mayBeKnown() {
 		if op.durability == morningai.DurabilityJournal {
@@ -167,11 +170,6 @@ func (op *enqueueOp) settle() {
 	if len(op.inDoubt) > 0 {
 		c.backlog.again(c)
 	}
-}
-
-func (op *enqueueOp) record(i int) *morningai.Record {
-	r := recordOf(&op.specs[i], op.at)
-	return &r
 }
 
 // decide answers as soon as what has happened allows an answer. Nobody is told

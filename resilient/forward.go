@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -26,7 +27,7 @@ func (f *forwarding) begin() {
 	var whole []morningai.Record
 	var keyed []*morningai.Record
 	for _, r := range f.records {
-		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() && !r.Deleted && !f.missing {
+		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() && !r.Deleted {
 			keyed = append(keyed, r)
 		} else {
 			whole = append(whole, *r)
@@ -227,10 +228,20 @@ func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Re
 }
 
 func earlierThan(a, b *morningai.Task) bool {
-	if !a.CreatedAt.Equal(b.CreatedAt) {
-		return a.CreatedAt.Before(b.CreatedAt)
+	if x, y := acceptedAt(a), acceptedAt(b); !x.Equal(y) {
+		return x.Before(y)
 	}
 	return string(a.ID[:]) < string(b.ID[:])
+}
+
+// acceptedAt is when a task was accepted. What has just reached the shared engine
+// may show when it did; an id says when it was made, which is not later than its
+// acceptance and the same for whoever looks.
+func acceptedAt(t *morningai.Task) time.Time {
+	if made := t.ID.Time(); t.ID[6]>>4 == 7 && made.Before(t.CreatedAt) {
+		return made
+	}
+	return t.CreatedAt.Truncate(time.Millisecond)
 }
 
 func superseded(by morningai.ID) *morningai.TaskError {
@@ -304,8 +315,8 @@ func (c *core) readDoubt() {
 					b.settled(keys[i].Key) // it has ended meanwhile, or was not written
 				}
 			}
-			if there = c.young(there); len(there) == 0 {
-				c.next(false)
+			if c.anyOld(there) {
+				c.compareAll(there, func() { c.next(false) })
 				return
 			}
 			c.forward(there, &c.incidents.current.Replayed, false, func() { c.next(false) })
@@ -366,26 +377,30 @@ func (c *core) verify() {
 		c.next(true)
 		return
 	}
-	c.readNotes(noteTask, func(notes []morningai.Note) {
-		ids := make([]morningai.ID, len(notes))
-		for i := range notes {
-			ids[i] = notes[i].Key
+	c.readNotes(noteTask, func(notes []morningai.Note) { c.compareAll(notes, func() { c.passed(notes) }) })
+}
+
+// compareAll asks the shared engine which of the tasks it has, and goes on with
+// the others.
+func (c *core) compareAll(notes []morningai.Note, then func()) {
+	ids := make([]morningai.ID, len(notes))
+	for i := range notes {
+		ids[i] = notes[i].Key
+	}
+	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
+		return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
+	}, func(tasks []morningai.Task, err error) {
+		if err != nil {
+			c.failedDelivery(err, len(notes))
+			return
 		}
-		onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
-			return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
-		}, func(tasks []morningai.Task, err error) {
-			if err != nil {
-				c.failedDelivery(err, len(notes))
-				return
-			}
-			c.compare(notes, tasks)
-		})
+		c.compare(notes, tasks, then)
 	})
 }
 
 // compare sends again what the shared engine does not know. A task so old that
 // it may have ended and been forgotten there is not: it might run again.
-func (c *core) compare(notes []morningai.Note, tasks []morningai.Task) {
+func (c *core) compare(notes []morningai.Note, tasks []morningai.Task, then func()) {
 	var missing []morningai.Note
 	for i := range notes {
 		id := notes[i].Key
@@ -406,10 +421,10 @@ func (c *core) compare(notes []morningai.Note, tasks []morningai.Task) {
 	}
 	missing = c.young(missing)
 	if len(missing) == 0 {
-		c.passed(notes)
+		then()
 		return
 	}
-	c.forward(missing, &c.incidents.current.Replayed, true, func() { c.passed(notes) })
+	c.forward(missing, &c.incidents.current.Replayed, true, then)
 }
 
 // tombstoneMargin covers clocks that differ.
@@ -420,21 +435,28 @@ var errOutcomeUnknown error = &morningai.Error{Code: "outcome_unknown", Op: "del
 	Detail: "Redis does not know the task, and it is so long ago that it was sent that it may have ended and been forgotten",
 	Hint:   "look for what it does, and submit it again if that has not happened"}
 
+// anyOld reports whether one of the tasks may have ended and been forgotten by
+// the shared engine.
+func (c *core) anyOld(notes []morningai.Note) bool {
+	return slices.ContainsFunc(notes, func(n morningai.Note) bool {
+		r, err := morningai.ParseRecord(n.Data)
+		return err == nil && c.isOld(&r)
+	})
+}
+
+func (c *core) isOld(r *morningai.Record) bool {
+	return c.now.Sub(later(r.Task.CreatedAt, c.mirror.Verified)) > tombstones-tombstoneMargin
+}
+
 // young sets those aside of which the shared engine may have forgotten that
 // they have ended.
 func (c *core) young(notes []morningai.Note) []morningai.Note {
 	var out []morningai.Note
 	for i := range notes {
 		r, err := morningai.ParseRecord(notes[i].Data)
-		if err == nil {
-			alive := r.Task.CreatedAt
-			if c.mirror.Verified.After(alive) {
-				alive = c.mirror.Verified
-			}
-			if c.now.Sub(alive) > tombstones-tombstoneMargin {
-				c.setAside(&r, errOutcomeUnknown)
-				continue
-			}
+		if err == nil && c.isOld(&r) {
+			c.setAside(&r, errOutcomeUnknown)
+			continue
 		}
 		out = append(out, notes[i])
 	}

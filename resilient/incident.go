@@ -23,10 +23,12 @@ const (
 	keepIncidents      = 1000
 )
 
+// beginIncident opens a report. An outage that begins before all of the last one
+// is delivered belongs to it.
 func (c *core) beginIncident(cause error, noticed time.Duration) {
 	i := &c.incidents
 	text, hint := reason(cause)
-	if i.current.ID.IsZero() || i.settled || !i.current.EndedAt.IsZero() && c.now.Sub(i.current.EndedAt) > sameOutage {
+	if i.current.ID.IsZero() || i.settled {
 		c.writeIncident() // the last one as it stands
 		i.current = morningai.Incident{ID: c.newID(), Node: c.cfg.node, StartedAt: c.now.UTC(), NoticedAfter: noticed}
 	}
@@ -44,9 +46,6 @@ func (c *core) resumeIncident(last morningai.Incident) {
 		c.incidents.lasting = last.EndedAt.IsZero()
 	}
 }
-
-// sameOutage is how soon after the end of an outage a failure belongs to it.
-const sameOutage = time.Second
 
 func (c *core) endIncident() {
 	i := &c.incidents
@@ -106,13 +105,18 @@ func (i *incidents) refused(n int) { i.current.Refused += int64(n) }
 
 func (i *incidents) repeated(id morningai.ID) {
 	i.current.Repeated++
+	i.next = soon
 	i.current.RepeatedIDs = addID(i.current.RepeatedIDs, id)
 }
 
 func (i *incidents) setAside(id morningai.ID) {
 	i.current.SetAside++
+	i.next = soon
 	i.current.SetAsideIDs = addID(i.current.SetAsideIDs, id)
 }
+
+// soon is a time that has come: what people have to look into is written at once.
+var soon = time.Unix(0, 1)
 
 func addID(ids []morningai.ID, id morningai.ID) []morningai.ID {
 	if len(ids) >= morningai.MaxIncidentIDs {

@@ -133,12 +133,13 @@ func (k *lastKnown) settle(id morningai.ID) { delete(k.pending, id) }
 // show returns t, or what was shown before if that is later, with the marks
 // that belong to it now.
 func (k *lastKnown) show(t morningai.Task) morningai.Task {
+	runs := t.Runs
 	if had := k.get(t.ID); had != nil && laterThan(had, &t) {
 		t = *had
 		t.Fresh = morningai.FreshStale
 	}
 	k.see(&t)
-	t.Pending = k.pending[t.ID]
+	t.Pending, t.Runs = k.pending[t.ID], runs
 	return t
 }
 

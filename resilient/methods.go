@@ -70,58 +70,32 @@ func (e *Engine) idle(ctx context.Context) error {
 // acknowledged from the journal. If neither could confirm a task the error is an
 // [morningai.ErrAcceptUnknown] that carries its id.
 func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]morningai.Receipt, error) {
-	receipts := make([]morningai.Receipt, len(specs))
-	groups := map[morningai.Durability]*enqueueOp{}
-	places := map[morningai.Durability][]int{}
+	b := &batch{e: e, receipts: make([]morningai.Receipt, len(specs)), specs: make([]morningai.TaskSpec, len(specs)), fresh: make([]bool, len(specs))}
+	var todo []int
 	for i, s := range specs {
-		fresh := s.ID.IsZero() || s.FreshID()
-		if err := s.Normalize(); err != nil {
-			receipts[i].Err = err
+		b.fresh[i] = s.ID.IsZero() || s.FreshID()
+		err := s.Normalize()
+		if err == nil && e.cfg.prepare != nil {
+			err = e.cfg.prepare(&s)
+		}
+		if b.specs[i] = s; err != nil {
+			b.receipts[i].Err = err
 			continue
 		}
-		if e.cfg.prepare != nil {
-			if err := e.cfg.prepare(&s); err != nil {
-				receipts[i].Err = err
-				continue
-			}
-		}
-		op := groups[s.Durability]
-		if op == nil {
-			op = &enqueueOp{durability: s.Durability}
-			groups[s.Durability] = op
-		}
-		op.specs, op.fresh = append(op.specs, s), append(op.fresh, fresh)
-		places[s.Durability] = append(places[s.Durability], i)
+		todo = append(todo, i)
 	}
-	var failed error
-	accepted := false
-	for d, op := range groups {
-		some, err := ask(ctx, e, func(done func([]morningai.Receipt, error)) {
-			op.done = done
-			e.core.enqueue(op)
-		}, nil)
-		for k, i := range places[d] {
-			if err != nil {
-				receipts[i].Err = err
-			} else {
-				receipts[i] = some[k]
-			}
-		}
-		if err != nil {
-			failed = err
-		} else {
-			accepted = true
-		}
-	}
-	if failed != nil && !accepted {
-		return nil, failed
-	}
-	if len(groups) == 0 {
+	if len(todo) == 0 {
 		if err := e.idle(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return receipts, nil
+	for len(todo) > 0 {
+		todo = b.round(ctx, todo)
+	}
+	if b.failed != nil && !b.accepted {
+		return nil, b.failed
+	}
+	return b.receipts, nil
 }
 
 // Claim implements [morningai.Engine]: from the shared engine, or in an outage

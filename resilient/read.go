@@ -31,7 +31,14 @@ func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, 
 		f := found{owned: map[morningai.ID]*morningai.Task{}, own: map[morningai.ID]*morningai.Record{}, sent: map[morningai.ID]*morningai.Record{},
 			ended: map[morningai.ID]*morningai.Record{}, aside: map[morningai.ID]*aside{}, holders: map[string]*morningai.Record{}}
 		return f, f.read(ctx, c.journal, ids, uniqueKeys)
-	}, then)
+	}, func(f found, err error) {
+		for _, id := range ids {
+			if ready, open := c.backlog.doubt[id]; open && !ready {
+				delete(f.sent, id) // its enqueue is undecided: nobody was told of it
+			}
+		}
+		then(f, err)
+	})
 }
 
 func (f *found) read(ctx context.Context, journal morningai.Journal, ids []morningai.ID, uniqueKeys []string) error {
@@ -137,10 +144,20 @@ func (op *getOp) finish(err error) {
 	}
 	for i := range op.tasks {
 		if !op.tasks[i].ID.IsZero() {
-			op.tasks[i] = op.c.known.show(op.tasks[i])
+			op.tasks[i] = op.c.waiting(op.c.known.show(op.tasks[i]), op.found)
 		}
 	}
 	op.c.reply(func() { op.done(op.tasks, nil) })
+}
+
+// waiting marks a task that cannot run before the shared engine is back.
+func (c *core) waiting(t morningai.Task, f *found) morningai.Task {
+	t.Runs = ""
+	elsewhere := f == nil || f.owned[t.ID] == nil
+	if c.contact.open() && elsewhere && (t.State == morningai.StateQueued || t.State == morningai.StateScheduled) {
+		t.Runs = morningai.RunsLater
+	}
+	return t
 }
 
 func (op *getOp) look(then func()) {
@@ -240,11 +257,8 @@ func (op *getOp) fromJournal(i int) {
 		// An earlier process of this node may have shown a later state.
 	default:
 		t := c.lastState(id, f)
-		if t == nil && f.ended[id] != nil && f.ended[id].Task.Type != "" {
-			running := f.ended[id].Task // until the shared engine has taken the outcome
-			running.State, running.Result, running.Error, running.FinishedAt, running.RunAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
-			running.Version--
-			t = &running
+		if t == nil && f.ended[id] != nil {
+			op.doubt = true // an earlier process has finished it, and may have shown its end
 		}
 		if t == nil || op.here && f.sent[id] == nil && f.ended[id] == nil && c.held[id] == nil {
 			return
@@ -268,6 +282,7 @@ func (op *getOp) ask(live bool) {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
+		op.doubt = op.doubt || c.mayHaveComeSince(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -347,6 +362,12 @@ const (
 // acquainted reports whether this node knows its fleet as it is now.
 func (c *core) acquainted() bool {
 	return len(c.sessions) == 0 || c.now.Sub(c.membersAt) <= acquaintance
+}
+
+// mayHaveComeSince reports whether a node that came after the members were
+// learned can have accepted a task.
+func (c *core) mayHaveComeSince(id morningai.ID) bool {
+	return len(c.sessions) > 0 && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
 }
 
 // acquaintance is more than the time between two beats.

@@ -50,6 +50,10 @@ func (op *enqueueOp) goOn(f *found) {
 			t := c.acknowledged(holder)
 			t.Duplicate = true
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
+		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil:
+			t := *c.known.get(s.ID)
+			t.Fresh, t.Durable, t.Runs = morningai.FreshStale, string(morningai.DurabilityRedis), morningai.RunsLater
+			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
 		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
 			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
 		default:
@@ -83,9 +87,6 @@ func (op *enqueueOp) goOn(f *found) {
 // conflicts reports whether what is known here of an id shows that it belongs to
 // another request.
 func (op *enqueueOp) conflicts(s *morningai.TaskSpec, had *morningai.Record, ofGrant bool) bool {
-	if a := op.c.asked[s.ID]; a != nil && a.op != op && !a.spec.SameRequest(s) {
-		return true
-	}
 	if had != nil {
 		return had.Deleted || !asksFor(had, s, ofGrant)
 	}
@@ -95,16 +96,28 @@ func (op *enqueueOp) conflicts(s *morningai.TaskSpec, had *morningai.Record, ofG
 
 // asking is a request for a given id that is under way.
 type asking struct {
-	op   *enqueueOp
-	spec *morningai.TaskSpec
+	op    *enqueueOp
+	later []*enqueueOp // requests for the id that wait for this one
 }
 
-// ask takes given ids for this request while it is under way: of two at once
-// for one id the later has to ask for the same.
+// waitsForAnother reports whether another request for one of the ids is under
+// way. This one begins when that one is answered: what the two leave in the
+// journal is one note.
+func (op *enqueueOp) waitsForAnother() bool {
+	for i := range op.specs {
+		if a := op.c.asked[op.specs[i].ID]; a != nil && a.op != op && !op.inner {
+			a.later = append(a.later, op)
+			return true
+		}
+	}
+	return false
+}
+
+// ask takes given ids for this request while it is under way.
 func (op *enqueueOp) ask() {
 	for i := range op.specs {
 		if s := &op.specs[i]; !op.fresh[i] && op.c.asked[s.ID] == nil && !op.inner {
-			op.c.asked[s.ID] = &asking{op, s}
+			op.c.asked[s.ID] = &asking{op: op}
 		}
 	}
 }
@@ -113,6 +126,9 @@ func (op *enqueueOp) askedNoMore() {
 	for i := range op.specs {
 		if a := op.c.asked[op.specs[i].ID]; a != nil && a.op == op {
 			delete(op.c.asked, op.specs[i].ID)
+			for _, next := range a.later {
+				op.c.enqueue(next)
+			}
 		}
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 // Codes of errors that only a server on Redis has.
 const (
-	// CodeRedisUnavailable: Redis does not answer or takes no writes. What was
-	// asked for may have been done.
+	// CodeRedisUnavailable: Redis does not answer or takes no writes, and there
+	// is no journal to go on with. What was asked for may have been done.
 	CodeRedisUnavailable = redis.CodeUnavailable
 	// CodeWrongRedis: this Redis must not be used as it is set up.
 	CodeWrongRedis = redis.CodeWrongRedis
@@ -30,7 +30,8 @@ type Redis struct {
 	// the data folder.
 	URL string
 	// NoJournal keeps no journal in the data folder. What is given up: while
-	// Redis is away nothing is accepted, and what Redis loses is lost.
+	// Redis is away nothing is accepted, nothing new runs and the server does not
+	// start; and what Redis loses is lost.
 	NoJournal bool
 	// Durability says where a task must be before it is acknowledged;
 	// morningai.DurabilityBoth if "".
@@ -171,7 +172,7 @@ func advised(err error) error {
 	more := *e
 	switch {
 	case e.Code == CodeRedisUnavailable:
-		more.Hint += "; a server on Redis starts only while it can reach it"
+		more.Hint += "; without a journal a server starts only while it can reach Redis"
 	case e.Code == CodeWrongRedis && strings.Contains(e.Detail, "maxmemory-policy"):
 		more.Hint += "; --redis-allow-eviction starts it anyway"
 	default:

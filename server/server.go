@@ -90,7 +90,7 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 		return nil, err
 	}
 	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
-	s.workers = sessions.New(app.Engine(), app.Lease(), opts.Logger)
+	s.workers = sessions.New(app.Engine(), max(app.Lease(), leastClaim), opts.Logger)
 	var err error
 	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
@@ -104,6 +104,10 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 // must be at the root of its host. The app is started and stopped by its owner,
 // who calls Close before the app's engine is closed.
 func (s *Server) Handler() http.Handler { return s.handler }
+
+// leastClaim is the shortest lease of claims over HTTP: a peer speaks of them every
+// 800 ms, whatever the lease is here.
+const leastClaim = 3 * time.Second
 
 // shutdownTime is how long requests under way may take after the app has
 // stopped.

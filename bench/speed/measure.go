@@ -25,6 +25,7 @@ const (
 	oneByOne = "end to end, enqueued one at a time"
 	keeping  = "end to end, results kept 24 h"
 	fleet    = "end to end, 16 nodes"
+	alike    = "end to end, 16 nodes with the slots of one each"
 	steady   = "steady"
 )
 
@@ -93,7 +94,7 @@ func measure(ctx context.Context, j job) (out outcome, err error) {
 		err = r.produce(ctx, 16, &out)
 	case enqueueIn:
 		err = r.produceInBulk(ctx, &out)
-	case endToEnd, keeping, fleet:
+	case endToEnd, keeping, fleet, alike:
 		err = r.endToEnd(ctx, &out)
 	case backlog, claims10k:
 		if err = r.fill(ctx); err == nil {

@@ -15,6 +15,8 @@ func tuningFor(measure string) tuning {
 		return forKeeping
 	case fleet:
 		return forFleet
+	case alike:
+		return forAlike
 	}
 	return forRate
 }

@@ -79,7 +79,7 @@ func (s *asynqSystem) start(_ context.Context, handle func(int)) error {
 	})
 	for range servers {
 		server := asynq.NewServerFromRedisClient(s.redis, asynq.Config{
-			Concurrency: slots / servers, TaskCheckInterval: interval, LogLevel: asynq.FatalLevel,
+			Concurrency: asynqSlots / servers, TaskCheckInterval: interval, LogLevel: asynq.FatalLevel,
 		})
 		if err := server.Start(handler); err != nil {
 			return err

@@ -30,7 +30,7 @@ func TestMeasures(t *testing.T) {
 // TestMeasuresOnRedis does the same on real servers, and on the fleet.
 func TestMeasuresOnRedis(t *testing.T) {
 	for _, c := range contenders(onRedis) {
-		for _, m := range append(compared(onRedis), fleet, steady) {
+		for _, m := range append(compared(onRedis), fleet, alike, steady) {
 			t.Run(c.name+"/"+m, func(t *testing.T) {
 				server, err := startRedis(t.Context(), t.TempDir())
 				if err != nil {

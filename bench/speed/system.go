@@ -46,6 +46,7 @@ const (
 	forLatency tuning = "latency"
 	forKeeping tuning = "keeping" // results are written and kept for a day
 	forFleet   tuning = "fleet"   // the same slots on 16 nodes
+	forAlike   tuning = "alike"   // 16 nodes, each with the slots of one
 )
 
 // contender is a system with what the table says about it.

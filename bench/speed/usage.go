@@ -59,7 +59,7 @@ func serverRows(measure string, pick func(name, unit string, value func(outcome)
 	switch measure {
 	case enqueueIn:
 		return []row{pick(measure+": Redis memory per task", "bytes", func(o outcome) float64 { return o.Used.Memory / float64(o.Tasks) })}
-	case endToEnd, fleet:
+	case endToEnd, fleet, alike:
 		return []row{pick(measure+": Redis CPU per task", "µs", cpuPerTask)}
 	}
 	return nil

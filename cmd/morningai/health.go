@@ -3,21 +3,25 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"github.com/RC918/morningai/client"
 )
 
 type healthCmd struct {
+	Strict bool `help:"End with 1 too if the server is degraded."`
 	connection
 }
 
 // Run prints the server's health. A server that is down has answered 503.
 func (c *healthCmd) Run(ctx context.Context, s streams) error {
-	down := false
+	down, degraded := false, false
 	err := c.call(ctx, s, func(ctx context.Context, l *link) (string, error) {
 		h, err := l.Health(ctx)
 		if err != nil {
 			return "", err
 		}
 		status := good.Render(h.Status)
+		degraded = h.Status == "degraded"
 		if down = h.Status == "down"; down {
 			status = bad.Render(h.Status)
 		}
@@ -26,7 +30,8 @@ func (c *healthCmd) Run(ctx context.Context, s streams) error {
 			{"engine", h.Engine},
 			{"storage", because(h.Storage.Status, h.Storage.Cause)},
 			{"redis", because(h.Redis.Status, h.Redis.Cause)},
-			{"hint", printable(h.Storage.Hint + h.Redis.Hint)}, // only one of them is in use
+			{"journal", journalHealth(h.Journal)},
+			{"hint", printable(hintOf(&h))},
 			{"workers", fmt.Sprint(h.Workers)},
 			{"version", h.Version},
 			{"server", l.Address()},
@@ -34,6 +39,9 @@ func (c *healthCmd) Run(ctx context.Context, s streams) error {
 	})
 	if err == nil && down {
 		return ended(exitUnreachable)
+	}
+	if err == nil && degraded && c.Strict {
+		return ended(exitFailed)
 	}
 	return err
 }
@@ -43,4 +51,19 @@ func because(status, cause string) string {
 		return status
 	}
 	return status + ": " + printable(cause)
+}
+
+func journalHealth(j *client.Journal) string {
+	if j == nil {
+		return ""
+	}
+	return because(fmt.Sprintf("%s, %d entries undelivered", j.Status, j.Entries), j.Cause)
+}
+
+// hintOf is what to do first: what cannot be written comes before what is away.
+func hintOf(h *client.Health) string {
+	if h.Journal != nil && h.Journal.Hint != "" {
+		return h.Journal.Hint
+	}
+	return h.Storage.Hint + h.Redis.Hint // only one of them is in use
 }

@@ -70,6 +70,6 @@ func describeNode(n *client.Node, now time.Time) string {
 // noteStale says so if the list is not of this moment.
 func noteStale(s streams, fresh morningai.Freshness) {
 	if fresh != morningai.FreshLive {
-		fmt.Fprintln(s.err, "note: Redis is away; this is what was known last, and nodes may be missing")
+		fmt.Fprintln(s.err, "note: Redis or a node is away: this is what was known last, and may not be all")
 	}
 }

@@ -36,6 +36,9 @@ func (r queueRef) change(ctx context.Context, s streams, c *connection, change m
 	}
 	return c.call(ctx, s, func(ctx context.Context, l *link) (string, error) {
 		q, err := l.SetQueue(ctx, r.Name, change)
+		if err == nil && q.Pending {
+			fmt.Fprintln(s.err, "note: pending: it holds on this server, and Redis is told when it is back")
+		}
 		return describeQueue(q, time.Now()), err
 	})
 }

@@ -52,6 +52,9 @@ func command(ctx context.Context, s streams, c *connection, r taskRef, do act) e
 		if err != nil {
 			return "", err
 		}
+		if task.Pending {
+			fmt.Fprintln(s.err, "note: pending: the order is kept, and Redis is told when it is back")
+		}
 		return fmt.Sprintf("%s %s\n", task.ID, standing(task)), nil
 	})
 }

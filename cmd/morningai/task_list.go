@@ -41,6 +41,7 @@ func (c *taskListCmd) Run(ctx context.Context, s streams) error {
 		if page.Next != "" && !c.JSON {
 			fmt.Fprintf(s.err, "there are more: --cursor %s\n", page.Next)
 		}
+		noteStale(s, page.Fresh)
 		if len(page.Tasks) == 0 {
 			fmt.Fprintln(s.err, "no tasks")
 			return "", nil

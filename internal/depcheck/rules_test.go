@@ -52,7 +52,7 @@ func rules() []rule {
 		{
 			name:  "the client reaches neither server nor engine",
 			why:   "a program that talks to a server does not carry one",
-			check: neverReach(is("client"), is(append([]string{"server", "internal/httpapi"}, engines...)...)),
+			check: neverReach(is("client", "internal/peer"), is(append([]string{"server", "internal/httpapi"}, engines...)...)),
 			bad:   reaches("client", "internal/wire", "server"),
 		},
 		{

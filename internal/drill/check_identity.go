@@ -130,12 +130,16 @@ func (c *checker) checkPayload(t *track) {
 }
 
 // apart: different nodes have accepted the id while one of them was on its own,
-// so that neither could know of the other.
+// so that neither could know of the other; or a node on its own has accepted it
+// after it was removed where that node could not see it any more.
 func (c *checker) apart(t *track) bool {
-	if !slices.ContainsFunc(t.possible, func(op *Op) bool { return op.Node != t.possible[0].Node }) {
+	if t.deleted == 0 && !slices.ContainsFunc(t.possible, func(op *Op) bool { return op.Node != t.possible[0].Node }) {
 		return false
 	}
-	return slices.ContainsFunc(t.possible, func(op *Op) bool { _, out := c.faults.outage(op); return out })
+	return slices.ContainsFunc(t.possible, func(op *Op) bool {
+		_, out := c.faults.outage(op)
+		return out && (t.deleted == 0 || op.Durable == string(morningai.DurabilityJournal) || op.Node != t.possible[0].Node)
+	})
 }
 
 // checkConflicts: the same request again is the same task, another request

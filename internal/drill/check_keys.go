@@ -68,8 +68,8 @@ func (c *checker) lives(t *track) []held {
 
 // resolved: one of two holders came in an outage or after a loss, or was accepted
 // by a journal alone, and at the end one of them says that it gave way; or one was
-// accepted by a journal alone, and nothing is seen of both after the outage: one
-// had ended before they met.
+// accepted by a journal alone, and either nothing is seen of both after the outage,
+// because one had ended before they met, or that one had begun to run before.
 func (c *checker) resolved(a, b held) bool {
 	if !a.t.local() && !b.t.local() && !c.faults.losses.between(a.first, b.first) && !slices.ContainsFunc([]*Op{a.first, b.first}, func(op *Op) bool { _, out := c.faults.outage(op); return out }) {
 		return false
@@ -79,7 +79,7 @@ func (c *checker) resolved(a, b held) bool {
 		together = b.last
 	}
 	for _, t := range []*track{a.t, b.t} {
-		if t.local() && c.away(t, together) {
+		if t.local() && (c.away(t, together) || slices.ContainsFunc(t.kind(Grant), func(op *Op) bool { return c.away(t, op) })) {
 			return true
 		}
 	}

@@ -69,7 +69,7 @@ func (c *checker) checkSettings() {
 			if !op.ok() {
 				continue
 			}
-			if other == nil {
+			if other == nil && !s.contested(op) {
 				c.checkLasting(s, op, v)
 			}
 			if s.name == paused && v == "true" {
@@ -80,6 +80,17 @@ func (c *checker) checkSettings() {
 	if len(holds) > 0 {
 		c.checkPauses(holds)
 	}
+}
+
+// contested: a change that was made on a node that was cut off has another change
+// on another node beside it, of which the first may not have known.
+func (s *setting) contested(op *Op) bool {
+	for _, o := range s.ops {
+		if o.Node != op.Node && value(o) != value(op) && (op.Pending || o.Pending) {
+			return true
+		}
+	}
+	return false
 }
 
 func value(op *Op) string {

@@ -8,6 +8,12 @@ import (
 
 func TestIdentity(t *testing.T) {
 	check(t, Setup{}, []tale{
+		{"removed, and accepted with another payload by a node that is cut off", nil, func(s *story) {
+			s.do(enqueue("a", 1), by("a", Delete, 1), fault(Cut, "a"), enqueue("a", 1, payload(7), func(op *Op) { op.Durable = "journal" }))
+		}},
+		{"removed, and accepted with another payload", []int{5}, func(s *story) {
+			s.do(enqueue("a", 1), by("a", Delete, 1), enqueue("a", 1, payload(7)))
+		}},
 		{"a ghost is shown", []int{4}, func(s *story) { s.do(read("a", 1, morningai.StateQueued, 1)) }},
 		{"a ghost runs", []int{4}, func(s *story) { s.do(by("a", Start, 1)) }},
 		{"a ghost is there at the end", []int{4}, func(s *story) { s.end(1, succeeded(1)) }},
@@ -91,6 +97,13 @@ func TestUniqueKeys(t *testing.T) {
 			s.do(fault(Cut, "b"), enqueue("a", 1, key("k")), enqueue("b", 2, key("k"), func(op *Op) { op.Durable = "journal" }), by("b", Grant, 2, claim(1)), fault(Mended, "b"))
 			s.wait(6 * sec)
 			s.do(read("a", 1, morningai.StateQueued, 1))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"one that a journal alone had accepted has begun to run in the outage", nil, func(s *story) {
+			s.do(fault(Cut, "b"), enqueue("a", 1, key("k")), enqueue("b", 2, key("k"), func(op *Op) { op.Durable = "journal" }), by("b", Grant, 2, claim(1)), fault(Mended, "b"))
+			s.wait(sec)
+			s.do(by("b", Grant, 2, claim(2)), read("a", 1, morningai.StateQueued, 1))
 			s.end(1, succeeded(1))
 			s.end(2, succeeded(2))
 		}},

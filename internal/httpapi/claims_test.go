@@ -215,7 +215,7 @@ func TestManyClaimsAtOnce(t *testing.T) {
 		t.Errorf("%v", n)
 	}
 	b.claims(`,"limit":100`)
-	large := `,"payload":"` + strings.Repeat("x", 600<<10) + `"`
+	large := `,"payload":"` + strings.Repeat("x", 300<<10) + `"`
 	for range 20 {
 		b.submit(large)
 	}
@@ -227,7 +227,7 @@ func TestManyClaimsAtOnce(t *testing.T) {
 // A claim of which nothing is heard goes back, though its worker goes on asking:
 // it may never have got the answer.
 func TestSilentClaimGoesBack(t *testing.T) {
-	b := remote(t, 400*time.Millisecond)
+	b := remote(t, 1500*time.Millisecond)
 	task := b.submit("")
 	lost, kept := b.claim(), b.submit("")
 	got := b.claim()
@@ -283,7 +283,7 @@ func TestWorkerLeaves(t *testing.T) {
 }
 
 func TestTimeoutOfAClaim(t *testing.T) {
-	b := remote(t, 400*time.Millisecond)
+	b := remote(t, 1500*time.Millisecond)
 	task := b.submit(`,"timeout":"100ms","max_attempts":1`)
 	c := b.claim()
 	for { // a worker that goes on beating
@@ -309,7 +309,7 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 	got := b.claims(`,"limit":4,"node":"far"`)
 	b.report(200, got.Claims[2], "finish", `{"result":3}`)
 
-	b.api.keeper = sessions.New(engine, 400*time.Millisecond, quiet)
+	b.api.keeper = sessions.New(engine, time.Minute, quiet)
 	second := b.api.keeper
 	defer second.Close()
 	b.report(200, got.Claims[0], "finish", `{"result":1}`)

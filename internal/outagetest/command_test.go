@@ -176,7 +176,7 @@ func TestPauseInAnOutage(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"mail", "shut"} {
-		if r := f.setQueue(b, name, false); r.status != 200 {
+		if r := f.setQueue(b, name, false); r.status != 200 && r.status != 202 {
 			t.Errorf("resume: %s", r)
 		}
 	}
@@ -209,8 +209,8 @@ func TestUniqueKeysInAnOutage(t *testing.T) {
 	f.back(frozen)
 	at := f.atRest(before.id)
 	for n, tasks := range at {
-		if v := tasks[first.id]; v.State != morningai.StateSucceeded {
-			t.Errorf("on %s the earlier holder of the key is %s", n.name, v.State)
+		if v := tasks[first.id]; v.State != morningai.StateSucceeded || v.CreatedAt.Sub(first.task.CreatedAt).Abs() > time.Millisecond {
+			t.Errorf("on %s the earlier holder of the key, accepted at %v, is %s, accepted at %v", n.name, first.task.CreatedAt, v.State, v.CreatedAt)
 		}
 		for name, r := range map[string]receipt{"of two servers": second, "where the holder is known": known, "where the holder is not known": unknown} {
 			if r.task.ID != r.id {
@@ -296,7 +296,7 @@ func TestReadsInAnOutage(t *testing.T) {
 		t.Errorf("a task of a frozen server is answered with %s", r)
 	}
 	if net := yard.since(t, r.at).net(period{r.at, r.took}); net > 3*time.Second {
-		t.Errorf("a read that asks a frozen server takes %v", net)
+		late(t, "a read that asks a frozen server takes %v", net)
 	}
 	f.thaw(b)
 	f.back(frozen)

@@ -35,6 +35,7 @@ func TestServerKilledInAnOutage(t *testing.T) {
 			f.kill(a)
 			if c.beforeRedis {
 				f.again(a)
+				f.degraded(a)
 				local := f.must(a, f.counted(f.callee.atOnce()))
 				f.waitFor(a, local.id, morningai.StateSucceeded)
 				rest(time.Second)
@@ -79,6 +80,7 @@ func TestAllKilledAtOnce(t *testing.T) {
 			} else {
 				f.again(a)
 				f.again(b)
+				f.degraded(a, b)
 				made = append(made, f.must(a, f.counted(f.callee.atOnce())))
 				f.back(killed)
 			}

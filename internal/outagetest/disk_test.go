@@ -141,7 +141,8 @@ func (f *fleet) untraced(at ends) {
 func (f *fleet) acceptingAgain(n *node) receipt {
 	f.t.Helper()
 	var r receipt
-	until(f.t, patience, n.name+" to accept again", func() bool {
+	// A journal asks every minute which of its tasks have ended elsewhere.
+	until(f.t, 2*patience, n.name+" to accept again", func() bool {
 		r = f.enqueue(n, f.counted(f.callee.atOnce()))
 		return r.status == 202
 	})
@@ -197,13 +198,15 @@ const smallDisk = 300
 func TestJournalFull(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
-	a := f.startNode("a", "--journal-limit", "8MiB")
+	// A journal keeps what its own server has run, so that the other one runs
+	// what is large.
+	a := f.startNode("a", "--journal-limit", "8MiB", "--queues", "default=1")
 	b := f.startNode("b")
 	made := f.running(a, 5, "gate")
 	f.away(frozen)
 	f.degraded(a, b)
 	f.history.Add(drill.Op{Kind: drill.DiskFull, Node: "a"})
-	large := f.echo(strings.Repeat("x", 100<<10)).with("during_outage", "hold")
+	large := f.echo(strings.Repeat("x", 100<<10)).with("queue", "large")
 	until(t, patience, "the journal to be full", func() bool {
 		r := f.enqueue(a, large)
 		if r.status == 202 {

@@ -79,20 +79,32 @@ func (f *fleet) summary(n *node, except []morningai.ID) string {
 	return fmt.Sprintf("%d tasks: %s", len(open), strings.Join(lines, "; "))
 }
 
-// everything reads all tasks of a server.
+// everything reads all tasks of a server. On a machine that is busy with other
+// things a server may lose Redis for a moment, and say so: then it is asked again.
 func (f *fleet) everything(n *node) map[morningai.ID]view {
 	f.t.Helper()
-	out := map[morningai.ID]view{}
-	for cursor := ""; ; {
-		var p page
-		n.call("GET", "/v1/tasks?limit=1000&cursor="+url.QueryEscape(cursor), nil).into(f.t, &p)
-		for _, v := range p.Tasks {
-			out[v.ID] = v
+	var out map[morningai.ID]view
+	until(f.t, patience, n.name+" to list its tasks as they are", func() bool {
+		out = map[morningai.ID]view{}
+		for cursor := ""; ; {
+			var p page
+			r := n.call("GET", "/v1/tasks?limit=1000&cursor="+url.QueryEscape(cursor), nil)
+			if r.code() == "status_unknown" {
+				return false
+			}
+			r.into(f.t, &p)
+			if p.Fresh != morningai.FreshLive {
+				return false
+			}
+			for _, v := range p.Tasks {
+				out[v.ID] = v
+			}
+			if cursor = p.Next; cursor == "" {
+				return true
+			}
 		}
-		if cursor = p.Next; cursor == "" {
-			return out
-		}
-	}
+	})
+	return out
 }
 
 // ends is what all servers say when all is over.

@@ -80,3 +80,14 @@ func within(patience time.Duration, ok func() bool) bool {
 	}
 	return true
 }
+
+// late says that something took longer than is promised. It fails the test in a
+// soak alone, which has the machine for itself: elsewhere a clock proves nothing.
+func late(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if *soak {
+		t.Errorf(format, args...)
+		return
+	}
+	t.Logf(format, args...)
+}

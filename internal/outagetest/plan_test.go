@@ -89,11 +89,11 @@ type active struct {
 func (p *plan) play(end time.Time) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for now := range tick.C {
-		last := !now.Before(end)
+	for at := range tick.C {
+		last := !at.Before(end)
 		still := p.active[:0]
 		for _, a := range p.active {
-			if !last && now.Before(a.end) {
+			if !last && at.Before(a.end) {
 				still = append(still, a)
 				continue
 			}
@@ -106,7 +106,7 @@ func (p *plan) play(end time.Time) {
 		case last:
 			return
 		case p.random.IntN(12) == 0:
-			p.inflict(now)
+			p.inflict(at)
 		case p.random.IntN(20) == 0:
 			p.cancel()
 		}

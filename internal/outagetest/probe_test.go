@@ -86,7 +86,7 @@ func TestProbes(t *testing.T) {
 				}
 				took := period{turn.from, r.at.Add(r.took).Sub(turn.from)}
 				if net := e.net(took); net > turns {
-					t.Errorf("the probe says that Redis is %s after %v, net of the machine %v", turn.what, took.took, net)
+					late(t, "the probe says that Redis is %s after %v, net of the machine %v", turn.what, took.took, net)
 				}
 			}
 			for _, r := range all {
@@ -109,7 +109,7 @@ func TestProbes(t *testing.T) {
 			}
 			for _, r := range all {
 				if net := e.net(period{r.at, r.took}); net > budget {
-					t.Errorf("a probe takes %v, net of the machine %v", r.took, net)
+					late(t, "a probe takes %v, net of the machine %v", r.took, net)
 				}
 			}
 		})
@@ -138,13 +138,13 @@ func (f *fleet) saidDegraded(answers []reply, e excuses, down, up time.Time, tur
 	case first.IsZero():
 		f.t.Error("the health never says degraded")
 	case first.Before(down):
-		f.t.Errorf("the health says degraded %v before the outage", down.Sub(first))
+		late(f.t, "the health says degraded %v before the outage", down.Sub(first))
 	case e.net(took) > turns:
-		f.t.Errorf("the health says degraded after %v", took.took)
+		late(f.t, "the health says degraded after %v", took.took)
 	}
 	const calm = 2 * time.Second
 	if !last.IsZero() && last.After(up.Add(turns+calm)) {
-		f.t.Errorf("the health still says degraded %v after Redis is back", last.Sub(up))
+		late(f.t, "the health still says degraded %v after Redis is back", last.Sub(up))
 	}
 }
 

@@ -16,6 +16,7 @@ func TestStartWithoutRedis(t *testing.T) {
 	f := startFleet(t)
 	f.away(killed)
 	a := f.startNode("a")
+	f.degraded(a)
 	if h := f.health(a); h.Status != "degraded" || h.Redis.Status != "down" || h.Redis.Cause == "" || h.Redis.Since.IsZero() {
 		t.Errorf("the health of a server without Redis is %+v", h)
 	}
@@ -41,6 +42,7 @@ func TestStartChecksComeLater(t *testing.T) {
 	f := startFleet(t, "--maxmemory-policy", "allkeys-lru")
 	f.away(killed)
 	a := f.startNode("a")
+	f.degraded(a)
 	early := f.must(a, f.counted(f.callee.atOnce()))
 	killed.over(f) // Redis is back, but not one that may be used: the outage lasts
 	until(t, patience, "the cause to be told", func() bool {
@@ -58,11 +60,11 @@ func TestStartChecksComeLater(t *testing.T) {
 	f.succeededOnce(f.everyStatusAgrees(), []receipt{early, late})
 }
 
-// Data of an incompatible server is a cause that is told, too.
-func TestStartWithAForeignRedis(t *testing.T) {
+// A Redis that does not let the server run its scripts is a cause that is told,
+// too.
+func TestStartWithoutRights(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
-	f.redis.Do("SET", "mai:{0}:x", "somebody else's") // no matter: it is not ours
 	f.redis.Do("ACL", "SETUSER", "default", "-evalsha", "-eval")
 	f.history.Add(drill.Op{Kind: drill.RedisDown})
 	a := f.add("a")

@@ -166,14 +166,16 @@ func times(e excuses, all []receipt) (net, raw []time.Duration) {
 	return net, raw
 }
 
-// timely checks that the calls of some interval were answered in time.
+// timely checks that the calls of some interval were answered in time. What
+// remains net of the machine may be late by as much as the control is: on a
+// machine that is busy, waiting in line is a part of every call.
 func (f *fleet) timely(what string, e excuses, all []receipt, p99, longest time.Duration) {
 	f.t.Helper()
 	net, raw := times(e, all)
 	said := fmt.Sprintf("%s, %d enqueues: p50 %v, p99 %v, longest %v; net of the machine p99 %v, longest %v; the control's p99 %v",
 		what, len(all), percentile(raw, 50), percentile(raw, 99), percentile(raw, 100), percentile(net, 99), percentile(net, 100), percentile(e.took(), 99))
 	f.t.Log(said)
-	if p99 > 0 && percentile(net, 99) > p99 || longest > 0 && percentile(net, 100) > longest {
-		f.t.Errorf("too slow, for a p99 of %v and at most %v: %s", p99, longest, said)
+	if p99 > 0 && percentile(net, 99) > p99+percentile(e.took(), 99) || longest > 0 && percentile(net, 100) > longest+percentile(e.took(), 100) {
+		late(f.t, "too slow, for a p99 of %v and at most %v: %s", p99, longest, said)
 	}
 }

@@ -18,7 +18,7 @@ func TestAcknowledgementLost(t *testing.T) {
 	f := startFleet(t).behindProxy()
 	f.history.Setup.Starts = true
 	a, b := f.startNode("a"), f.startNode("b")
-	var made []receipt
+	made := []receipt{f.familiar(a)}
 	for _, times := range []int{1, 2, 3, 5} {
 		mark := fmt.Sprintf("victim-%d", times)
 		f.history.Add(drill.Op{Kind: drill.RedisDown}) // for whoever asks while replies are lost
@@ -42,6 +42,15 @@ func TestAcknowledgementLost(t *testing.T) {
 	}
 	f.settle()
 	f.succeededOnce(f.everyStatusAgrees(), made)
+}
+
+// familiar has Redis learn the script of a write, so that the next write is one
+// call: else the reply that is lost says only that the script is unknown.
+func (f *fleet) familiar(n *node) receipt {
+	f.t.Helper()
+	r := f.must(n, f.counted(f.callee.atOnce()))
+	f.waitFor(n, r.id, morningai.StateSucceeded)
+	return r
 }
 
 // A write arrives at Redis long after its server has given up on it.
@@ -161,6 +170,7 @@ func TestAcknowledgementAlwaysLost(t *testing.T) {
 	f := startFleet(t).behindProxy()
 	f.history.Setup.Starts = true
 	a := f.startNode("a")
+	f.familiar(a)
 	f.history.Add(drill.Op{Kind: drill.RedisDown})
 	f.proxy.DropReplies(30, "victim")
 	r := f.must(a, f.counted(f.callee.atOnce()).with("metadata", map[string]string{"mark": "victim"}))
@@ -169,4 +179,36 @@ func TestAcknowledgementAlwaysLost(t *testing.T) {
 	f.history.Add(drill.Op{Kind: drill.RedisUp})
 	f.settle()
 	f.succeededOnce(f.everyStatusAgrees(), []receipt{r})
+}
+
+// Redis has applied a write, one server never hears of it, and another one runs
+// the task meanwhile: the caller has its id, and the server that is in doubt does
+// not run it too.
+func TestInDoubtWhileAnotherRuns(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	f.apart = true
+	f.history.Setup.Starts = true
+	a, b := f.startNode("a"), f.startNode("b")
+	f.familiar(a)
+	f.history.Add(drill.Op{Kind: drill.Cut, Node: "a"})
+	a.proxy.DropReplies(1000, "victim")
+	doubtful := f.must(a, f.counted(f.callee.atOnce()).with("metadata", map[string]string{"mark": "victim"}))
+	f.waitFor(b, doubtful.id, morningai.StateSucceeded) // Redis had it
+	if a.proxy.Lost() == 0 {
+		t.Error("no reply was lost")
+	}
+	a.proxy.Refuse()
+	f.degraded(a)
+	if r, v := f.look(a, doubtful.id); r.status != 200 && r.code() != "status_unknown" || r.status == 200 && v.Fresh == morningai.FreshLive {
+		t.Errorf("a task in doubt is answered with %s", r)
+	}
+	later := f.must(a, f.counted(f.callee.atOnce()))
+	f.waitFor(a, later.id, morningai.StateSucceeded) // whatever waited on a has had its turn
+	if err := a.proxy.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	f.history.Add(drill.Op{Kind: drill.Mended, Node: "a"})
+	f.settle()
+	f.succeededOnce(f.everyStatusAgrees(), []receipt{doubtful, later})
 }

@@ -46,6 +46,9 @@ func (c *clients) call() {
 	if h == nil {
 		return
 	}
+	if h.runs > 1 { // what a process has shown ends with it: a start is another reader
+		who = fmt.Sprint(who, "/", h.runs)
+	}
 	switch {
 	case draw < 0.42:
 		c.enqueue(h, who, c.specs())

@@ -25,6 +25,7 @@ type host struct {
 	node     Node
 	worker   *worker
 	stepping bool
+	restless int       // how often in a row it has wanted to be woken at once
 	asked    *question // by the effect that runs
 	open     bool
 	wake     time.Duration // when the next step without an event is planned; -1: none is
@@ -193,7 +194,11 @@ func (h *host) watch() {
 	if h.wake > h.w.now && h.wake <= at {
 		return
 	}
-	h.wake = at
+	if h.wake = at; wake.After(h.now()) {
+		h.restless = 0
+	} else if h.restless++; h.restless > 1000 {
+		panic(h.name + " wants to be woken at once, again and again: a real one would burn a processor")
+	}
 	h.later(at-h.w.now, func() {
 		if h.wake == at {
 			h.wake = -1

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,8 @@ type Mutant struct {
 	// File is relative to the folder of the test. Old must occur in it once.
 	File, Old, New string
 	Test           string // a pattern for -run
-	Seeds          string // for the test, as Range reads them; "": its own
+	First          uint64 // the first seed for the test
+	Seeds          int    // and how many; 0: its own
 }
 
 // Check builds the tests of the package in the present folder with the
@@ -54,7 +56,10 @@ func (m Mutant) Check(t *testing.T) {
 		t.Fatalf("it does not build: %v\n%s", err, out)
 	}
 	run := exec.CommandContext(t.Context(), binary, "-test.run", m.Test, "-test.timeout", "5m")
-	run.Env = append(os.Environ(), rangeVariable+"="+m.Seeds)
+	run.Env = append(os.Environ(), rangeVariable+"=", soakVariable+"=")
+	if m.Seeds > 0 {
+		run.Env = append(run.Env, fmt.Sprintf("%s=%d:%d", rangeVariable, m.First, m.Seeds))
+	}
 	out, err := run.CombinedOutput()
 	told := strings.Contains(string(out), breaksPromises)
 	switch {

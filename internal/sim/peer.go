@@ -20,7 +20,8 @@ func (h *host) ask(_ context.Context, url string, id morningai.ID) (morningai.Ta
 }
 
 // putQuestion brings a question to the other node and the answer back. Nodes
-// reach each other unless one is down; now and then a question is lost.
+// reach each other unless one is down; now and then a question is lost, as long
+// as there are faults.
 func (h *host) putQuestion(c *call, q *question) {
 	way := func() time.Duration { return between(h.random, 50*time.Microsecond, 5*time.Millisecond) }
 	answer := func(t morningai.Task, err error) {
@@ -32,7 +33,7 @@ func (h *host) putQuestion(c *call, q *question) {
 				continue
 			}
 			switch {
-			case chance(h.random, 0.02):
+			case h.w.now < h.w.plan.calm && chance(h.random, 0.02):
 				h.w.trace(h.name, "  a question to %s is lost", other.name)
 			case !other.up:
 				answer(morningai.Task{}, errRefused)

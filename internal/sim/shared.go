@@ -78,7 +78,9 @@ func (l *Link) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]morni
 	}
 	out, err := l.Reference.Enqueue(ctx, specs)
 	for i := range out {
-		if r := &out[i]; r.Err == nil && !r.Task.Duplicate {
+		r := &out[i]
+		l.rec.tell(l.node, "enqueue of %v: %v %s existing %v duplicate %v%s", specs[i].ID, r.Task.ID, r.Task.State, r.Existing, r.Task.Duplicate, failure(r.Err))
+		if r.Err == nil && !r.Task.Duplicate {
 			l.rec.applied(l.node, r.Task.ID)
 		}
 	}
@@ -155,6 +157,7 @@ func (l *Link) Import(ctx context.Context, records []morningai.Record) ([]mornin
 	}
 	out, err := l.Reference.Import(ctx, records)
 	for i := range out {
+		l.rec.tell(l.node, "import of %v as %s: %s, %s%s", records[i].Task.ID, records[i].Task.State, out[i].Status, out[i].Task.State, failure(out[i].Err))
 		if out[i].Err == nil {
 			l.rec.applied(l.node, records[i].Task.ID)
 		}
@@ -194,6 +197,12 @@ type recorder struct {
 type sessionOf struct {
 	node  string
 	lease time.Duration
+}
+
+func (r *recorder) tell(node, format string, args ...any) {
+	if r != nil {
+		r.trace(node, format, args...)
+	}
 }
 
 func (r *recorder) applied(node string, id morningai.ID) {

@@ -1,68 +1,54 @@
--- Shared by every script; Go puts it in front of each. A script sees one
--- partition only: all its keys carry the same hash tag.
---
--- KEYS 1..21, the same for every script (kinds and contents):
---   meta HASH chunk, ev, format, partitions   lanes HASH lane -> number, hash, reply
---   names HASH name <-> number                tasks HASH id -> packed record
---   extra HASH id+kind -> history, steps, progress, logs
---   chunks HASH chunk -> up to 256 ids in order of acceptance; a task's seq is
---     chunk * 256 + its place, a chunk's number the time of its first task
---   ready ZSET (lex) queue,type,priority,chunk    bits HASH the same -> 256 bits
---   waiting HASH queue,type -> queued tasks   due ZSET id by due time in ms; running
---     tasks that no session answers for, by the end of their grace time
---   counts HASH state,queue -> tasks          cells HASH state,queue,type,chunk -> tasks
---   index ZSET (lex) the cells that are not 0 unique HASH key -> id of the live holder
---   purge ZSET ids of one batch by the time they may go
---   events STREAM one entry per batch         sessions HASH session -> counter,
---     details; session,seq -> unfinished grants of one reply; in partition 0,
---     m,journal -> what is known of the node that keeps it
---   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
---   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
--- KEYS 22.. wake lists and control lists, one token each.
---
--- ARGV 1..7, the same for every script: lane ('' for a call without one),
--- number, hash of the call, the caller's wall clock in ms, the same in ns as 8
--- bytes, and how long ended tasks stay: succeeded, others, in ms.
---
--- A script returns a list whose first item is its compact reply, the part that
--- the lane keeps for a repeat; or {'!gap', stored number, stored hash}.
-local call, pack, unstruct = redis.call, struct.pack, struct.unpack
-local sub, char, byte, concat, floor, max, min = string.sub, string.char, string.byte, table.concat, math.floor, math.max, math.min
-local band, bor = bit.band, bit.bor
-local META, LANES, NAMES, TASKS, EXTRA, CHUNKS, READY, BITS, WAITING, DUE, COUNTS, CELLS, INDEX, UNIQUE, PURGE, EVENTS,
-  SESSIONS, GRANTS, CANCELS, QUEUES, FLOW = unpack(KEYS, 1, 21)
-local now, nowns = tonumber(ARGV[4]), ARGV[5]
-local SCHEDULED, QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELED, RETRYING = 1, 3, 4, 5, 6, 7, 8
-local F_RUNAT, F_CANCEL, F_DELETED, F_HIDDEN, F_UNIQUE, F_RETENTION, F_HISTORY, F_STEPS, F_PROGRESS, F_LOGS, F_BARE =
-  1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024
-local E_QUEUED, E_SCHEDULED, E_STARTED, E_PROGRESS, E_LOG, E_RETRYING, E_SUCCEEDED, E_FAILED, E_CANCELED, E_DELETED =
-  1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-local NOBODY = string.rep('\0', 22) -- no session, no grant
-local HOUR, LINGER, BUCKET = 3600000, 60000, 5000
+-- Shared by scripts that take records apart, after flush.lua: how these are read
+-- and written.
 
 local function has(r, f) return band(r.fl, f) ~= 0 end
 local function set(r, f) r.fl = bor(r.fl, f) end
 local function clear(r, f) r.fl = r.fl - band(r.fl, f) end
 
 -- A record: 38 bytes of head, the due time if there is one, the last hand-out
--- (lease 8, session 16, seq 6, started 8, node), the last end (time 8, outcome 1,
--- length 3 of the part without the result, that part, result), and what the
--- producer asked for. That ends with two bytes of the id: Lua's hash of a long
--- string skips most of it but not the last byte, and records are much alike.
-local HEAD = '>BHBI3I3I7HI4I4I4HBBI3'
+-- (lease 8, session 16, seq 6, started 8, node) and the last end (time 8, outcome
+-- 1, length 3 of the part without the result, that part, result). Lua's hash of a
+-- long string skips most of it but not the last byte, and specs are much alike:
+-- they come ending with two bytes of the id. A spec is stored with 16 more bytes:
+-- priority, flags, queue, type, seq. As long as nothing has happened to a task
+-- that was queued at once, they are its record.
+local HEAD = '>BHI3I3I7BHI4I4I4HBBI3'
 local function decode(id, v)
-  local st, fl, pr, q, t, seq, life, ver, claim, att, fail, settled, rl, el = unstruct(HEAD, v)
+  local st, fl, q, t, seq, pr, life, ver, claim, att, fail, settled, rl, el = unstruct(HEAD, v)
   local o, at = 39, ''
   if fl % 2 == 1 then at = sub(v, 39, 46); o = 47 end
   return {id = id, st = st, fl = fl, pr = pr, q = q, t = t, seq = seq, life = life, ver = ver, claim = claim, att = att,
-    fail = fail, settled = settled, at = at, run = sub(v, o, o + rl - 1), fin = sub(v, o + rl, o + rl + el - 1), spec = sub(v, o + rl + el)}
+    fail = fail, settled = settled, at = at, run = sub(v, o, o + rl - 1), fin = sub(v, o + rl, o + rl + el - 1)}
 end
 local function encode(r)
-  return pack(HEAD, r.st, r.fl, r.pr, r.q, r.t, r.seq, r.life, r.ver, r.claim, r.att, r.fail, r.settled, #r.run, #r.fin) .. r.at .. r.run .. r.fin .. r.spec
+  return pack(HEAD, r.st, r.fl, r.q, r.t, r.seq, r.pr, r.life, r.ver, r.claim, r.att, r.fail, r.settled, #r.run, #r.fin) .. r.at .. r.run .. r.fin
+end
+local function freshrecord(spec)
+  return '\3' .. sub(spec, -15) .. sub(spec, -16, -16) .. '\0\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- life and version 1
+end
+-- read returns the records of ids, and the specs that it had to look at.
+local function read(ids)
+  local got, miss, specs = call('HMGET', TASKS, unpack(ids)), {}, {}
+  for i, v in ipairs(got) do
+    if not v then miss[#miss + 1] = ids[i] end
+  end
+  if #miss == 0 then return got, specs end
+  local n, list = 0, call('HMGET', SPECS, unpack(miss))
+  for i, v in ipairs(got) do
+    if not v then
+      n = n + 1
+      if list[n] then got[i], specs[i] = freshrecord(list[n]), list[n] end
+    end
+  end
+  return got, specs
+end
+-- specof reads what the producer asked for, which few calls have to know.
+local function specof(r)
+  if not r.spec then r.spec = call('HGET', SPECS, r.id) end
+  return r.spec
 end
 
 -- load reads records in one call; records already loaded are shared.
-local loaded = {}
 local function load(ids)
   local miss, out = {}, {}
   for _, id in ipairs(ids) do
@@ -70,54 +56,16 @@ local function load(ids)
   end
   for i = 1, #miss, 4000 do
     local last = min(i + 3999, #miss)
-    local vals = call('HMGET', TASKS, unpack(miss, i, last))
+    local vals, specs = read({unpack(miss, i, last)})
     for j = i, last do
       local v = vals[j - i + 1]
-      if v then loaded[miss[j]] = decode(miss[j], v) end
+      if v then
+        loaded[miss[j]] = decode(miss[j], v)
+        loaded[miss[j]].spec = specs[j - i + 1]
+      end
     end
   end
   for i, id in ipairs(ids) do out[i] = loaded[id] end
   return out
-end
-
--- Names of queues and types are stored once and numbered.
-local function numbers(kind, first, last, create)
-  local out = {}
-  if last < first then return out end
-  local fields = {}
-  for i = first, last do fields[#fields + 1] = kind .. ARGV[i] end
-  local got = call('HMGET', NAMES, unpack(fields))
-  for i, n in ipairs(got) do
-    if not n and create then
-      n = call('HGET', NAMES, fields[i]) -- named twice in this call
-      if not n then
-        n = call('HINCRBY', NAMES, '#' .. kind, 1)
-        call('HSET', NAMES, fields[i], n, string.upper(kind) .. n, sub(fields[i], 2))
-      end
-    end
-    out[i] = n and tonumber(n) or false
-  end
-  return out
-end
--- named lists number and name of every queue and type that the records use.
-local function named(records)
-  local seen, fields, out = {}, {}, {}
-  for _, r in ipairs(records) do
-    if r then
-      local a, b = 'Q' .. r.q, 'T' .. r.t
-      if not seen[a] then seen[a] = true; fields[#fields + 1] = a end
-      if not seen[b] then seen[b] = true; fields[#fields + 1] = b end
-    end
-  end
-  if #fields == 0 then return out end
-  local got = call('HMGET', NAMES, unpack(fields))
-  for i, f in ipairs(fields) do out[2 * i - 1] = f; out[2 * i] = got[i] or '?' end
-  return out
-end
-local function typenames(types)
-  local fields = {}
-  for t in pairs(types) do fields[#fields + 1] = 'T' .. t end
-  if #fields == 0 then return fields end
-  return call('HMGET', NAMES, unpack(fields))
 end
 

@@ -1,74 +1,141 @@
 -- Accepts tasks, in order. Idempotent by id and by unique key.
 --
--- KEYS 22.. wake list of each type named.
--- ARGV 8 number of queue names, 9 of type names, then the names, then one
--- argument a task: id 16, queue index 2, type index 2, priority 1, flags 2,
--- due time in us 8 (if flagged), unique key (if flagged: length 2, bytes is
--- found in the spec), spec.
+-- KEYS 23.. wake list of each type named.
+-- ARGV 8 number of queue names, 9 of type names, 10 of kinds, then the names, then
+-- the kinds: queue index 2, type index 2, priority 1, flags 2, due time in us 8
+-- (if flagged); then the kind of each task, 1 byte each, and id and spec in turn.
 -- Returns compact, names, records, extras; compact: one letter a task, a added, e id known (its
 -- record follows), d key held (16 bytes of holder follow, its record too).
-local function run()
-  local nq, nt = tonumber(ARGV[8]), tonumber(ARGV[9])
-  local q, t = numbers('q', 10, 9 + nq, true), numbers('t', 10 + nq, 9 + nq + nt, true)
-  local first, out, fresh = 10 + nq + nt, {}, {}
+local nq, nt, nk = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local kindof = ARGV[11 + nq + nt + nk]
+local first = 12 + nq + nt + nk
+local function idlist()
   local ids = {}
-  for i = first, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
-  local had, mine = load(ids), {}
+  for i = 1, #kindof do ids[i] = ARGV[first + 2 * i - 2] end
+  return ids
+end
+local function readkinds()
+  local q, t = numbers(nq, nt, 11, true)
+  local kinds = {}
+  for i = 1, nk do
+    local a = ARGV[10 + nq + nt + i]
+    local qi, ti, pr, fl = unstruct('>HHBH', a)
+    local k = {q = q[qi], t = t[ti], pr = pr, fl = fl, at = sub(a, 8), chunk = -1, n = 0}
+    k.event = pack('>I3I3BI4I4', k.t, k.q, QUEUED, 0, 1)
+    kinds[i] = k
+  end
+  return kinds, t
+end
+-- fill counts the tasks that a kind has in a chunk.
+local function fill(k)
+  local m, n = k.cell, k.n
+  if n > 0 then
+    bump(dcell, m.cell, n)
+    bump(dcount, m.count, n)
+    bump(dwait, m.wait, n)
+  end
+  k.n, k.chunk = 0, -1
+end
+-- seat gives new tasks their seats, in the order they come in, and writes them.
+-- It returns when the first of them is due.
+local function seat(fresh, ids, kinds)
+  local meta, early = call('HMGET', META, 'next', 'ev'), nil
+  nextseq, lastev = tonumber(meta[1] or 0), tonumber(meta[2] or 0)
+  local chunk, n, specs, blocks = floor(nextseq / 256), nextseq % 256, {}, {}
+  local list = n % 32 > 0 and call('HGET', CHUNKS, floor(nextseq / 32)) or ''
+  local parts, begun = {list}, n
+  if n == 0 then chunk = chunk - 1 end -- that one is full
+  if n == 0 or #list ~= n % 32 * 16 then n, begun = 256, 256 end -- or has left
+  for _, i in ipairs(fresh) do
+    if n >= 256 then
+      if n > begun then bump(dcell, pack('>BI3I3I6', 0, 0, 0, chunk), n - begun) end
+      for _, k in ipairs(kinds) do fill(k) end
+      chunk, parts, n, begun = max(chunk + 1, chunkof(now)), {}, 0, 0
+      nextseq = chunk * 256
+    end
+    local id, k = ids[i], kinds[byte(kindof, i)]
+    if k.chunk ~= chunk then k.chunk, k.seat = chunk, pack('>BHI3I3I6', k.pr, k.fl, k.q, k.t, chunk) end
+    specs[#specs + 1] = id
+    specs[#specs + 1] = ARGV[first + 2 * i - 1] .. k.seat .. char(n)
+    if k.at == '' then
+      if k.n == 0 then
+        k.cell = cellof({st = QUEUED, q = k.q, t = k.t, pr = k.pr, seq = chunk * 256})
+      end
+      k.n = k.n + 1
+      k.cell.bits[n] = true
+      evs[#evs + 1] = '\1' -- E_QUEUED
+      evs[#evs + 1] = id
+      evs[#evs + 1] = k.event
+    else
+      local r = {id = id, st = SCHEDULED, fl = k.fl, pr = k.pr, q = k.q, t = k.t, seq = chunk * 256 + n, life = 1, ver = 1,
+        claim = 0, att = 0, fail = 0, settled = 0, at = k.at, run = '', fin = ''}
+      early = min(early or math.huge, unstruct('>I8', k.at) / 1000)
+      unusual().scheduled(r)
+    end
+    n, nextseq = n + 1, nextseq + 1
+    parts[#parts + 1] = id
+    if n % 32 == 0 then
+      blocks[#blocks + 1] = floor((nextseq - 1) / 32)
+      blocks[#blocks + 1] = concat(parts)
+      parts = {}
+    end
+  end
+  if #parts > 0 then
+    blocks[#blocks + 1] = floor(nextseq / 32)
+    blocks[#blocks + 1] = concat(parts)
+  end
+  for _, k in ipairs(kinds) do fill(k) end
+  bump(dcell, pack('>BI3I3I6', 0, 0, 0, chunk), n - begun)
+  call('HSET', CHUNKS, unpack(blocks))
+  call('HSET', SPECS, unpack(specs))
+  return early
+end
+local function run()
+  local kinds, t = readkinds()
+  local ids, out, fresh, mine = idlist(), {}, {}, {}
+  local had = call('HMGET', SPECS, unpack(ids))
   for i, id in ipairs(ids) do
-    local a = ARGV[first + i - 1]
     if had[i] or mine[id] then
       out[i] = 'e'
     else
-      local qi, ti, pr, fl = unstruct('>HHBH', a, 17)
-      local o, at = 24, ''
-      if fl % 2 == 1 then at = sub(a, 24, 31); o = 32 end
-      local r = {id = id, st = at == '' and QUEUED or SCHEDULED, fl = fl, pr = pr, q = q[qi], t = t[ti], life = 1, ver = 1,
-        claim = 0, att = 0, fail = 0, settled = 0, at = at, spec = sub(a, o), run = '', fin = ''}
-      local holder
-      if has(r, F_UNIQUE) then
-        local k = uniquekey(r)
-        holder = call('HGET', UNIQUE, k)
-        if not holder then call('HSET', UNIQUE, k, id) end
+      local fl, holder = kinds[byte(kindof, i)].fl, nil
+      if band(fl, F_UNIQUE) ~= 0 then
+        local key = unusual().uniquekey({fl = fl, spec = ARGV[first + 2 * i - 1]})
+        holder = call('HGET', UNIQUE, key)
+        if not holder then call('HSET', UNIQUE, key, id) end
       end
       if holder then
         out[i] = 'd' .. holder
       else
         out[i] = 'a'
         mine[id] = true
-        fresh[#fresh + 1] = r
+        fresh[#fresh + 1] = i
       end
     end
   end
-  if #fresh > 0 then
-    local early
-    place(fresh)
-    for _, r in ipairs(fresh) do
-      if r.st == SCHEDULED then early = min(early or math.huge, unstruct('>I8', r.at) / 1000) end
-      tally(r, 1)
-      touch(r)
-      event(r.st == QUEUED and E_QUEUED or E_SCHEDULED, r)
-    end
-    bump(dflow, 'e', #fresh)
-    if early then -- somebody may be waiting for a later one
-      local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
-      if not head[1] or tonumber(head[2]) > early then for i = 1, nt do woken[t[i]] = true end end
-    end
-    flush()
-    for i = 1, nt do
-      if woken[t[i]] then wake(KEYS[21 + i]) end
-    end
+  if #fresh == 0 then return concat(out) end
+  local early = seat(fresh, ids, kinds)
+  bump(dflow, 'e', #fresh)
+  if early then -- somebody may be waiting for a later one
+    local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+    if not head[1] or tonumber(head[2]) > early then for i = 1, nt do woken[t[i]] = true end end
+  end
+  flush()
+  for i = 1, nt do
+    if woken[t[i]] then wake(KEYS[22 + i]) end
   end
   return concat(out)
 end
 local function expand(compact)
-  local first, at, ids = 10 + tonumber(ARGV[8]) + tonumber(ARGV[9]), 1, {}
-  for i = first, #ARGV do
+  if #compact == #kindof and not string.find(compact, 'e', 1, true) then return {compact, {}, {}, {}} end -- all added
+  local at, ids = 1, {}
+  for i, id in ipairs(idlist()) do
     local c = sub(compact, at, at)
-    if c == 'e' then ids[#ids + 1] = sub(ARGV[i], 1, 16) end
+    if c == 'e' then ids[#ids + 1] = id end
     if c == 'd' then ids[#ids + 1] = sub(compact, at + 1, at + 16); at = at + 16 end
     at = at + 1
   end
-  local names, vals = values(ids)
-  return {compact, names, vals, extras(vals, false)}
+  local names, vals = unusual().values(ids)
+  return {compact, names, vals, unusual().extras(vals, false)}
 end
 return numbered(run, expand)

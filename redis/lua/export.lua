@@ -9,11 +9,11 @@ while not nextone do
   local m = call('ZRANGEBYLEX', INDEX, lo, '(\1', 'LIMIT', 0, 1)[1]
   if not m then break end
   local chunk = unstruct('>I6', m, 8)
-  local list = call('HGET', CHUNKS, chunk) or ''
+  local list = idsof(chunk)
   for s = max(from, chunk * 256), chunk * 256 + #list / 16 - 1 do
     local id = sub(list, s % 256 * 16 + 1, s % 256 * 16 + 16)
-    local head = call('HGET', TASKS, id)
-    if head and unstruct('>I7', head, 11) == s and band(unstruct('>H', head, 2), F_HIDDEN) == 0 then
+    local head = read({id})[1]
+    if head and unstruct('>I7', head, 10) == s and band(unstruct('>H', head, 2), F_HIDDEN) == 0 then
       if #ids == limit then nextone = s; break end
       ids[#ids + 1] = id
     end

@@ -2,8 +2,8 @@
 --
 -- ARGV 8 ms that a running task waits for its session, 9 number of queue names,
 -- 10 of type names, then the names, then one argument a record, no id twice: id 16, queue
--- index 2, type index 2, length 4 of the packed record, it, then what is kept
--- outside of it: kind length 2, kind, data length 4, data, repeated.
+-- index 2, type index 2, length 4 of the packed record, of its spec, these, then
+-- what is kept outside: kind length 2, kind, data length 4, data, repeated.
 -- Returns compact (a added, u updated, k kept, r both ended), names, records,
 -- extras, types to wake.
 local RANK = {2, 1, 3, 4, 0, 0, 0}
@@ -26,8 +26,8 @@ local KINDS = {E_SCHEDULED, E_SCHEDULED, E_QUEUED, E_STARTED, E_SUCCEEDED, E_FAI
 -- time, behind the retention, the unique key and the trace id.
 local function created(r)
   local o = has(r, F_RETENTION) and 9 or 1
-  if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', r.spec, o) end
-  o = o + (byte(r.spec, o + 1) % 2 == 1 and 18 or 2)
+  if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', specof(r), o) end
+  o = o + (byte(specof(r), o + 1) % 2 == 1 and 18 or 2)
   local v, m = 0, 1
   while true do
     local b = byte(r.spec, o)
@@ -41,10 +41,19 @@ local function created(r)
 end
 -- counted says whether a record is in the indexes; a new one is not yet.
 local function counted(r) return not r.new and not has(r, F_DELETED) and not has(r, F_HIDDEN) end
+local function writeids(chunk, list)
+  local set, rest = {}, {}
+  for i, b in ipairs(blocksof(chunk)) do
+    local ids = sub(list, (i - 1) * 512 + 1, i * 512)
+    if ids ~= '' then set[#set + 1] = b; set[#set + 1] = ids else rest[#rest + 1] = b end
+  end
+  call('HSET', CHUNKS, unpack(set))
+  if #rest > 0 then call('HDEL', CHUNKS, unpack(rest)) end
+end
 -- rebuild gives the records of one chunk, those that are new among them, seats
 -- in order of acceptance; more than 256 take another chunk.
 local function rebuild(chunk, fresh)
-  local ids, list, last = {}, call('HGET', CHUNKS, chunk) or '', nil
+  local ids, list, last = {}, idsof(chunk), nil
   for at = 1, #list, 16 do ids[#ids + 1] = sub(list, at, at + 15) end
   local all = {}
   for i, r in ipairs(load(ids)) do
@@ -56,7 +65,7 @@ local function rebuild(chunk, fresh)
       list = list .. r.id
       exists(r, 1)
     end
-    call('HSET', CHUNKS, chunk, list)
+    writeids(chunk, list)
     return chunk
   end
   for _, r in ipairs(all) do
@@ -80,11 +89,11 @@ local function rebuild(chunk, fresh)
       if counted(r) then seats(r, 1) end
       if not r.new then touch(r) end
     end
-    call('HSET', CHUNKS, chunk, concat(parts))
+    writeids(chunk, concat(parts))
     first = first + room
     if first <= #all then
       chunk = max(chunk + 1, chunkof(created(all[first]) / 1000))
-      while call('HEXISTS', CHUNKS, chunk) == 1 do chunk = chunk + 1 end
+      while call('HEXISTS', CHUNKS, chunk * 8) == 1 do chunk = chunk + 1 end
     end
   end
   return chunk
@@ -104,20 +113,22 @@ local function insert(fresh)
       i = i + 1
     end
     local top = rebuild(chunk, group)
-    if top > tonumber(call('HGET', META, 'chunk') or 0) then call('HSET', META, 'chunk', top) end
+    -- Enqueue goes on behind all that is there, in a chunk of its own.
+    if top >= floor(tonumber(call('HGET', META, 'next') or 0) / 256) then call('HSET', META, 'next', (top + 1) * 256) end
     flush() -- the index decides where the next one goes
   end
 end
 local function run()
   local nq, nt = tonumber(ARGV[9]), tonumber(ARGV[10])
   local first, out, ids, fresh, recs, rest = 11 + nq + nt, {}, {}, {}, {}, {}
-  local q, t = numbers('q', 11, 10 + nq, true), numbers('t', 11 + nq, 10 + nq + nt, true)
+  local q, t = numbers(nq, nt, 11, true)
   for i = first, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
   local had = load(ids)
   for i, id in ipairs(ids) do
     local a = ARGV[first + i - 1]
-    local qi, ti, vl = unstruct('>HHI4', a, 17)
-    local r, o = decode(id, sub(a, 25, 24 + vl)), had[i]
+    local qi, ti, vl, sl = unstruct('>HHI4I4', a, 17)
+    local r, o = decode(id, sub(a, 29, 28 + vl)), had[i]
+    r.spec, r.respec = sub(a, 29 + vl, 28 + vl + sl), true
     r.q, r.t = q[qi], t[ti]
     local c = o and compare(r, o)
     if o and c == 0 and o.st >= SUCCEEDED and not has(o, F_DELETED)
@@ -143,7 +154,7 @@ local function run()
       end
       loaded[id] = r
       out[i] = o and 'u' or 'a'
-      recs[i], rest[i] = r, sub(a, 25 + vl)
+      recs[i], rest[i] = r, sub(a, 29 + vl + sl)
     end
   end
   local function settle(i)

@@ -6,11 +6,11 @@
 -- Returns compact (a state letter and the number to go on before: m more, b as
 -- many records were looked at, e the end), names, records, extras.
 local st, limit, before, budget, cap = tonumber(ARGV[8]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local q = ARGV[9] ~= '' and numbers('q', 9, 9)[1] or ARGV[9] == '' and 0
-local t = ARGV[10] ~= '' and numbers('t', 10, 10)[1] or ARGV[10] == '' and 0
+local qn, tn = numbers(1, 1, 9)
+local q, t = ARGV[9] == '' and 0 or qn[1], ARGV[10] == '' and 0 or tn[1]
 local trace = ARGV[11]
 if not q or not t then return {'e0', {}, {}, {}} end
-if before < 0 then before = (tonumber(call('HGET', META, 'chunk') or 0) + 1) * 256 end
+if before < 0 then before = tonumber(call('HGET', META, 'next') or 0) end
 
 local cells, lo = {}, '[' .. char(st == 0 and 1 or st)
 while true do
@@ -34,24 +34,26 @@ while before > 0 and status == 'e' do
   end
   if best < 0 then break end
   chunk = best
-  local ids, from = call('HGET', CHUNKS, chunk) or '', min(before - 1, chunk * 256 + 255)
+  local ids, from = idsof(chunk), min(before - 1, chunk * 256 + 255)
   for top = from, chunk * 256, -32 do
     local want, seat = {}, {}
     for s = top, max(top - 31, chunk * 256), -1 do
       local id = sub(ids, s % 256 * 16 + 1, s % 256 * 16 + 16)
       if #id == 16 then want[#want + 1] = id; seat[#want] = s end
     end
-    local got = #want > 0 and call('HMGET', TASKS, unpack(want)) or {}
+    local got, specs = {}, {}
+    if #want > 0 then got, specs = read(want) end
     for i, v in ipairs(got) do
       if v then
         local r = decode(want[i], v)
+        r.spec = specs[i]
         local ok = r.seq == seat[i] and not has(r, F_DELETED) and not has(r, F_HIDDEN) and not over(r)
           and (st == 0 or r.st == st or st == RETRYING and r.st == SCHEDULED and r.fail > 0)
           and (q == 0 or r.q == q) and (t == 0 or r.t == t)
         if ok and trace ~= '' then
           local o = has(r, F_RETENTION) and 9 or 1
-          if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', r.spec, o) end
-          local theirs = byte(r.spec, o + 1) % 2 == 1 and sub(r.spec, o + 2, o + 17) or r.id
+          if has(r, F_UNIQUE) then o = o + 2 + unstruct('>H', specof(r), o) end
+          local theirs = byte(specof(r), o + 1) % 2 == 1 and sub(r.spec, o + 2, o + 17) or r.id
           ok = theirs == trace
         end
         looked = looked + 1
@@ -60,7 +62,8 @@ while before > 0 and status == 'e' do
           recs[#recs + 1] = r
           out[#out + 1] = r.id
           out[#out + 1] = v
-          bytes = bytes + #v
+          out[#out + 1] = specof(r)
+          bytes = bytes + #v + #r.spec
         end
         before = seat[i]
       end

@@ -5,7 +5,7 @@
 -- Returns compact (paused 1, concurrency 4, starts 4, period 1, version 6),
 -- types to wake.
 local function run()
-  local q = numbers('q', 8, 8, true)[1]
+  local q = numbers(1, 0, 8, true)[1]
   local paused, conc, count, per, version = 0, 0, 0, 0, 0
   local old = call('HGET', QUEUES, q)
   if old then paused, conc, count, per, version = unstruct('>BI4I4BI6', old) end

@@ -1,6 +1,6 @@
 -- What a partition holds: maintained counts, never a scan over tasks.
 -- Returns compact (empty), counts, names, settings and buckets of queues,
--- oldest queued (queue number, id, record in turn), sessions with unfinished
+-- oldest queued (queue number, id, record, spec in turn), sessions with unfinished
 -- grants, throughput.
 local counts, oldest = call('HGETALL', COUNTS), {}
 for i = 1, #counts, 2 do
@@ -24,12 +24,13 @@ for i = 1, #counts, 2 do
       lo = '(' .. sub(m, 1, 7) .. string.rep('\255', 7)
     end
     if first < math.huge then
-      local id = sub(call('HGET', CHUNKS, floor(first / 256)) or '', first % 256 * 16 + 1, first % 256 * 16 + 16)
-      local v = call('HGET', TASKS, id)
+      local id = sub(call('HGET', CHUNKS, floor(first / 32)) or '', first % 32 * 16 + 1, first % 32 * 16 + 16)
+      local v = read({id})[1]
       if v then
         oldest[#oldest + 1] = tostring(q)
         oldest[#oldest + 1] = id
         oldest[#oldest + 1] = v
+        oldest[#oldest + 1] = call('HGET', SPECS, id)
       end
     end
   end

@@ -14,7 +14,12 @@ local function run()
     for at = 1, #member, 16 do ids[#ids + 1] = sub(member, at, at + 15) end
     looked = looked + #ids
     local remove = {}
-    for i, r in ipairs(load(ids)) do
+    local records, whole = load(ids), {}
+    for _, r in ipairs(records) do
+      if r and not has(r, F_HIDDEN) then whole[#whole + 1] = r.id end
+    end
+    for i, spec in ipairs(#whole > 0 and call('HMGET', SPECS, unpack(whole)) or whole) do loaded[whole[i]].spec = spec end
+    for i, r in ipairs(records) do
       if r and not gone[r.id] and (r.st >= SUCCEEDED or has(r, F_DELETED)) then
         local counted = not has(r, F_DELETED) and not has(r, F_HIDDEN)
         local ret = retention(r)
@@ -28,11 +33,12 @@ local function run()
           if counted then tally(r, -1) end
           forget(r)
           local o, key = has(r, F_RETENTION) and 9 or 1, ''
-          local kept = sub(r.spec, 1, o - 1)
+          local kept = sub(specof(r), 1, o - 1)
           if has(r, F_UNIQUE) then key = uniquekey(r); o = o + 2 + #key; clear(r, F_UNIQUE) end
           local var = byte(r.spec, o)
-          r.spec = kept .. sub(r.spec, o, o + var) .. redis.sha1hex(key .. '\0' .. sub(r.spec, o + 1 + var))
+          r.spec = kept .. sub(r.spec, o, o + var) .. redis.sha1hex(key .. '\0' .. sub(r.spec, o + 1 + var, -17))
           r.run, r.fin = sub(r.run, 1, 8), sub(r.fin, 1, 9) .. pack('>I3', 0)
+          r.respec = true
           set(r, F_HIDDEN + F_BARE)
           touch(r)
           leaves(r, finished(r) + max(ret, HOUR))
@@ -43,7 +49,10 @@ local function run()
         end
       end
     end
-    if #remove > 0 then call('HDEL', TASKS, unpack(remove)) end
+    if #remove > 0 then
+      call('HDEL', TASKS, unpack(remove))
+      call('HDEL', SPECS, unpack(remove))
+    end
     call('ZREM', PURGE, member)
   end
   flush()

@@ -1,197 +1,106 @@
 -- Records outcomes and checkpoints, then hands out tasks: one call, so that a
 -- worker's finish of the last batch and its claim of the next cost one trip.
 --
--- KEYS 22.. wake list of each type that the claim serves.
+-- KEYS 23.. wake list of each type that the claim serves.
 -- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1); then
---   a report: id 16, lease 8, claim 6, outcome 1, attempt 4, flags 1 (1 error,
---     2 result), due us 8, length 1 of started 8 + node, these, length 3 of the
---     end's front part, it, the result;
+--   the ids of the reports, then a report each: lease 8, claim 4, outcome 1,
+--     attempt 4, flags 1 (1 error, 2 result), due us 8, length 1 of the hand-out
+--     and 3 of the end as a success stores them, started 8 + node, length 3 of
+--     the end's front part, it, the result;
 --   a checkpoint: id 16, lease 8, claim 6, kind 1, name length 2, name, data;
 --   a claim: session, seq, n, n leases of 8 bytes, started 8 + node, bytes at
---     most, number of queues, of types, queue names, shares, type names.
+--     most, number of queues, of types, queue names, type names, shares.
 -- Returns compact, names, records, steps, types to wake, extras. compact: a report's
 -- letter (o recorded, r repeat, s stale, n unknown) and state digit, a
 -- checkpoint's letter, then x for an unknown session or g, number of grants 2,
 -- each id and lease, number of cancels 2, ids, ms until more may be ready 6. A
 -- claim that found nothing answers with - in front.
-local DONE, RETRY, FAIL, SNOOZE, CANCEL, RELEASE = 1, 2, 3, 4, 5, 6
-local freed, handed, used = {}, nil, {} -- handed: id and record in turn, as handed out
+local DONE = 1
+local handed, used, flagged = nil, {}, {} -- handed: id, record and spec in turn, as handed out
 
 -- The two changes that nearly every task goes through, start and success, are
--- made on the packed form: taking records apart costs most of a call.
+-- made on the packed form: taking records apart costs most of a call. What the
+-- tasks of a call share is worked out once: by bytes 4 to 15 of a record (queue,
+-- type, chunk) what they do to the indexes, by bytes 18 to 38 what becomes of them.
 local hot, hotids = {}, {}
-local function write(id, v)
-  hot[#hot + 1] = id
-  hot[#hot + 1] = v
-  hotids[id] = true
-  loaded[id] = nil
-end
 local function flushhot()
   if #hot > 0 then call('HSET', TASKS, unpack(hot)) end
   hot, hotids = {}, {}
 end
-local was, is = {}, {}
--- swap moves one record between states in the indexes that both have.
-local function swap(from, to, q, t, pr, seq)
-  was.st, was.q, was.t, was.pr, was.seq = from, q, t, pr, seq
-  is.st, is.q, is.t, is.pr, is.seq = to, q, t, pr, seq
-  local a, b = cellof(was), cellof(is)
-  dcell[a.cell] = (dcell[a.cell] or 0) - 1
-  dcount[a.count] = (dcount[a.count] or 0) - 1
-  if from == QUEUED then
-    a.bits[seq % 256] = false
-    dwait[a.wait] = (dwait[a.wait] or 0) - 1
-  end
-  dcell[b.cell] = (dcell[b.cell] or 0) + 1
-  dcount[b.count] = (dcount[b.count] or 0) + 1
+local groups, forms, starts = {}, {}, {}
+local function groupof(place)
+  local q, t = unstruct('>I3I3', place)
+  local g = {q = q, t = t, place = place, n = 0, events = {}}
+  groups[#groups + 1] = g
+  groups[place] = g
+  return g
 end
-local goes = tonumber(ARGV[6]) -- how long a success stays
+-- swapall counts the tasks of the groups from one state to another.
+local function swapall(from, to)
+  for _, g in ipairs(groups) do
+    bump(dcell, char(from) .. g.place, -g.n)
+    bump(dcell, char(to) .. g.place, g.n)
+    bump(dcount, pack('>BI3', from, g.q), -g.n)
+    bump(dcount, pack('>BI3', to, g.q), g.n)
+  end
+  groups = {}
+end
+local function formof(v)
+  local life, ver, claim, att, fail, settled = unstruct('>HI4I4I4HB', v, 18)
+  return settled == 0 and {ver = ver + 1, claim = sub(v, 24, 27), att = att, ratt = sub(v, 28, 31),
+    done = pack('>HI4I4I4HB', life, ver + 1, claim, att, fail, DONE)} or {}
+end
+local goes, ended = tonumber(ARGV[6]), nil -- how long a success stays
 goes = math.ceil((now + max(goes, LINGER)) / BUCKET) * BUCKET
 -- succeed records a first success of a task that has nothing unusual about it,
 -- and returns the verdict; nil: report has to look at it.
 local function succeed(id, v, a)
-  if not v or loaded[id] or hotids[id] or byte(a, 31) ~= 1 then return nil end
-  local st, fl, pr, q, t, seq = unstruct('>BHBI3I3I7', v)
-  if st ~= RUNNING or fl ~= 0 or byte(v, 34) ~= 0 or sub(v, 39, 46) ~= sub(a, 17, 24) then return nil end
-  local ver, claim, att = unstruct('>I4I4I4', v, 20)
-  local theirs, _, ratt = unstruct('>I6BI4', a, 25)
-  local g = sub(v, 47, 68)
-  if claim ~= theirs or g == NOBODY then return nil end
-  local rl, el = unstruct('>BI3', v, 35)
-  local snl = byte(a, 45)
-  local fin = nowns .. '\1' .. sub(a, 46 + snl) -- length of the front part, it, the result
-  att = max(att, ratt)
-  write(id, '\5' .. sub(v, 2, 19) .. pack('>I4I4I4', ver + 1, claim, att) .. sub(v, 32, 33) .. pack('>BBI3', 1, 30 + snl, #fin)
-    .. sub(v, 39, 46) .. NOBODY .. sub(a, 46, 45 + snl) .. fin .. sub(v, 39 + rl + el))
-  swap(RUNNING, SUCCEEDED, q, t, pr, seq)
-  dopen[g] = (dopen[g] or 0) - 1
-  bump(dflow, 's', 1)
-  freed[q] = true
-  local k = keep[goes]
-  if not k then k = {}; keep[goes] = k end
-  k[#k + 1] = id
-  evs[#evs + 1] = pack('>Bc16I3I3BI4I4', E_SUCCEEDED, id, t, q, SUCCEEDED, att, ver + 1)
+  if not v or loaded[id] or hotids[id] or byte(a, 13) ~= DONE or sub(v, 1, 3) ~= '\4\0\0' or sub(v, 39, 46) ~= sub(a, 1, 8) then
+    return nil
+  end
+  local key = sub(v, 18, 38)
+  local f = forms[key]
+  if not f then f = formof(v); forms[key] = f end
+  local grant = sub(v, 47, 68)
+  if f.claim ~= sub(a, 9, 12) or f.ratt ~= sub(a, 14, 17) or grant == NOBODY then return nil end
+  local sn = byte(a, 27)
+  hot[#hot + 1] = id
+  hot[#hot + 1] = '\5' .. sub(v, 2, 17) .. f.done .. sub(a, 27, 30) .. sub(a, 1, 8) .. NOBODY .. sub(a, 31, sn) .. nowns .. '\1' .. sub(a, sn + 1)
+  hotids[id] = true
+  local place = sub(v, 4, 15)
+  local g = groups[place] or groupof(place)
+  g.n = g.n + 1
+  local e = g.events[f]
+  if not e then e = pack('>I3I3BI4I4', g.t, g.q, SUCCEEDED, f.att, f.ver); g.events[f] = e end
+  local n = #evs
+  evs[n + 1], evs[n + 2], evs[n + 3] = '\7', id, e -- E_SUCCEEDED
+  dopen[grant] = (dopen[grant] or 0) - 1
+  ended[#ended + 1] = id
   return 'o5'
 end
 
-local function fence(r, lease, claim)
-  local same = r.claim == claim and sub(r.run, 1, 8) == lease
-  if has(r, F_DELETED) then return 's' end
-  if same and r.settled ~= 0 then return 'r' end
-  if r.st >= SUCCEEDED then return 's' end
-  if same or r.claim < claim then return 'o', same end
-  return 's'
-end
-
-local function report(r, a)
-  if not r then return 'n0' end
-  local claim, outcome, att, fl = unstruct('>I6BI4B', a, 25)
-  local lease = sub(a, 17, 24)
-  local verdict, same = fence(r, lease, claim)
-  if verdict == 'r' then
-    if r.settled == outcome then return 'r' .. r.st end
-    return 's0'
-  end
-  if verdict ~= 'o' then return 's0' end
-  local at = sub(a, 37, 44)
-  local snl = byte(a, 45)
-  local sn = sub(a, 46, 45 + snl)
-  local o = 46 + snl
-  local fl3 = unstruct('>I3', a, o)
-  local front, result = sub(a, o + 3, o + 2 + fl3), sub(a, o + 3 + fl3)
-  tally(r, -1)
-  if r.st == RUNNING then
-    freed[r.q] = true
-    -- The hand-out that storage knows is another attempt, and lost.
-    if not same and r.att ~= att then archive(r, nowns .. '\0', 7) end
-  end
-  r.claim, r.settled, r.att = claim, outcome, max(r.att, att)
-  r.run = lease .. NOBODY .. sn
-  if outcome == RETRY or outcome == FAIL then r.fail = r.fail + 1 end
-  local st, kind = QUEUED, E_QUEUED
-  if outcome == DONE then st, kind = SUCCEEDED, E_SUCCEEDED
-  elseif outcome == FAIL then st, kind = FAILED, E_FAILED
-  elseif outcome == CANCEL then st, kind = CANCELED, E_CANCELED
-  elseif outcome == RETRY or outcome == SNOOZE then
-    if unstruct('>I8', at) / 1000 > now then st, kind = SCHEDULED, E_SCHEDULED end
-    if outcome == RETRY then kind = E_RETRYING end
-  end
-  if has(r, F_CANCEL) then st, kind = CANCELED, E_CANCELED end
-  if st < SUCCEEDED then archive(r, front, outcome) end
-  if st >= SUCCEEDED or fl ~= 0 then
-    r.fin = nowns .. char(outcome) .. pack('>I3', #front) .. front .. result
-  end
-  if st == SUCCEEDED then bump(dflow, 's', 1)
-  elseif st == FAILED then bump(dflow, 'f', 1)
-  elseif st == CANCELED then bump(dflow, 'c', 1)
-  elseif outcome == RETRY then bump(dflow, 'r', 1) end
-  move(r, st, kind, at)
-  return 'o' .. st
-end
-
-local LINES, KEPT = 50, 20 -- log lines of one field, and full fields kept
-local function checkpoint(r, a)
-  if not r then return 'n' end
-  local claim, kind, nl = unstruct('>I6BH', a, 25)
-  if fence(r, sub(a, 17, 24), claim) ~= 'o' then return 's' end
-  local name, data = sub(a, 34, 33 + nl), sub(a, 34 + nl)
-  if kind == 1 then
-    if call('HSETNX', EXTRA, r.id .. 's' .. name, data) == 1 then
-      local names = has(r, F_STEPS) and call('HGET', EXTRA, r.id .. 'n') or ''
-      call('HSET', EXTRA, r.id .. 'n', names .. pack('>H', nl) .. name)
-      set(r, F_STEPS)
-      touch(r)
-    end
-    return 'o'
-  end
-  r.ver = r.ver + 1
-  touch(r)
-  if kind == 2 then
-    call('HSET', EXTRA, r.id .. 'p', data)
-    set(r, F_PROGRESS)
-    event(E_PROGRESS, r)
-    return 'o'
-  end
-  local first, last, n = 0, 0, 0
-  if has(r, F_LOGS) then first, last, n = unstruct('>I4I4H', call('HGET', EXTRA, r.id .. 'l')) end
-  if n == LINES then last, n = last + 1, 0 end
-  local field = r.id .. 'L' .. last
-  local old = n > 0 and call('HGET', EXTRA, field) or ''
-  call('HSET', EXTRA, field, old .. pack('>I3', #data) .. data)
-  if last - first > KEPT then
-    call('HDEL', EXTRA, r.id .. 'L' .. first)
-    first = first + 1
-  end
-  call('HSET', EXTRA, r.id .. 'l', pack('>I4I4H', first, last, n + 1))
-  set(r, F_LOGS)
-  event(E_LOG, r)
-  return 'o'
-end
-
--- promote makes due tasks ready, and running ones that nobody answers for. It
--- returns in how many ms the next is due.
+-- promote makes due tasks ready. It returns in how many ms the next is due.
 local function promote()
   local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   if not head[2] then return math.huge end
   if tonumber(head[2]) > now then return tonumber(head[2]) - now end
-  local ids = call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, 128)
-  for i, r in ipairs(load(ids)) do
-    if r and r.st == SCHEDULED then
-      tally(r, -1)
-      move(r, QUEUED, E_QUEUED)
-    elseif r and r.st == RUNNING then
-      giveback(r, 7)
-    else
-      call('ZREM', DUE, ids[i])
-    end
-  end
-  flush()
+  flushhot()
+  unusual().ripen()
   head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   return head[2] and max(1, tonumber(head[2]) - now) or math.huge
 end
 
 -- A stream yields the ready tasks of one queue and type: by priority, then in
--- order of acceptance.
+-- order of acceptance. Its stretch is what is ready in one chunk.
+local BITSOF = {}
+local function bitsof(v)
+  local list = {}
+  for i = 0, 7 do
+    if floor(v / 2 ^ i) % 2 == 1 then list[#list + 1] = i end
+  end
+  BITSOF[v] = list
+  return list
+end
 local function advance(c)
   while true do
     if c.i < #c.list then
@@ -206,19 +115,34 @@ local function advance(c)
       if #c.members == 0 then c.done = true; return end
       c.from = '(' .. c.members[#c.members]
     end
-    local pr, chunk = unstruct('>BI6', c.members[c.m], 7)
-    local b, list = call('HGET', BITS, c.members[c.m]) or '', {}
+    local member = c.members[c.m]
+    local pr, chunk = unstruct('>BI6', member, 7)
+    local b, list, n = call('HGET', BITS, member), {}, 0
+    if b then bitsread[member] = b else b = '' end
     for at = 1, #b do
       local v = byte(b, at)
-      local seq = chunk * 256 + (at - 1) * 8
-      while v > 0 do
-        if v % 2 == 1 then list[#list + 1] = seq end
-        v = floor(v / 2)
-        seq = seq + 1
+      if v > 0 then
+        local seq, bits = chunk * 256 + (at - 1) * 8, BITSOF[v] or bitsof(v)
+        for i = 1, #bits do list[n + i] = seq + bits[i] end
+        n = n + #bits
       end
     end
+    c.stretch = {c = c, pr = pr, first = chunk * 256, chunk = chunk, place = c.prefix .. sub(member, 8), taken = 0, events = {}}
     c.pr, c.list, c.i = pr, list, 0
   end
+end
+
+local configs = {}
+local function configsof(qs)
+  local out, known = {}, true
+  for i, q in ipairs(qs) do
+    out[i] = configs[q]
+    known = known and out[i] ~= nil
+  end
+  if known then return out end
+  out = call('HMGET', QUEUES, unpack(qs))
+  for i, q in ipairs(qs) do configs[q] = out[i] end
+  return out
 end
 
 local PERIOD = {1000, 60000, 3600000}
@@ -227,7 +151,7 @@ local PERIOD = {1000, 60000, 3600000}
 local function places(qs)
   local left, buckets, wait = {}, {}, math.huge
   if #qs == 0 then return left, buckets, wait end
-  local cfg = call('HMGET', QUEUES, unpack(qs))
+  local cfg = configsof(qs)
   local clock
   for i, q in ipairs(qs) do
     left[q] = math.huge
@@ -236,7 +160,8 @@ local function places(qs)
       if paused == 1 then left[q] = 0
       else
         if conc > 0 then
-          left[q] = max(0, conc - tonumber(call('HGET', COUNTS, pack('>BI3', RUNNING, q)) or 0))
+          local k = pack('>BI3', RUNNING, q)
+          left[q] = max(0, conc - tonumber(call('HGET', COUNTS, k) or 0) - (dcount[k] or 0))
         end
         if count > 0 then
           if not clock then clock = call('TIME'); clock = clock[1] * 1000 + floor(clock[2] / 1000) end
@@ -257,7 +182,11 @@ end
 local function claim(base)
   local session, seq, n, leases, sn = ARGV[base], tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2]), ARGV[base + 3], ARGV[base + 4]
   local cap, nq, nt = tonumber(ARGV[base + 5]), tonumber(ARGV[base + 6]), tonumber(ARGV[base + 7])
-  if call('HEXISTS', SESSIONS, session) == 0 then return 'x' end
+  if call('HEXISTS', SESSIONS, session) == 0 then
+    flushhot()
+    flush()
+    return 'x'
+  end
   local cancels = {}
   local told = call('HGETALL', CANCELS)
   for i = 1, #told, 2 do
@@ -272,9 +201,9 @@ local function claim(base)
   if #waiting == 0 and #cancels == 0 and base == 11 then
     return '-g' .. pack('>HHI6', 0, 0, due < math.huge and due or 0)
   end
-  local qn, shares = numbers('q', b, b + nq - 1), {}
-  for i = 1, nq do shares[i] = tonumber(ARGV[b + nq + i - 1]) end
-  local tn, serve = numbers('t', b + 2 * nq, b + 2 * nq + nt - 1), {}
+  local qn, tn = numbers(nq, nt, b)
+  local shares, serve = {}, {}
+  for i = 1, nq do shares[i] = tonumber(ARGV[b + nq + nt + i - 1]) end
   for i, t in pairs(tn) do if t then serve[t] = i end end
   local want = {}
   for _, q in pairs(qn) do if q then want[q] = true end end
@@ -290,7 +219,7 @@ local function claim(base)
     end
   end
   local left, buckets, wait = places(qs)
-  local picks, most = {}, n
+  local picks, from, most = {}, {}, n
   if n > 0 then
     for _, c in ipairs(streams) do
       if left[c.q] > 0 then advance(c) end
@@ -298,57 +227,103 @@ local function claim(base)
   end
   local function take(cs, share)
     while share > 0 and #picks < most do
-      local best
-      for _, c in ipairs(cs) do
+      local best = cs[1] -- mostly there is no other
+      if best.done or left[best.q] <= 0 then best = nil end
+      for i = 2, #cs do
+        local c = cs[i]
         if not c.done and left[c.q] > 0 and (not best or c.pr < best.pr or c.pr == best.pr and c.seq < best.seq) then best = c end
       end
       if not best then return end
-      picks[#picks + 1] = best.seq
+      local k = #picks + 1
+      picks[k], from[k] = best.seq, best.stretch
       left[best.q] = left[best.q] - 1
       share = share - 1
-      advance(best)
+      local at = best.i + 1
+      if at <= #best.list then best.i, best.seq = at, best.list[at] else advance(best) end
     end
   end
-  if nq == 0 then take(streams, n) end
+  if nq == 0 and #streams > 0 then take(streams, n) end
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], shares[i]) end end
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], n) end end
 
-  local grants, ids, bytes = {}, {}, 0
+  local grants, members, bytes = {}, {}, 0
   handed = {}
   if #picks > 0 then
-    local chunks = {}
-    for i, s in ipairs(picks) do
-      local k = floor(s / 256)
-      if not chunks[k] then chunks[k] = call('HGET', CHUNKS, k) or '' end
-      ids[i] = sub(chunks[k], s % 256 * 16 + 1, s % 256 * 16 + 16)
+    local blocks, at, ids = {}, {}, {}
+    for _, s in ipairs(picks) do
+      local b = floor(s / 32)
+      if not at[b] then blocks[#blocks + 1] = b; at[b] = #blocks end
     end
-    local raw, members, at = call('HMGET', TASKS, unpack(ids)), {}, session .. pack('>I6', seq)
-    local tail, length = at .. sn, char(8 + #at + #sn)
+    local lists = call('HMGET', CHUNKS, unpack(blocks))
+    for i, s in ipairs(picks) do
+      local b = floor(s / 32)
+      local o = (s - b * 32) * 16
+      ids[i] = sub(lists[at[b]] or '', o + 1, o + 16)
+    end
+    local raw, specs = call('HMGET', TASKS, unpack(ids)), call('HMGET', SPECS, unpack(ids))
+    at = session .. pack('>I6', seq)
+    local tail, length, touched = at .. sn, 8 + #at + #sn, {}
     for i, v in ipairs(raw) do
-      if v then
-        if bytes > 0 and bytes + #v > cap then break end
-        local st, _, pr, q, t, place = unstruct('>BHBI3I3I7', v)
-        if st == QUEUED and place == picks[i] then
-          bytes = bytes + #v
-          local ver, claim, att = unstruct('>I4I4I4', v, 20)
-          local id, lease = ids[i], sub(leases, #members * 8 + 1, #members * 8 + 8)
-          v = '\4' .. sub(v, 2, 19) .. pack('>I4I4I4', ver + 1, claim + 1, att + 1) .. sub(v, 32, 33) .. '\0' .. length .. sub(v, 36, 38)
-            .. lease .. tail .. sub(v, 39 + byte(v, 35))
-          swap(QUEUED, RUNNING, q, t, pr, place)
-          evs[#evs + 1] = pack('>Bc16I3I3BI4I4', E_STARTED, id, t, q, RUNNING, att + 1, ver + 1)
-          write(id, v)
-          members[#members + 1] = id
-          handed[#handed + 1] = id
-          handed[#handed + 1] = v
-          used[q * 16777216 + t] = {q = q, t = t}
-          grants[#grants + 1] = id .. lease
-          local k = buckets[q]
-          if k then k.tokens = k.tokens - 1; k.used = true end
+      local spec, g, place = specs[i], from[i], picks[i] - from[i].first
+      if spec then
+        local size = #(v or '') + #spec
+        if bytes > 0 and bytes + size > cap then break end
+        local id, k, f = ids[i], #members, nil
+        local lease = sub(leases, k * 8 + 1, k * 8 + 8)
+        if not v then -- not started yet
+          if byte(spec, -1) == place and sub(spec, -13, -2) == g.place then
+            f = g.fresh
+            if not f then
+              f = {ver = 2, att = 1, form = pack('>BHI4I4I4HBBI3', g.pr, 1, 2, 1, 1, 0, 0, length, 0)}
+              g.fresh = f
+            end
+            v = '\4' .. sub(spec, -15) .. f.form .. lease .. tail
+          end
+        elseif byte(v, 1) == QUEUED and byte(v, 16) == place and sub(v, 4, 15) == g.place then
+          local key = sub(v, 18, 38)
+          f = starts[key]
+          if not f then
+            local life, ver, claim, att, fail, _, rl, el = unstruct('>HI4I4I4HBBI3', v, 18)
+            f = {ver = ver + 1, att = att + 1, rest = 39 + rl, form = pack('>HI4I4I4HBBI3', life, ver + 1, claim + 1, att + 1, fail, 0, length, el)}
+            starts[key] = f
+          end
+          local run_at = byte(v, 3) % 2 == 1 and 8 or 0 -- of a record from elsewhere
+          v = '\4' .. sub(v, 2, 17) .. f.form .. sub(v, 39, 38 + run_at) .. lease .. tail .. sub(v, f.rest + run_at)
+          if byte(v, 2) + byte(v, 3) > 0 then flagged[#flagged + 1], flagged[#flagged + 2], flagged[#flagged + 3] = id, v, '' end
+        end
+        if f then
+          bytes = bytes + size
+          if g.taken == 0 then
+            touched[#touched + 1] = g
+            g.cell = cellof({st = QUEUED, q = g.c.q, t = g.c.t, pr = g.pr, seq = g.first})
+          end
+          g.taken = g.taken + 1
+          g.cell.bits[place] = false
+          local e = g.events[f]
+          if not e then e = pack('>I3I3BI4I4', g.c.t, g.c.q, RUNNING, f.att, f.ver); g.events[f] = e end
+          local x = #evs
+          evs[x + 1], evs[x + 2], evs[x + 3] = '\3', id, e -- E_STARTED
+          local h = #hot
+          hot[h + 1], hot[h + 2] = id, v
+          members[k + 1] = id
+          handed[3 * k + 1], handed[3 * k + 2], handed[3 * k + 3] = id, v, spec
+          grants[2 * k + 1], grants[2 * k + 2] = id, lease
+          local b = buckets[g.c.q]
+          if b then b.tokens = b.tokens - 1; b.used = true end
         end
       end
     end
-    if #members > 0 then bump(dopen, at, #members) end
-    if #members > 0 then call('ZADD', GRANTS, 0, session .. pack('>I6', seq) .. concat(members)) end
+    for _, g in ipairs(touched) do
+      used[#used + 1] = g.c
+      local running = groups[g.place] or groupof(g.place)
+      running.n = running.n + g.taken
+      bump(dwait, g.cell.wait, -g.taken)
+    end
+    swapall(QUEUED, RUNNING)
+    if #members > 0 then
+      bump(dopen, at, #members)
+      call('ZADD', GRANTS, 0, at .. concat(members))
+    end
   end
   for q, k in pairs(buckets) do
     if k.used then call('HSET', QUEUES, q .. 'b', string.format('%.6f %d', k.tokens, k.at)) end
@@ -356,44 +331,60 @@ local function claim(base)
   flushhot()
   flush()
   local next = 0
-  if #grants == 0 then
+  if #members == 0 then
     wait = min(wait, due)
     if wait < math.huge then next = wait end
   end
-  if #grants == n or #grants < #picks then
+  if #members == n or #members < #picks then
     for _, c in ipairs(streams) do
-      if not c.done and left[c.q] > 0 then wake(KEYS[21 + serve[c.t]]) end
+      if not c.done and left[c.q] > 0 then wake(KEYS[22 + serve[c.t]]) end
     end
   end
   for t in pairs(serve) do woken[t] = nil end
-  return 'g' .. pack('>H', #grants) .. concat(grants) .. pack('>H', #cancels) .. concat(cancels) .. pack('>I6', next)
+  return 'g' .. pack('>H', #members) .. concat(grants) .. pack('>H', #cancels) .. concat(cancels) .. pack('>I6', next)
 end
 
 local function run()
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
-  local ids, out = {}, {}
+  local out, points = {}, 10 + 2 * nr
   -- Checkpoints first: a handler makes them before it ends.
-  for i = 1, np do ids[i] = sub(ARGV[10 + nr + i], 1, 16) end
-  for i, r in ipairs(load(ids)) do out[nr + i] = checkpoint(r, ARGV[10 + nr + i]) end
-  ids = {}
-  for i = 1, nr do ids[i] = sub(ARGV[10 + i], 1, 16) end
+  local ids = {}
+  for i = 1, np do ids[i] = sub(ARGV[points + i], 1, 16) end
+  if np > 0 then
+    local u = unusual()
+    for i, r in ipairs(u.load(ids)) do out[nr + i] = u.checkpoint(r, ARGV[points + i]) end
+  end
   if nr > 0 then
-    for i, v in ipairs(call('HMGET', TASKS, unpack(ids))) do
-      local a = ARGV[10 + i]
-      out[i] = succeed(ids[i], v, a)
-      if not out[i] then
-        if hotids[ids[i]] then flushhot() end
-        out[i] = report(load({ids[i]})[1], a)
+    ended = {}
+    for i, v in ipairs(call('HMGET', TASKS, unpack(ARGV, 11, 10 + nr))) do
+      local id, a = ARGV[10 + i], ARGV[10 + nr + i]
+      local verdict = succeed(id, v, a)
+      if not verdict then
+        if hotids[id] then flushhot() end
+        local u = unusual()
+        verdict = u.report(u.load({id})[1], a)
       end
+      out[i] = verdict
+    end
+    if #ended > 0 then
+      bump(dflow, 's', #ended)
+      for _, g in ipairs(groups) do freed[g.q] = true end
+      local k = keep[goes]
+      if not k then k = {}; keep[goes] = k end
+      for _, id in ipairs(ended) do k[#k + 1] = id end
+      swapall(RUNNING, SUCCEEDED)
     end
   end
-  flushhot()
-  flush()
+  local claims = ARGV[10] == '1'
+  if not claims or #dirtied > 0 then -- a claim sees what the records have become
+    flushhot()
+    flush()
+  end
   local qs = {}
   for q in pairs(freed) do qs[#qs + 1] = q end
   if #qs > 0 then
     local limited, any = {}, false
-    for i, cfg in ipairs(call('HMGET', QUEUES, unpack(qs))) do
+    for i, cfg in ipairs(configsof(qs)) do
       if cfg and unstruct('>I4', cfg, 2) > 0 then limited[qs[i]] = true; any = true end
     end
     if any then
@@ -404,42 +395,27 @@ local function run()
       end
     end
   end
-  if ARGV[10] == '1' then out[nr + np + 1] = claim(11 + nr + np) end
+  if claims then out[nr + np + 1] = claim(11 + 2 * nr + np) end
   return concat(out)
 end
 local function expand(compact)
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
   if sub(compact, 1, 1) == '-' then return {compact, {}, {}, {}, typenames(woken), {}} end
-  local o, steps = nr * 2 + np + 1, {}
-  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, steps, typenames(woken), {}} end
-  local n, ids, leases = unstruct('>H', compact, o + 1), {}, {}
-  for i = 1, n do
-    local at = o + 3 + (i - 1) * 24
-    ids[i] = sub(compact, at, at + 15)
-    leases[ids[i]] = sub(compact, at + 16, at + 23)
-  end
+  local o = nr * 2 + np + 1
+  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, {}, typenames(woken), {}} end
   local names, vals
   if handed then
-    local list = {}
-    for _, r in pairs(used) do list[#list + 1] = r end
-    names, vals = named(list), handed
+    names, vals = named(used), handed
   else -- a repeat: the records as they are now
-    names, vals = values(ids)
-  end
-  for i = 2, #vals, 2 do
-    local r = {id = vals[i - 1], fl = unstruct('>H', vals[i], 2)}
-    if has(r, F_STEPS) then
-      local list, at = call('HGET', EXTRA, r.id .. 'n') or '', 1
-      while at < #list do
-        local l = unstruct('>H', list, at)
-        local name = sub(list, at + 2, at + 1 + l)
-        steps[#steps + 1] = r.id
-        steps[#steps + 1] = name
-        steps[#steps + 1] = call('HGET', EXTRA, r.id .. 's' .. name)
-        at = at + 2 + l
-      end
+    local ids = {}
+    for i = 1, unstruct('>H', compact, o + 1) do
+      local at = o + 3 + (i - 1) * 24
+      ids[i] = sub(compact, at, at + 15)
     end
+    names, vals = unusual().values(ids)
+    flagged = vals
   end
-  return {compact, names, vals, steps, typenames(woken), extras(vals, false)}
+  if #flagged == 0 then return {compact, names, vals, {}, typenames(woken), {}} end
+  return {compact, names, vals, unusual().stepsof(flagged), typenames(woken), unusual().extras(flagged, false)}
 end
 return numbered(run, expand)

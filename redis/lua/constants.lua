@@ -1,0 +1,33 @@
+-- Numbers that scripts know by name. Go writes the number wherever a script says
+-- the name: a variable for each would cost every call more than its work does.
+SCHEDULED = 1
+QUEUED = 3
+RUNNING = 4
+SUCCEEDED = 5
+FAILED = 6
+CANCELED = 7
+RETRYING = 8
+F_RUNAT = 1
+F_CANCEL = 2
+F_DELETED = 4
+F_HIDDEN = 8
+F_UNIQUE = 16
+F_RETENTION = 32
+F_HISTORY = 64
+F_STEPS = 128
+F_PROGRESS = 256
+F_LOGS = 512
+F_BARE = 1024
+E_QUEUED = 1
+E_SCHEDULED = 2
+E_STARTED = 3
+E_PROGRESS = 4
+E_LOG = 5
+E_RETRYING = 6
+E_SUCCEEDED = 7
+E_FAILED = 8
+E_CANCELED = 9
+E_DELETED = 10
+HOUR = 3600000
+LINGER = 60000
+BUCKET = 5000

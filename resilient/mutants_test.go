@@ -1,0 +1,120 @@
+package resilient
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/RC918/morningai/internal/sim"
+)
+
+// mutants are cores with one guard removed each, as a replacement in one file.
+// They must break promises on seeds on which the true core keeps them.
+var mutants = []struct {
+	name, simulation, file string
+	first                  uint64
+	seeds                  int
+	old, new               string
+}{
+	{"an answer does not wait for the journal", "outages", "enqueue.go", 1, 60,
+		"\t\tif op.durability == morningai.DurabilityRedis || op.noted.done {\n\t\t\top.acknowledgeShared()",
+		"\t\tif true {\n\t\t\top.acknowledgeShared()"},
+	{"what the journal shall hold is acknowledged before it is written", "no faults", "enqueue.go", 1, 40,
+		"\tif op.durability != morningai.DurabilityRedis && !op.noted.done {\n\t\top.note(op.specs)\n",
+		"\tif op.durability != morningai.DurabilityRedis && !op.noted.done {\n\t\top.note(op.specs)\n\t\top.noted = result{done: true}\n"},
+	{"at the end of the budget the answer does not wait for the journal", "outages and crashes", "enqueue.go", 1, 29,
+		"\tcase !op.noted.done:\n\tcase op.noted.err == nil:",
+		"\tcase op.noted.err == nil:"},
+	{"a receipt says both although the journal has failed", "everything", "enqueue.go", 69, 8,
+		"if op.durability == morningai.DurabilityRedis || !op.noted.ok() {",
+		"if op.durability == morningai.DurabilityRedis {"},
+	{"an outcome is erased when it was sent once, taken or not", "outages and crashes", "settle.go", 31, 19,
+		"\t\t\t\tc.failedDelivery(err, len(notes))\n\t\t\t\treturn\n\t\t\t}\n\t\t\tvar lost, late",
+		"\t\t\t\tc.erase(keysOf(notes)...)\n\t\t\t\tc.passed(notes)\n\t\t\t\treturn\n\t\t\t}\n\t\t\tvar lost, late"},
+	{"one mark for both engines", "outages", "claim.go", 1, 60,
+		"\tlocal.Through, shared.Through = s.throughJournal, s.throughShared\n",
+		""},
+	{"the journal is not told what runs of its own", "outages", "claim.go", 1, 60,
+		"\t\tif c.mine[l.ID] == l {\n\t\t\tlocal.Holding",
+		"\t\tif false {\n\t\t\tlocal.Holding"},
+	{"no other node is asked", "outages", "read.go", 1, 60,
+		"live && m.cleared(id)",
+		"true || m.cleared(id)"},
+	{"an unknown page is an empty one", "outages", "list.go", 1, 60,
+		"\t\terr := c.statusUnknown(\"list\", cause)\n\t\tc.reply(func() { op.done(morningai.Page{}, err) })",
+		"\t\tc.reply(func() { op.done(morningai.Page{Fresh: morningai.FreshLive}, nil) })"},
+	{"orders of an outage are not journaled", "outages", "command.go", 1, 60,
+		"\tc.note(notes, func(err error) {\n\t\tif err != nil {\n\t\t\tc.backlog.commands",
+		"\tc.note(nil, func(err error) {\n\t\tif err != nil {\n\t\t\tc.backlog.commands"},
+	{"settings of an outage are not journaled", "outages", "command.go", 1, 60,
+		"\tc.note([]morningai.Note{note}, func(err error) {\n\t\tif err != nil {\n\t\t\tc.backlog.settings--",
+		"\tc.note([]morningai.Note{note}[:0], func(err error) {\n\t\tif err != nil {\n\t\t\tc.backlog.settings--"},
+	{"a pause of an outage is not obeyed here", "outages", "command.go", 1, 60,
+		"\t\tc.obey(q)\n\t\tq.Pending = true",
+		"\t\tq.Pending = true"},
+	{"what is in doubt is taken for accepted", "outages", "forward.go", 1, 60,
+		"\tif len(keys) == 0 {\n\t\tc.next(true)\n\t\treturn\n\t}\n\tonJournal(c, \"noted\"",
+		"\tif true {\n\t\tfor id := range b.doubt {\n\t\t\tb.settled(id)\n\t\t}\n\t\tc.next(true)\n\t\treturn\n\t}\n\tonJournal(c, \"noted\""},
+	{"outcomes of the journal's own tasks go to the shared engine", "outages", "finish.go", 1, 60,
+		"\t\tcase c.mine[l.ID] == l:\n\t\t\tlocal = append(local, i)",
+		"\t\tcase false:\n\t\t\tlocal = append(local, i)"},
+	{"the journal's own tasks stay there", "outages", "forward.go", 1, 60,
+		"\tif !b.local {\n\t\tc.next(true)",
+		"\tif true {\n\t\tc.next(true)"},
+	{"what an earlier process left is not delivered", "outages and crashes", "deliver.go", 1, 29,
+		"\t\tb.started, b.full, b.local = true, true, true",
+		"\t\tb.started = true"},
+	{"another request under a known id is the same", "outages", "repeat.go", 1, 60,
+		"\t\treturn had.Deleted || !asksFor(had, s, ofGrant)",
+		"\t\treturn had.Deleted"},
+	{"the circuit stays open", "outages", "detector.go", 1, 60,
+		"d.passed >= healthyProbes &&",
+		"d.passed >= 1000*healthyProbes &&"},
+	{"a rival for a unique key is taken for accepted", "outages", "forward.go", 1, 60,
+		"\t\t\t\t\trivals = append(rivals, rival{keyed[i], r.Task})",
+		"\t\t\t\t\tf.arrived(&r.Task)"},
+	{"what is unknown in an outage is not found", "outages", "read.go", 1, 60,
+		"op.doubt = op.doubt || !live || !c.acquainted()",
+		"op.doubt = op.doubt || !c.acquainted()"},
+	{"no outcome is stale", "outages and crashes", "../record.go", 1, 29,
+		"\t\treturn FenceAccept\n\t}\n\treturn FenceStale\n}",
+		"\t\treturn FenceAccept\n\t}\n\treturn FenceAccept\n}"},
+	{"a session is dead after half its lease time", "crashes", "../observer.go", 1, 40,
+		"was.still >= s.LeaseTime",
+		"was.still >= s.LeaseTime/2"},
+	{"an unknown outcome of a call is an answer", "outages", "core.go", 1, 60,
+		"\treturn err != nil\n}",
+		"\treturn false\n}"},
+	{"outcomes are not written to the journal", "outages and crashes", "finish.go", 1, 29,
+		"\t\tc.note(notes, func(err error) { d.noted = result{true, err}; d.decide() })",
+		"\t\tc.write(\"note\", func(context.Context) error { return nil }, func(err error) { d.noted = result{true, err}; d.decide() })"},
+}
+
+func TestMutants(t *testing.T) {
+	type span struct {
+		simulation string
+		first      uint64
+		seeds      int
+	}
+	checked := map[span]bool{}
+	for _, m := range mutants {
+		s := span{m.simulation, m.first, m.seeds}
+		if checked[s] {
+			continue
+		}
+		checked[s] = true
+		i := slices.IndexFunc(simulations, func(s simulation) bool { return s.name == m.simulation })
+		for seed := m.first; seed < m.first+uint64(m.seeds); seed++ {
+			if sim.Run(simConfig(simulations[i].faults), seed).Failed() {
+				t.Errorf("%s: the true core breaks promises on seed %d, so the mutants prove nothing on it", m.simulation, seed)
+			}
+		}
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			sim.Mutant{File: m.file, First: m.first, Seeds: m.seeds, Old: m.old, New: m.new,
+				Test: "^TestSimulation$/^" + strings.ReplaceAll(m.simulation, " ", "_") + "$"}.Check(t)
+		})
+	}
+}
