@@ -3,7 +3,6 @@ package resilient
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -63,8 +62,18 @@ func Held(ctx context.Context, journal morningai.Journal, each func(Entry) error
 		}
 	}
 	h := held{ctx: ctx, journal: journal, verified: known.Verified.Add(-copyMargin), each: each}
-	return errors.Join(h.owned(), h.notes(noteOwn, h.task), h.notes(noteTask, h.task), h.notes(noteOutcome, h.task),
-		h.notes(notePoint, h.point), h.notes(noteCommand, h.command), h.notes(noteQueue, h.settings), h.notes(noteAside, h.aside))
+	if err := h.owned(); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		kind morningai.NoteKind
+		read func(*morningai.Note) (Entry, error)
+	}{{noteOwn, h.task}, {noteTask, h.task}, {noteOutcome, h.task}, {notePoint, h.point}, {noteCommand, h.command}, {noteQueue, h.settings}, {noteAside, h.aside}} {
+		if err := h.notes(part.kind, part.read); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type held struct {

@@ -111,7 +111,7 @@ func DrainJournal(ctx context.Context, d Drain) (_ Drained, err error) {
 		return Drained{}, err
 	}
 	engine, err := resilient.Open(ctx, shared, journal, resilient.WithLogger(d.Logger), resilient.WithPrepare(shared.Prepare),
-		resilient.WithLimits(0, 0), resilient.WithNode("", nil, d.Version))
+		resilient.WithLimits(0, 0), resilient.WithNode(nodeName(""), nil, d.Version))
 	if err != nil {
 		return Drained{}, errors.Join(err, shared.Close())
 	}

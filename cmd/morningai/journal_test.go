@@ -4,8 +4,11 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,8 +76,14 @@ func TestJournalDrain(t *testing.T) {
 			t.Errorf("task %d is %+v, %v", i, task, err)
 		}
 	}
-	if nodes, _, err := c.Nodes(t.Context()); err != nil || len(nodes) != 1 || nodes[0].Node != "other" {
-		t.Errorf("the nodes are %+v, %v", nodes, err)
+	third := connect(t, serve(t, t.TempDir(), "--redis", url, "--role", "api", "--node", "third")) // it learns who is there at its start
+	nodes, _, err := third.Nodes(t.Context())
+	var names []string
+	for i := range nodes {
+		names = append(names, nodes[i].Node)
+	}
+	if slices.Sort(names); err != nil || !slices.Equal(names, []string{"other", "third"}) {
+		t.Errorf("the nodes are %v, %v", names, err)
 	}
 
 	// Again: there is nothing to do, and nothing happens twice.
@@ -91,6 +100,47 @@ func TestJournalDrain(t *testing.T) {
 	}
 	if page, err := c.List(t.Context(), morningai.Filter{}); err != nil || len(page.Tasks) != 3 {
 		t.Errorf("there are %d tasks, %v", len(page.Tasks), err)
+	}
+}
+
+// What a server has finished without Redis is reported in its place: the task is
+// not run again. Nothing counts as undelivered when the journal is opened; the
+// drain has to look.
+func TestJournalDrainOfAnOutcome(t *testing.T) {
+	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	folder := t.TempDir()
+	started, free := make(chan struct{}), make(chan struct{})
+	callee := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(started)
+		<-free
+	}))
+	defer callee.Close()
+	gone := serve(t, folder, "--redis", redis.URL(), "--node", "gone", "--http-allow", "127.0.0.0/8")
+	c := connect(t, gone)
+	task, err := c.Enqueue(t.Context(), morningai.NewTaskSpec("http", []byte(`{"url":"`+callee.URL+`"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	redis.Kill()
+	close(free)
+	redistest.Until(t, "the outcome to be in the journal alone", func() bool {
+		_, body, _ := ask(t, "GET", gone.url+"/health", "")
+		return strings.Contains(body, `"entries":1`)
+	})
+	gone.kill()
+	redis.Restart()
+	if said := perform(t, exitDone, "journal", "list", "--data", folder); !strings.Contains(said, "1 outcome; set aside") {
+		t.Errorf("the list says\n%s", said)
+	}
+	said := perform(t, exitDone, "journal", "drain", "--data", folder, "--redis", redis.URL())
+	if !strings.Contains(said, "1 outcome") {
+		t.Errorf("the drain says\n%s", said)
+	}
+	other := connect(t, serve(t, t.TempDir(), "--redis", redis.URL(), "--role", "api", "--node", "other"))
+	end, err := other.Get(t.Context(), task.ID)
+	if err != nil || end.State != morningai.StateSucceeded || end.Attempt != 1 {
+		t.Errorf("the task is %+v, %v", end, err)
 	}
 }
 
