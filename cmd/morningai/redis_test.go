@@ -313,8 +313,9 @@ func TestRedisAtStart(t *testing.T) {
 	}{
 		{exitRefused, "noeviction", "REDIS_URL=" + evicting.URL(), nil},
 		{exitRefused, "--redis-allow-eviction", "", []string{"--redis", evicting.URL()}},
-		{exitUnreachable, "127.0.0.1:1 ", "MORNINGAI_REDIS=redis://:" + secret + "@127.0.0.1:1", nil},
-		{exitUnreachable, "password", "REDIS_URL=redis://:" + secret + "x@" + redis.Addr(), nil},
+		{exitUnreachable, "127.0.0.1:1 ", "MORNINGAI_REDIS=redis://:" + secret + "@127.0.0.1:1", []string{"--no-journal"}},
+		{exitUnreachable, "password", "REDIS_URL=redis://:" + secret + "x@" + redis.Addr(), []string{"--no-journal"}},
+		{exitUsage, "--journal-limit", "REDIS_URL=" + url, []string{"--journal-limit", "much"}},
 		{exitUsage, "form", "REDIS_URL=radis://:" + secret + "@h", nil},
 		{exitUsage, "percent-encoded", "REDIS_URL=redis://:" + secret + "?@h", nil},
 		{exitUsage, "host or port", "REDIS_URL=redis://:" + secret + "/@h:x", nil},
@@ -349,7 +350,7 @@ func TestRedisAtStart(t *testing.T) {
 
 	t.Setenv("REDIS_URL", url)
 	data := t.TempDir()
-	d := serve(t, data)
+	d := serve(t, data, "--no-journal")
 	if !strings.Contains(d.said(), "engine redis at "+redis.Addr()+" (from REDIS_URL)\n") || !strings.Contains(d.said(), "503 redis_unavailable") {
 		t.Errorf("the server said\n%s", d.said())
 	}
