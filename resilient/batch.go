@@ -16,20 +16,21 @@ type batch struct {
 	failed   error
 }
 
-// round enqueues what has no id in common, each durability apart, and returns
-// what is left: repeats of an id whose first task was not accepted.
-func (b *batch) round(ctx context.Context, todo []int) []int {
-	first := map[morningai.ID]int{}
+// sendAll enqueues each durability apart, in order. A batch that names an id
+// twice goes one by one, because what becomes of the first decides.
+func (b *batch) sendAll(ctx context.Context, todo []int) {
+	seen := map[morningai.ID]bool{}
 	groups := map[morningai.Durability][]int{}
 	var order []morningai.Durability
-	var repeats []int
 	for _, i := range todo {
 		s := &b.specs[i]
-		if _, ok := first[s.ID]; ok {
-			repeats = append(repeats, i)
-			continue
+		if seen[s.ID] {
+			for _, i := range todo {
+				b.send(ctx, b.specs[i].Durability, []int{i})
+			}
+			return
 		}
-		first[s.ID] = i
+		seen[s.ID] = true
 		if groups[s.Durability] == nil {
 			order = append(order, s.Durability)
 		}
@@ -38,19 +39,6 @@ func (b *batch) round(ctx context.Context, todo []int) []int {
 	for _, d := range order {
 		b.send(ctx, d, groups[d])
 	}
-	var left []int
-	for _, i := range repeats {
-		k := first[b.specs[i].ID]
-		switch r := &b.receipts[k]; {
-		case r.Err != nil || r.Task.ID != b.specs[i].ID:
-			left = append(left, i)
-		case b.specs[k].SameRequest(&b.specs[i]):
-			b.receipts[i] = morningai.Receipt{Task: r.Task, Existing: true}
-		default:
-			b.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
-		}
-	}
-	return left
 }
 
 func (b *batch) send(ctx context.Context, d morningai.Durability, at []int) {

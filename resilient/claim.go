@@ -42,6 +42,7 @@ type holding struct {
 	// decided: the outcome is known here and in the journal, or on its way
 	// there, and has still to be delivered.
 	decided morningai.Outcome
+	sending bool // the shared engine is being told
 	cancel  bool // a cancel that was given here has still to reach the handler
 }
 
@@ -325,6 +326,7 @@ func (c *core) beat(op *beatOp, here bool) {
 	}
 	if req.Leaving {
 		delete(c.sessions, req.Session)
+		maps.DeleteFunc(c.held, func(_ morningai.ID, h *holding) bool { return h.session == req.Session && h.decided == "" })
 	}
 }
 

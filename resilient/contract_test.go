@@ -36,6 +36,7 @@ func harness() enginetest.Harness {
 				tb.Fatal(err)
 			}
 			journals.Store(morningai.Engine(engine), info.ID)
+			settle(tb, engine)
 			return engine
 		}
 	}
@@ -57,3 +58,16 @@ func self(engine morningai.Engine) morningai.ID {
 }
 
 var journals sync.Map // from an engine to the id of its journal
+
+// settle waits until what the journal holds from before has been compared with
+// the shared engine: until then some things cannot be known, and are said to be.
+func settle(tb testing.TB, engine *resilient.Engine) {
+	tb.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !engine.Settled(); <-tick.C {
+		if time.Now().After(deadline) {
+			tb.Fatal("the journal is not compared with the shared engine in a minute")
+		}
+	}
+}

@@ -116,7 +116,7 @@ func (d *delivery) begin() {
 		if h.decided == "" {
 			c.backlog.outcomes++
 		}
-		h.decided = r.Outcome
+		h.decided, h.sending = r.Outcome, !c.contact.open()
 		delete(c.backlog.kept, r.Lease.ID)
 		var err error
 		if notes[i], err = outcomeNote(h, r); err != nil {
@@ -135,6 +135,11 @@ func (d *delivery) begin() {
 	onShared(c, "finish", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
 		func(verdicts []morningai.Verdict, err error) {
 			d.shared = result{true, err}
+			for i := range reports {
+				if h := c.held[reports[i].Lease.ID]; h != nil && h.lease == reports[i].Lease {
+					h.sending = false
+				}
+			}
 			if err == nil {
 				d.settle(verdicts)
 				return
@@ -215,6 +220,7 @@ func (c *core) settled(l morningai.Lease, v morningai.Verdict) {
 	}
 	key := keyOf(noteOutcome, l.ID)
 	if v.Err != nil {
+		c.known.refusedOutcomes.add(leaseKey(l), c.now)
 		c.erase(key)
 		return
 	}
@@ -223,6 +229,16 @@ func (c *core) settled(l morningai.Lease, v morningai.Verdict) {
 		c.backlog.settled(l.ID)
 		c.erase(keyOf(noteTask, l.ID))
 	}
+}
+
+// leaseKey names a claim among ids.
+func leaseKey(l morningai.Lease) morningai.ID {
+	key := l.ID
+	for i := range 8 {
+		key[i] ^= byte(l.Claim >> (8 * i))
+		key[8+i] ^= byte(l.Lease >> (8 * i))
+	}
+	return key
 }
 
 // checkpointOp records checkpoints where their tasks are.

@@ -17,7 +17,10 @@ type lastKnown struct {
 	pending map[morningai.ID]bool // an order about the task has still to be delivered
 	unsure  recent                // the shared engine may have them, and the journal does not
 	deleted recent
-	refused recent // by the shared engine: their notes are about to go
+	// outcomes that the shared engine has refused, by leaseKey: whoever reported
+	// them was told
+	refusedOutcomes recent
+	refused         recent // by the shared engine: their notes are about to go
 }
 
 // maxKnownBytes bounds what is remembered.

@@ -89,9 +89,7 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 			return nil, err
 		}
 	}
-	for len(todo) > 0 {
-		todo = b.round(ctx, todo)
-	}
+	b.sendAll(ctx, todo)
 	if b.failed != nil && !b.accepted {
 		return nil, b.failed
 	}

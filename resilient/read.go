@@ -3,6 +3,7 @@ package resilient
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -37,6 +38,10 @@ func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, 
 				delete(f.sent, id) // its enqueue is undecided: nobody was told of it
 			}
 		}
+		maps.DeleteFunc(f.holders, func(_ string, r *morningai.Record) bool {
+			ready, open := c.backlog.doubt[r.Task.ID]
+			return open && !ready
+		})
 		then(f, err)
 	})
 }
@@ -124,12 +129,14 @@ type getOp struct {
 	shared []morningai.Task // as the shared engine knows them; nil if it was not asked
 	cause  error
 	gone   map[morningai.ID]bool // known to be deleted
+	lacked map[morningai.ID]bool // what the shared engine may not have had when it was asked
 	asked  int
 	doubt  bool // a node that may know a missing one could not be asked
 }
 
 func (c *core) get(op *getOp) {
 	op.c, op.tasks, op.gone = c, make([]morningai.Task, len(op.req.IDs)), map[morningai.ID]bool{}
+	op.lacked = map[morningai.ID]bool{}
 	if c.contact.open() {
 		for _, id := range op.req.IDs { // whatever others remember of it
 			op.gone[id] = c.known.deleted.has(id, c.now)
@@ -172,6 +179,9 @@ func (op *getOp) look(then func()) {
 			return
 		}
 		op.found = &f
+		for _, id := range op.req.IDs { // the shared engine may be told while it is asked
+			op.lacked[id] = op.lacked[id] || op.c.mayLack(id)
+		}
 		then()
 	})
 }
@@ -256,7 +266,7 @@ func (op *getOp) fromJournal(i int) {
 			op.tasks[i].Error = &morningai.TaskError{Code: "set_aside", Message: f.aside[id].Reason}
 			op.tasks[i].Fresh = morningai.FreshLocal
 		}
-	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !c.mayLack(id):
+	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !op.lacked[id]:
 		return // the shared engine has had it, and is asked by whoever asks here
 	case (f.sent[id] != nil || f.ended[id] != nil) && !c.met && c.known.get(id) == nil:
 		// An earlier process of this node may have shown a later state.
@@ -372,7 +382,7 @@ func (c *core) acquainted() bool {
 // mayHaveComeSince reports whether a node that came after the members were
 // learned can have accepted a task.
 func (c *core) mayHaveComeSince(id morningai.ID) bool {
-	return len(c.sessions) > 0 && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
+	return len(c.sessions) > 0 && c.hasOthers() && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
 }
 
 // acquaintance is more than the time between two beats.

@@ -156,11 +156,11 @@ func first[T any](list ...*T) *T {
 // reached the shared engine, or runs here. Any other may have ended elsewhere;
 // whether it has turns out when the shared engine is back.
 func (c *core) holds(r *morningai.Record) bool {
-	if _, doubt := c.backlog.doubt[r.Task.ID]; doubt {
+	if c.backlog.doubt[r.Task.ID] {
 		return true
 	}
 	h := c.held[r.Task.ID]
-	return h != nil && h.decided == ""
+	return c.contact.open() && h != nil && h.decided == "" // else the shared engine knows better
 }
 
 // joined gathers the parts of an operation that went different ways.

@@ -13,20 +13,20 @@ import (
 // deliverOutcomes reports what was finished. In a pass over everything also
 // what was acknowledged lately: an engine that died may have lost it.
 func (c *core) deliverOutcomes(notes []morningai.Note) {
-	var sent []morningai.Note
+	var records []*morningai.Record
 	for i := range notes {
-		if _, kept := c.backlog.kept[notes[i].Key]; !kept || c.backlog.full && !c.backlog.calm {
-			sent = append(sent, notes[i])
+		r, err := morningai.ParseRecord(notes[i].Data)
+		if err != nil {
+			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+			c.failedDelivery(err, len(notes))
+			return
+		}
+		if c.toBeDelivered(&r) {
+			records = append(records, &r)
 		}
 	}
-	if len(sent) == 0 {
+	if len(records) == 0 {
 		c.passed(notes)
-		return
-	}
-	records, err := recordsOf(sent)
-	if err != nil {
-		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-		c.failedDelivery(err, len(notes))
 		return
 	}
 	reports := make([]morningai.Report, len(records))
@@ -36,7 +36,7 @@ func (c *core) deliverOutcomes(notes []morningai.Note) {
 	onShared(c, "finish", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Verdict, error) { return c.remote.Finish(ctx, reports) },
 		func(verdicts []morningai.Verdict, err error) {
 			if err != nil {
-				if c.poison(len(sent), err) {
+				if c.poison(len(records), err) {
 					c.setAside(records[0], err)
 					c.passed(notes)
 					return
@@ -67,6 +67,17 @@ func (c *core) deliverOutcomes(notes []morningai.Note) {
 				c.passed(notes)
 			})
 		})
+}
+
+// toBeDelivered reports whether the shared engine has to be told of an outcome in
+// this pass, and is not being told already.
+func (c *core) toBeDelivered(r *morningai.Record) bool {
+	l := morningai.Lease{ID: r.Task.ID, Claim: r.Claim, Lease: r.Lease}
+	if h := c.held[l.ID]; h != nil && h.lease == l && h.sending || c.known.refusedOutcomes.has(leaseKey(l), c.now) {
+		return false
+	}
+	_, kept := c.backlog.kept[l.ID]
+	return !kept || c.backlog.full && !c.backlog.calm
 }
 
 func (c *core) delivered(r *morningai.Record, v morningai.Verdict) {
@@ -146,7 +157,9 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		_, kept := c.backlog.kept[r.Task.ID]
 		switch {
 		case waiting && t.Life == r.Task.Life && r.Task.State.Terminal():
-			records = append(records, *r)
+			ended := *r
+			ended.Task.Version = max(ended.Task.Version, t.Version+1) // it goes on from what was shown
+			records = append(records, ended)
 			continue
 		case !kept && (t.State == morningai.StateRunning || t.State.Terminal()):
 			c.incidents.repeated(r.Task.ID)
