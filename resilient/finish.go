@@ -11,16 +11,12 @@ import (
 // others go to the shared engine, and as whole records to the journal, so that
 // what has been done is not done again whatever becomes of either.
 type finishOp struct {
-	c        *core
-	reports  []morningai.Report
-	done     func([]morningai.Verdict, error)
-	verdicts []morningai.Verdict
-	open     int
-	err      error
+	parts[morningai.Verdict]
+	reports []morningai.Report
 }
 
 func (c *core) finish(op *finishOp) {
-	op.c, op.verdicts, op.open = c, make([]morningai.Verdict, len(op.reports)), 1
+	op.c, op.all, op.open = c, make([]morningai.Verdict, len(op.reports)), 1
 	var local, shared []int
 	for i := range op.reports {
 		l := op.reports[i].Lease
@@ -29,7 +25,7 @@ func (c *core) finish(op *finishOp) {
 		case c.mine[l.ID] == l:
 			local = append(local, i)
 		case h != nil && h.lease.Claim > l.Claim:
-			op.verdicts[i].Err = &morningai.Error{Code: morningai.CodeStale, Op: "finish", Detail: "the task was handed out again"}
+			op.all[i].Err = &morningai.Error{Code: morningai.CodeStale, Op: "finish", Detail: "the task was handed out again"}
 		default:
 			shared = append(shared, i)
 		}
@@ -45,27 +41,36 @@ func (c *core) finish(op *finishOp) {
 	op.part(nil, nil, nil)
 }
 
-// part takes in the verdicts of some of the reports. If some could not be
-// recorded the whole is repeated by the caller, which changes nothing for the
+// parts gathers the answers to items that went different ways. If some could not
+// be recorded the whole is repeated by the caller, which changes nothing for the
 // others.
-func (op *finishOp) part(at []int, verdicts []morningai.Verdict, err error) {
+type parts[T any] struct {
+	c    *core
+	done func([]T, error)
+	all  []T
+	open int
+	err  error
+}
+
+func (p *parts[T]) part(at []int, some []T, err error) {
 	for k, i := range at {
 		if err == nil {
-			op.verdicts[i] = verdicts[k]
+			p.all[i] = some[k]
 		}
 	}
 	if err != nil {
-		op.err = err
+		p.err = err
 	}
-	if op.open--; op.open == 0 {
-		op.c.reply(func() {
-			if op.err != nil {
-				op.done(nil, op.err)
-				return
-			}
-			op.done(op.verdicts, nil)
-		})
+	if p.open--; p.open > 0 {
+		return
 	}
+	p.c.reply(func() {
+		if p.err != nil {
+			p.done(nil, p.err)
+			return
+		}
+		p.done(p.all, nil)
+	})
 }
 
 func (op *finishOp) local(at []int) {
@@ -243,16 +248,12 @@ func leaseKey(l morningai.Lease) morningai.ID {
 
 // checkpointOp records checkpoints where their tasks are.
 type checkpointOp struct {
-	c      *core
+	parts[error]
 	points []morningai.Checkpoint
-	done   func([]error, error)
-	errs   []error
-	open   int
-	err    error
 }
 
 func (c *core) checkpoint(op *checkpointOp) {
-	op.c, op.errs, op.open = c, make([]error, len(op.points)), 1
+	op.c, op.all, op.open = c, make([]error, len(op.points)), 1
 	var local, shared []int
 	for i := range op.points {
 		l := op.points[i].Lease
@@ -273,26 +274,6 @@ func (c *core) checkpoint(op *checkpointOp) {
 		op.send(shared)
 	}
 	op.part(nil, nil, nil)
-}
-
-func (op *checkpointOp) part(at []int, errs []error, err error) {
-	for k, i := range at {
-		if err == nil {
-			op.errs[i] = errs[k]
-		}
-	}
-	if err != nil {
-		op.err = err
-	}
-	if op.open--; op.open == 0 {
-		op.c.reply(func() {
-			if op.err != nil {
-				op.done(nil, op.err)
-				return
-			}
-			op.done(op.errs, nil)
-		})
-	}
 }
 
 // send gives points to the shared engine, or keeps them if it does not take

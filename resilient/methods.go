@@ -113,7 +113,7 @@ func (e *Engine) Finish(ctx context.Context, reports []morningai.Report) ([]morn
 		return nil, e.idle(ctx)
 	}
 	return ask(ctx, e, func(done func([]morningai.Verdict, error)) {
-		e.core.finish(&finishOp{reports: slices.Clone(reports), done: done})
+		e.core.finish(&finishOp{reports: slices.Clone(reports), parts: parts[morningai.Verdict]{done: done}})
 	}, nil)
 }
 
@@ -123,7 +123,7 @@ func (e *Engine) Checkpoint(ctx context.Context, points []morningai.Checkpoint) 
 		return nil, e.idle(ctx)
 	}
 	return ask(ctx, e, func(done func([]error, error)) {
-		e.core.checkpoint(&checkpointOp{points: slices.Clone(points), done: done})
+		e.core.checkpoint(&checkpointOp{points: slices.Clone(points), parts: parts[error]{done: done}})
 	}, nil)
 }
 

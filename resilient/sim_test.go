@@ -87,11 +87,11 @@ func (n *simNode) Claim(req morningai.ClaimRequest, done func(morningai.ClaimRep
 }
 
 func (n *simNode) Finish(reports []morningai.Report, done func([]morningai.Verdict, error)) {
-	n.c.finish(&finishOp{reports: reports, done: done})
+	n.c.finish(&finishOp{reports: reports, parts: parts[morningai.Verdict]{done: done}})
 }
 
 func (n *simNode) Checkpoint(points []morningai.Checkpoint, done func([]error, error)) {
-	n.c.checkpoint(&checkpointOp{points: points, done: done})
+	n.c.checkpoint(&checkpointOp{points: points, parts: parts[error]{done: done}})
 }
 
 func (n *simNode) Beat(req morningai.BeatRequest, done func(morningai.BeatReply, error)) {
