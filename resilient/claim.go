@@ -98,7 +98,8 @@ type claimOp struct {
 	until time.Time
 	done  func(morningai.ClaimReply, error)
 
-	ended   bool // answered, or its caller has left
+	ended   bool // answered
+	left    bool // its caller waits no more than for the call under way
 	call    int64
 	journal bool // call is one of the journal
 }
@@ -165,11 +166,14 @@ func (c *core) waitingClaims() []*claimOp {
 	return slices.SortedFunc(maps.Keys(c.claims), func(a, b *claimOp) int { return cmp.Compare(a.n, b.n) })
 }
 
-// abandonClaim is for a caller that does not wait any more. What is handed out
-// nevertheless comes back through the session's beats.
+// abandonClaim is for a caller that wants to wait no more. It gets what the call
+// under way has still brought, so that no grant is lost on the way.
 func (c *core) abandonClaim(op *claimOp) {
-	op.ended = true
-	delete(c.claims, op)
+	if op.call == 0 {
+		c.endClaim(op, morningai.ClaimReply{}, context.Canceled)
+		return
+	}
+	op.left = true
 	c.end(op.call)
 }
 
@@ -192,6 +196,10 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 		c.giveUp(op.req.Session)
 	}
 	if op.ended {
+		return
+	}
+	if op.left && (err != nil || len(reply.Grants) == 0) {
+		c.endClaim(op, morningai.ClaimReply{}, context.Canceled)
 		return
 	}
 	if err != nil {

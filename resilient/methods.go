@@ -34,10 +34,15 @@ func ask[T any](ctx context.Context, e *Engine, begin func(done func(T, error)),
 		if abandon != nil {
 			_ = e.do(abandon) // closed: nobody waits anyway
 		}
+		late := time.NewTimer(lastWords)
+		defer late.Stop()
 		select {
-		case a := <-got: // it came meanwhile
+		case a := <-got: // it came meanwhile, or is what abandon has left
+			if a.err != nil && ctx.Err() != nil {
+				a.err = ctx.Err()
+			}
 			return a.value, a.err
-		default:
+		case <-late.C:
 			return zero, ctx.Err()
 		}
 	case <-e.ctx.Done():
@@ -49,6 +54,9 @@ func ask[T any](ctx context.Context, e *Engine, begin func(done func(T, error)),
 		}
 	}
 }
+
+// lastWords is how long a caller that leaves waits for what is under way.
+const lastWords = 50 * time.Millisecond
 
 // Capabilities implements [morningai.Engine].
 func (e *Engine) Capabilities() morningai.Capabilities {
