@@ -32,7 +32,8 @@ type Server struct {
 	port int
 	args []string
 	env  []string
-	pass string // of --requirepass
+	pass string   // of --requirepass
+	wrap []string // a command that runs the program
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 }
@@ -80,6 +81,12 @@ func StartEnv(tb testing.TB, env []string, args ...string) *Server {
 func (k Kind) startEnv(tb testing.TB, env []string, args ...string) *Server {
 	tb.Helper()
 	s := &Server{kind: k, tb: tb, dir: folder(tb), args: args, env: env, pass: after(args, "--requirepass")}
+	return s.begin()
+}
+
+func (s *Server) begin() *Server {
+	tb, k := s.tb, s.kind
+	tb.Helper()
 	tb.Cleanup(s.end)
 	for range 5 { // another process may take the port in between
 		s.port = freePort(tb)
@@ -158,7 +165,8 @@ func (s *Server) tryRun() bool {
 
 func (s *Server) launch(path string, args []string) bool {
 	s.tb.Helper()
-	s.cmd = exec.Command(path, args...)
+	words := append(append(s.wrap[:len(s.wrap):len(s.wrap)], path), args...)
+	s.cmd = exec.Command(words[0], words[1:]...)
 	s.cmd.Env = append(os.Environ(), s.env...)
 	if err := s.cmd.Start(); err != nil {
 		s.tb.Fatal(err)

@@ -48,8 +48,16 @@ func NewAuthority(tb testing.TB) *Authority {
 // and of its key.
 func (a *Authority) Issue(name string, hosts ...string) (cert, key string) {
 	a.tb.Helper()
+	return a.IssueFor(24*time.Hour, name, hosts...)
+}
+
+// IssueFor is Issue of a certificate that lasts so long from now on, or has
+// ended so long ago.
+func (a *Authority) IssueFor(lasts time.Duration, name string, hosts ...string) (cert, key string) {
+	a.tb.Helper()
 	own := a.newKey()
 	draft := a.draft(name)
+	draft.NotAfter = time.Now().Add(lasts)
 	draft.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
