@@ -41,7 +41,7 @@ type App struct {
 	lease       time.Duration
 	sources     []Engine
 	successes   slog.Level // at which attempts that succeeded are logged
-	exclusive   []string // types
+	exclusive   []string   // types
 
 	mu         sync.Mutex
 	phase      appPhase

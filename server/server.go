@@ -57,9 +57,9 @@ type Server struct {
 	instance string
 	workers  *sessions.Keeper
 	tokens   *httpapi.Tokens // nil without a file
-	stopping chan struct{}  // closed when Run begins to stop
-	release  []func() error // what Open opened, last first
-	where    *located       // for others that ask this server; nil without Open
+	stopping chan struct{}   // closed when Run begins to stop
+	release  []func() error  // what Open opened, last first
+	where    *located        // for others that ask this server; nil without Open
 }
 
 // New returns a server of the app. It neither starts the app nor listens. The
