@@ -25,6 +25,7 @@ type commands struct {
 	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
 	Journal  journalCmd  `cmd:"" help:"List and deliver what the journal of a server holds that will not come back."`
 	Health   healthCmd   `cmd:"" help:"Say how a running server is."`
+	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong, and say how to put it right; changes nothing."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
