@@ -60,8 +60,7 @@ type Job struct {
 	Result *Result
 
 	callbacks  []string
-	resultTTL  int64
-	failureTTL int64
+	serializer Serializer // that it came with
 }
 
 // Result is what a run left.
@@ -139,8 +138,8 @@ func parseJob(id string, reply []any) *Job {
 func parseHash(id string, h map[string]string) *Job {
 	j := &Job{ID: id, Queue: h["origin"], Status: Status(h["status"]), Description: h["description"], Worker: h["worker_name"],
 		CreatedAt: readTime(h["created_at"]), EnqueuedAt: readTime(h["enqueued_at"]), StartedAt: readTime(h["started_at"]), EndedAt: readTime(h["ended_at"]),
-		Timeout: readSeconds(h["timeout"], defaultTimeout), RetriesLeft: int(readInt(h["retries_left"], 0)),
-		resultTTL: readInt(h["result_ttl"], defaultResultTTL), failureTTL: readInt(h["failure_ttl"], defaultFailureTTL)}
+		Timeout: readSeconds(h["timeout"]), RetriesLeft: int(readInt(h["retries_left"], 0)),
+		serializer: serializerOf([]byte(h["data"]))}
 	c, err := unpackCall([]byte(h["data"]))
 	j.Func, j.Args, j.Kwargs, j.Unreadable = c.function, c.args, c.kwargs, err
 	if meta := h["meta"]; meta != "" {
@@ -228,8 +227,8 @@ func readInt(text string, standard int64) int64 {
 	return n
 }
 
-func readSeconds(text string, standard int64) time.Duration {
-	n := readInt(text, standard)
+func readSeconds(text string) time.Duration {
+	n := readInt(text, defaultTimeout)
 	if n < 0 || n > maxSeconds {
 		return Forever
 	}

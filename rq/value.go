@@ -36,6 +36,14 @@ func (s Serializer) pack(value json.RawMessage) ([]byte, error) {
 	return value, nil
 }
 
+// serializerOf tells with which serializer the data of a job was written.
+func serializerOf(data []byte) Serializer {
+	if raw, err := inflate(data); err == nil && len(raw) > 0 && raw[0] == 0x80 {
+		return Pickle
+	}
+	return JSON
+}
+
 // unpack reads a value of either serializer and returns it as JSON.
 func unpack(raw []byte) (json.RawMessage, error) {
 	if len(raw) == 0 {

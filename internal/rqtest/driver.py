@@ -32,7 +32,7 @@ def until(what, limit=20):
 
 
 def say(value):
-    print(json.dumps(value))
+    print(json.dumps(value, sort_keys=True))
 
 
 exec(compile(sys.stdin.read(), "<test>", "exec"))

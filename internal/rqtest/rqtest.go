@@ -152,7 +152,11 @@ Worker([Queue(n, connection=r, serializer=setup['serializer']) for n in args[1]]
 
 // Kill ends the worker and the process that runs its job, at once.
 func (w *Worker) Kill() {
-	kill(w.cmd)
+	select {
+	case <-w.done: // its number may be another's by now
+	default:
+		kill(w.cmd)
+	}
 	<-w.done
 }
 
