@@ -3,6 +3,7 @@ package rq
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/RC918/morningai"
@@ -81,6 +82,23 @@ func (c *Client) tell(ctx context.Context, worker string, order command) error {
 		return &morningai.Error{Code: morningai.CodeWrongState, Op: "tell worker", Detail: "no worker of that name listens", Hint: "it may have died: its jobs are failed by the next cleaning"}
 	}
 	return nil
+}
+
+// Wait returns the job once it has ended. A job that is gone is a
+// morningai.ErrNotFound: RQ removes ended jobs after their result_ttl.
+func (c *Client) Wait(ctx context.Context, id string) (*Job, error) {
+	for {
+		j, err := c.Get(ctx, id)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err == nil && j.Status.Ended():
+			return j, nil
+		case err != nil && !errors.Is(err, morningai.ErrUnavailable):
+			return nil, err
+		}
+		pause(ctx, pollMost)
+	}
 }
 
 // Queues returns the names of the queues that were ever used.

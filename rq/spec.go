@@ -81,7 +81,6 @@ type job struct {
 	due       string   // unix second; "" unless scheduled
 	parents   []string
 	front     bool
-	kept      bool // while it waits, a time to live does not end it
 }
 
 // prepare checks a spec and completes it. Nothing has been written when it

@@ -43,11 +43,10 @@ type WorkerConfig struct {
 // to jobs it looks the same. It runs one job at a time; more at once takes more
 // workers.
 type Worker struct {
-	client  *Client
-	cfg     WorkerConfig
-	log     *slog.Logger
-	number  string // what the scheduler's lock is held with
-	version string
+	client *Client
+	cfg    WorkerConfig
+	log    *slog.Logger
+	number string // what the scheduler's lock is held with
 
 	mu       sync.Mutex
 	current  *run
