@@ -102,7 +102,7 @@ func build(app *morningai.App, opts Options) (*Server, error) {
 	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
 	s.workers = sessions.New(app.Engine(), max(app.Lease(), leastClaim), opts.Logger)
 	var err error
-	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnAttempt: app.OnAttempt, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
 	if err != nil {
 		return nil, err
