@@ -24,6 +24,7 @@ type commands struct {
 	Node     nodeCmd     `cmd:"" help:"List who takes part, and forget who will not come back."`
 	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
 	Journal  journalCmd  `cmd:"" help:"List and deliver what the journal of a server holds that will not come back."`
+	Drill    drillCmd    `cmd:"" help:"Stage outages against throw-away Redis servers and count what was lost."`
 	Health   healthCmd   `cmd:"" help:"Say how a running server is."`
 	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong, and say how to put it right; changes nothing."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
