@@ -53,6 +53,8 @@ type Options struct {
 	// OnlyAsk refuses whatever would change something, except reports and claims
 	// of workers: this server runs tasks, and others accept them.
 	OnlyAsk bool
+	// LogFolder is where the log of the server is kept; "": it is not kept.
+	LogFolder string
 	// Attempts counts the attempts that the server's own handlers have ended, by
 	// outcome; nil if it has none. OnAttempt takes what is to be called for each
 	// of them; may be nil.
@@ -74,6 +76,7 @@ type api struct {
 	fleet    morningai.Fleet // nil without one
 	keeper   *sessions.Keeper
 	onlyAsk  bool
+	logDir   string       // the folder of the kept log, or ""
 	engine   string       // its name
 	redis    bool         // the engine keeps its tasks in Redis
 	sessions atomic.Int64 // known last
@@ -95,7 +98,7 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a := &api{
 		client: client, access: access{tokens: opts.Tokens, remote: opts.AllowRemote},
 		log: opts.Logger, version: opts.Version, stopping: opts.Stopping, bodyTime: defaultBodyTime, mux: http.NewServeMux(),
-		keeper: opts.Workers, onlyAsk: opts.OnlyAsk,
+		keeper: opts.Workers, onlyAsk: opts.OnlyAsk, logDir: opts.LogFolder,
 	}
 	if a.log == nil {
 		a.log = slog.Default()
