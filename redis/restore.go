@@ -43,3 +43,29 @@ func (e *Engine) restoreState(ctx context.Context, args ...string) (s morningai.
 	}
 	return s, nil
 }
+
+// Exists reports whether an engine has ever been opened at the address. It leaves
+// nothing there, other than Open.
+func Exists(ctx context.Context, url string, opts ...Option) (bool, error) {
+	e, err := Open(ctx, url, append(opts, WithDeferredStart())...)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		e.stop()
+		e.link.close()
+		e.calls.Wait()
+	}()
+	if err := e.connect(ctx); err != nil {
+		return false, err
+	}
+	defer e.disconnect()
+	call, cancel := e.bounded(ctx)
+	defer cancel()
+	reply, err := e.do(call, e.client.B().Arbitrary("EXISTS").Keys(e.parts[0].keys[0]).Build())
+	if err != nil {
+		return false, e.failed(ctx, "look at redis", err)
+	}
+	n, err := reply.ToInt64()
+	return n > 0, e.failed(ctx, "look at redis", err)
+}

@@ -24,6 +24,8 @@ type commands struct {
 	Node     nodeCmd     `cmd:"" help:"List who takes part, and forget who will not come back."`
 	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
 	Journal  journalCmd  `cmd:"" help:"List and deliver what the journal of a server holds that will not come back."`
+	Backup   backupCmd   `cmd:"" help:"Create, verify and restore backups of everything."`
+	Migrate  migrateCmd  `cmd:"" help:"Move everything from one engine to another; shows what it would do unless --apply is given."`
 	Health   healthCmd   `cmd:"" help:"Say how a running server is."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

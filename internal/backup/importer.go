@@ -18,6 +18,7 @@ type importer struct {
 	total int64
 	done  int64
 	batch []morningai.Record
+	lost  []bool // which of them ran
 	bytes int
 	seen  func(*morningai.Record, morningai.ImportStatus) // may be nil
 }
@@ -25,9 +26,7 @@ type importer struct {
 func (in *importer) add(ctx context.Context, records []morningai.Record) error {
 	for i := range records {
 		r := &records[i]
-		if requeue(r, in.at) {
-			in.out.Requeued++
-		}
+		in.lost = append(in.lost, requeue(r, in.at))
 		in.batch = append(in.batch, *r)
 		in.bytes += len(r.Task.Payload) + len(r.Task.Result) + len(r.Task.Progress)
 		if len(in.batch) == morningai.MaxBatch || in.bytes >= importBytes {
@@ -57,6 +56,9 @@ func (in *importer) flush(ctx context.Context) error {
 		case morningai.ImportKept, morningai.ImportRepeated:
 			in.out.Kept++
 		}
+		if in.lost[i] && (results[i].Status == morningai.ImportAdded || results[i].Status == morningai.ImportUpdated) {
+			in.out.Requeued++
+		}
 		if err := results[i].Err; err != nil {
 			return fmt.Errorf("import of task %s: %w", r.Task.ID, err)
 		}
@@ -65,7 +67,7 @@ func (in *importer) flush(ctx context.Context) error {
 		}
 	}
 	in.done += int64(len(in.batch))
-	in.batch, in.bytes = in.batch[:0], 0
+	in.batch, in.lost, in.bytes = in.batch[:0], in.lost[:0], 0
 	if in.Progress != nil {
 		in.Progress(in.done, max(in.total, in.done))
 	}

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -53,6 +54,14 @@ type Options struct {
 	// OnlyAsk refuses whatever would change something, except reports and claims
 	// of workers: this server runs tasks, and others accept them.
 	OnlyAsk bool
+	// Backup writes a backup of the engine. Nothing is written before the first
+	// part of it is known to be good.
+	Backup func(context.Context, io.Writer) error
+	// Backups tells how scheduled backups fare; nil if there are none.
+	Backups func() wire.Backups
+	// Incidents returns the outages that the server remembers; nil if there are
+	// none to remember.
+	Incidents func(context.Context) ([]morningai.Incident, error)
 	// Attempts counts the attempts that the server's own handlers have ended, by
 	// outcome; nil if it has none.
 	Attempts func() map[morningai.Outcome]int64
@@ -72,6 +81,10 @@ type api struct {
 	fleet    morningai.Fleet // nil without one
 	keeper   *sessions.Keeper
 	onlyAsk  bool
+	backup   func(context.Context, io.Writer) error
+	copying  chan struct{} // a token while a backup is read
+	backups  func() wire.Backups
+	reports  func(context.Context) ([]morningai.Incident, error)
 	engine   string       // its name
 	redis    bool         // the engine keeps its tasks in Redis
 	sessions atomic.Int64 // known last
@@ -93,7 +106,7 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a := &api{
 		client: client, access: access{tokens: opts.Tokens, remote: opts.AllowRemote},
 		log: opts.Logger, version: opts.Version, stopping: opts.Stopping, bodyTime: defaultBodyTime, mux: http.NewServeMux(),
-		keeper: opts.Workers, onlyAsk: opts.OnlyAsk,
+		keeper: opts.Workers, onlyAsk: opts.OnlyAsk, backup: opts.Backup, copying: make(chan struct{}, 1), backups: opts.Backups, reports: opts.Incidents,
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -172,6 +185,9 @@ type content struct {
 	kind string
 	data []byte
 }
+
+// written is the body of an answer that is on its way already.
+type written struct{}
 
 // ServeHTTP implements [http.Handler].
 func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -324,6 +340,9 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, rt route, err error) 
 // write sends an answer. Once it has begun, what goes wrong is between the
 // connection's two ends.
 func (a *api) write(w http.ResponseWriter, status int, body any) {
+	if _, sent := body.(written); sent {
+		return
+	}
 	c, ok := body.(content)
 	if !ok {
 		var err error
