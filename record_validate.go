@@ -11,7 +11,7 @@ const (
 // Spec is the request that led to a record.
 func (r *Record) Spec() TaskSpec {
 	t := &r.Task
-	return TaskSpec{ID: t.ID, TraceID: t.TraceID, Type: t.Type, Queue: t.Queue, Priority: t.Priority, Payload: t.Payload, MaxAttempts: t.MaxAttempts,
+	return TaskSpec{ID: t.ID, TraceID: t.TraceID, Type: t.Type, Queue: t.Queue, Priority: t.Priority, Payload: t.Payload, MaxAttempts: t.MaxAttempts, Exclusive: t.Exclusive,
 		Timeout: t.Timeout, UniqueKey: r.UniqueKey, Metadata: t.Metadata, RunAt: t.RunAt, Retention: r.Retention, Fingerprint: r.Fingerprint}
 }
 

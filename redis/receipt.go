@@ -50,7 +50,7 @@ func (e *Engine) prepare(s morningai.TaskSpec) prepared {
 	flags, packedSpec := packSpec(&s, created)
 	t := morningai.Task{
 		ID: s.ID, TraceID: s.TraceID, Type: s.Type, Queue: s.Queue, Priority: s.Priority, State: morningai.StateQueued,
-		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, CreatedAt: created, Life: 1, Version: 1, Fresh: morningai.FreshLive,
+		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, Exclusive: s.Exclusive, CreatedAt: created, Life: 1, Version: 1, Fresh: morningai.FreshLive,
 		Payload: cloneBytes(s.Payload), Metadata: cloneMap(s.Metadata),
 	}
 	if s.RunAt.After(created) {

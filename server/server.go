@@ -194,7 +194,8 @@ func (s *Server) stopWork(ctx context.Context) error {
 // announce tells whoever wants to know that requests are accepted.
 func (s *Server) announce(addr net.Addr) error {
 	if s.opts.AddressFolder != "" {
-		err := address.Write(s.opts.AddressFolder, address.Note{URL: reachable(addr), Instance: s.instance, PID: os.Getpid()})
+		err := address.Write(s.opts.AddressFolder, address.Note{URL: reachable(addr), Instance: s.instance, PID: os.Getpid(),
+			Listen: s.opts.Listen, TokenFile: s.opts.TokenFile, Open: s.opts.Insecure && s.opts.TokenFile == ""})
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,7 @@ type commands struct {
 	Backup   backupCmd   `cmd:"" help:"Create, verify and restore backups of everything."`
 	Migrate  migrateCmd  `cmd:"" help:"Move everything from one engine to another; shows what it would do unless --apply is given."`
 	Health   healthCmd   `cmd:"" help:"Say how a running server is."`
+	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong, and say how to put it right; changes nothing."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

@@ -74,6 +74,12 @@ func rules() []rule {
 			bad:   reaches("server", "internal/wire", "enginetest"),
 		},
 		{
+			name:  "what stages outages is out of the server's reach",
+			why:   "the drill command has it; a server that could break its own Redis would one day do it",
+			check: neverReach(is("server", "client"), is("internal/redisproc", "internal/faultproxy")),
+			bad:   reaches("server", "internal/wire", "internal/faultproxy"),
+		},
+		{
 			name:  "no package is called util, common, types or pkg",
 			why:   "a name that says nothing gathers everything",
 			check: names,
