@@ -15,10 +15,8 @@ import (
 type backupCreateCmd struct {
 	File      string `arg:"" type:"path" help:"File to write; it appears when it is whole."`
 	Overwrite bool   `help:"Replace a file of that name."`
-	Server    string `placeholder:"URL" env:"MORNINGAI_SERVER" help:"Address of the server. Without it: the server on the data folder, then ${guess}, then the data folder itself."`
-	Token     string `placeholder:"TOKEN" env:"MORNINGAI_TOKEN" help:"Token to send, of the scope admin; never to a guessed address."`
-	Data      string `placeholder:"DIR" type:"path" env:"MORNINGAI_DATA" help:"Data folder: of the server to ask, or to read if no server uses it."`
-	Redis     string `placeholder:"URL" help:"Read this Redis without a server. Servers on it may go on."`
+	Redis     string `placeholder:"URL" help:"Read this Redis without asking a server; servers on it may go on. A password belongs into the environment variable MORNINGAI_BACKUP_REDIS: command lines are public." env:"MORNINGAI_BACKUP_REDIS"`
+	reach
 	signing
 	JSON bool `name:"json" help:"Print JSON."`
 }
@@ -46,12 +44,11 @@ func (c *backupCreateCmd) create(ctx context.Context, s streams, to server.Backu
 		fmt.Fprintf(s.err, "reading redis at %s\n", redisHost(c.Redis))
 		return server.CreateBackup(ctx, server.Place{Redis: server.Redis{URL: c.Redis, AllowEviction: true}}, to, programVersion())
 	}
-	from := connection{Server: c.Server, Token: c.Token, Data: c.Data}
 	fallback := guess
 	if c.Data != "" {
 		fallback = "" // who names a folder means that one
 	}
-	l, err := from.dialOr(ctx, fallback)
+	l, err := c.dialOr(ctx, fallback)
 	if err == nil {
 		defer l.Close()
 		fmt.Fprintf(s.err, "reading the server at %s\n", l.Address())

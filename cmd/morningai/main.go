@@ -23,6 +23,7 @@ type commands struct {
 	Queue    queueCmd    `cmd:"" help:"List, pause and limit queues."`
 	Node     nodeCmd     `cmd:"" help:"List who takes part, and forget who will not come back."`
 	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
+	RQ       rqCmd       `cmd:"" name:"rq" help:"Work with Python programs that use RQ."`
 	Journal  journalCmd  `cmd:"" help:"List and deliver what the journal of a server holds that will not come back."`
 	Backup   backupCmd   `cmd:"" help:"Create, verify and restore backups of everything."`
 	Migrate  migrateCmd  `cmd:"" help:"Move everything from one engine to another; shows what it would do unless --apply is given."`

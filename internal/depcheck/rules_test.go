@@ -38,6 +38,12 @@ func rules() []rule {
 			bad:   imports("docgen", "server"),
 		},
 		{
+			name:  "rq imports the root and the Redis engine's connections only",
+			why:   "whoever shares a Redis with Python programs needs no server for it",
+			check: mayImport(is("rq"), is(".", "redis")),
+			bad:   imports("rq", "server"),
+		},
+		{
 			name:  "the HTTP API and the dashboard reach no engine",
 			why:   "they speak the contract, so that every engine is served by the same code",
 			check: neverReach(is("internal/httpapi", "internal/dashboard"), is(engines...)),
@@ -134,7 +140,7 @@ func rules() []rule {
 var (
 	engines = []string{"sqlite", "redis", "resilient"}
 	// What only tests may link.
-	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/outagetest", "internal/docscheck", "internal/redistest", "internal/sim"}
+	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/outagetest", "internal/docscheck", "internal/redistest", "internal/rqtest", "internal/sim"}
 )
 
 const (

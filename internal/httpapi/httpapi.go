@@ -63,8 +63,10 @@ type Options struct {
 	// none to remember.
 	Incidents func(context.Context) ([]morningai.Incident, error)
 	// Attempts counts the attempts that the server's own handlers have ended, by
-	// outcome; nil if it has none.
-	Attempts func() map[morningai.Outcome]int64
+	// outcome; nil if it has none. OnAttempt takes what is to be called for each
+	// of them; may be nil.
+	Attempts  func() map[morningai.Outcome]int64
+	OnAttempt func(func(morningai.Attempted))
 }
 
 // api is the handler. It has no state of its own beside the last health check
@@ -117,6 +119,12 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	var err error
 	if a.metrics, err = newMetrics(opts.Version, opts.Attempts); err != nil {
 		return nil, err
+	}
+	if opts.OnAttempt != nil {
+		opts.OnAttempt(a.metrics.attempted("here"))
+	}
+	if opts.Workers != nil {
+		opts.Workers.OnAttempt(a.metrics.attempted("http"))
 	}
 	if a.document, err = openAPI(table, opts.Version); err != nil {
 		return nil, fmt.Errorf("make the OpenAPI document: %w", err)
@@ -188,6 +196,14 @@ type content struct {
 
 // written is the body of an answer that is on its way already.
 type written struct{}
+
+// Refuse returns a handler that fails every request, and logs err as the reason.
+func Refuse(err error, logger *slog.Logger) http.Handler {
+	a := &api{log: logger}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.fail(w, r, route{}, &morningai.Error{Code: codeInternal, Op: "serve", Err: err})
+	})
+}
 
 // ServeHTTP implements [http.Handler].
 func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
