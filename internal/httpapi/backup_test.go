@@ -53,10 +53,11 @@ func TestBackupRoute(t *testing.T) {
 // One at a time: each reads everything.
 func TestBackupsAreReadOneAtATime(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	b := start(t, open(t), Options{Backup: func(context.Context, io.Writer) error {
+	b := start(t, open(t), Options{Backup: func(_ context.Context, w io.Writer) error {
 		begun <- struct{}{}
 		<-goOn
-		return nil
+		_, err := io.WriteString(w, "all")
+		return err
 	}})
 	done := make(chan int)
 	go func() { done <- b.do("GET", "/v1/backup", "").StatusCode }()
