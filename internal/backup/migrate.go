@@ -171,9 +171,6 @@ type comparison struct {
 	err      error
 }
 
-// tombstoneTime is for how long the id of an ended task is known at least.
-const tombstoneTime = time.Hour
-
 func (c *comparison) expect(r *morningai.Record, status morningai.ImportStatus) {
 	sum := c.hash(r)
 	x := expectation{sum: binary.BigEndian.Uint64(sum[:]), ahead: status == morningai.ImportKept || status == morningai.ImportRepeated}
