@@ -328,6 +328,14 @@ func (e *Engine) Status(context.Context) (morningai.FleetStatus, error) {
 	return s, nil
 }
 
+// SetLimits replaces what [WithLimits] has set. A journal that is full by the old
+// ones, or by the new ones, is looked at again within a second.
+func (e *Engine) SetLimits(size, free int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.core.cfg.limit, e.core.cfg.minFree = size, free
+}
+
 // ProbeShared implements [morningai.Fleet].
 func (e *Engine) ProbeShared(ctx context.Context) error { return e.remote.Probe(ctx) }
 

@@ -62,6 +62,8 @@ type Options struct {
 	// Incidents returns the outages that the server remembers; nil if there are
 	// none to remember.
 	Incidents func(context.Context) ([]morningai.Incident, error)
+	// LogFolder is where the log of the server is kept; "": it is not kept.
+	LogFolder string
 	// Attempts counts the attempts that the server's own handlers have ended, by
 	// outcome; nil if it has none. OnAttempt takes what is to be called for each
 	// of them; may be nil.
@@ -87,6 +89,7 @@ type api struct {
 	copying  chan struct{} // a token while a backup is read
 	backups  func() wire.Backups
 	reports  func(context.Context) ([]morningai.Incident, error)
+	logDir   string       // the folder of the kept log, or ""
 	engine   string       // its name
 	redis    bool         // the engine keeps its tasks in Redis
 	sessions atomic.Int64 // known last
@@ -108,7 +111,7 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a := &api{
 		client: client, access: access{tokens: opts.Tokens, remote: opts.AllowRemote},
 		log: opts.Logger, version: opts.Version, stopping: opts.Stopping, bodyTime: defaultBodyTime, mux: http.NewServeMux(),
-		keeper: opts.Workers, onlyAsk: opts.OnlyAsk, backup: opts.Backup, copying: make(chan struct{}, 1), backups: opts.Backups, reports: opts.Incidents,
+		keeper: opts.Workers, onlyAsk: opts.OnlyAsk, backup: opts.Backup, copying: make(chan struct{}, 1), backups: opts.Backups, reports: opts.Incidents, logDir: opts.LogFolder,
 	}
 	if a.log == nil {
 		a.log = slog.Default()
