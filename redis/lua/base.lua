@@ -2,7 +2,8 @@
 -- partition only: all its keys carry the same hash tag.
 --
 -- KEYS 1..22, the same for every script (kinds and contents):
---   meta HASH next (seq), ev, format, partitions   lanes HASH lane -> number, hash, reply
+--   meta HASH next (seq), ev, format, partitions, in partition 0 generation and
+--     unfinished (restores)   lanes HASH lane -> number, hash, reply
 --   names HASH name <-> number                tasks HASH id -> record, once started
 --   specs HASH id -> what the producer asked for, and where the task was seated
 --   extra HASH id+kind -> history, steps, progress, logs
