@@ -2,7 +2,6 @@ package resilient
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -352,18 +351,7 @@ func (e *Engine) Incidents(ctx context.Context) ([]morningai.Incident, error) {
 }
 
 func (c *core) readIncidents(ctx context.Context) ([]morningai.Incident, error) {
-	notes, err := c.journal.Notes(ctx, noteIncident, 0, 2*keepIncidents)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]morningai.Incident, len(notes))
-	for i := range notes {
-		if err := json.Unmarshal(notes[i].Data, &all[i]); err != nil {
-			return nil, err
-		}
-	}
-	slices.Reverse(all)
-	return all, nil
+	return Incidents(ctx, c.journal)
 }
 
 // with puts the report that still changes in its place.

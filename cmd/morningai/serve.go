@@ -13,7 +13,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/RC918/morningai"
-	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/server"
 )
 
@@ -44,6 +43,10 @@ type serveCmd struct {
 	RetainSucceeded time.Duration  `default:"24h" placeholder:"D" env:"MORNINGAI_RETAIN_SUCCEEDED" help:"How long succeeded tasks stay, and canceled ones of the embedded engine (${default})."`
 	RetainFailed    time.Duration  `default:"168h" placeholder:"D" env:"MORNINGAI_RETAIN_FAILED" help:"How long failed tasks stay, and canceled ones in Redis (${default})."`
 	RetainCount     int            `default:"0" placeholder:"N" env:"MORNINGAI_RETAIN_COUNT" help:"Ended tasks that the embedded engine keeps per queue; 0 sets no bound (${default})."`
+	BackupDir       string         `type:"path" placeholder:"DIR" env:"MORNINGAI_BACKUP_DIR" help:"Make backups of everything in this folder, which no other server uses."`
+	BackupEvery     time.Duration  `default:"1h" placeholder:"D" env:"MORNINGAI_BACKUP_EVERY" help:"With --backup-dir: time from one backup to the next (${default})."`
+	BackupKeep      int            `default:"24" placeholder:"N" env:"MORNINGAI_BACKUP_KEEP" help:"With --backup-dir: backups that stay, the newest (${default})."`
+	BackupKey       string         `type:"path" placeholder:"FILE" env:"MORNINGAI_BACKUP_KEY" help:"With --backup-dir: sign backups with the key in this file, of 32 bytes or more."`
 	LogLevel        string         `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" env:"MORNINGAI_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	LogFormat       string         `default:"text" enum:"text,json" placeholder:"FORMAT" env:"MORNINGAI_LOG_FORMAT" help:"text or json (${default})."`
 	LogKeep         string         `name:"log-keep" default:"64MiB" placeholder:"SIZE" env:"MORNINGAI_LOG_KEEP" help:"How much of the log is kept in the data folder, for morningai logs; 0 keeps none (${default})."`
@@ -68,12 +71,12 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context, setti
 	if err != nil {
 		return err
 	}
-	data := c.Data
-	if data == "" {
-		var err error
-		if data, err = address.DataFolder(os.Getenv); err != nil {
-			return usage(err.Error(), "")
-		}
+	if err := c.checkBackups(); err != nil {
+		return err
+	}
+	data, err := dataFolder(c.Data)
+	if err != nil {
+		return err
 	}
 	if url != "" {
 		fmt.Fprintf(s.err, "engine redis at %s (from %s)\n", redisHost(url), redisSource(line))
@@ -91,7 +94,8 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context, setti
 	srv, err := server.Open(ctx, server.Config{
 		Options: server.Options{
 			Listen: c.Listen, TokenFile: c.TokenFile, Insecure: c.Insecure, Version: programVersion(),
-			Logger: logger,
+			Logger:  logger,
+			Backups: server.Backups{Folder: c.BackupDir, Every: c.BackupEvery, Keep: c.BackupKeep, KeyFile: c.BackupKey},
 			Ready: func(url, engine string) {
 				fmt.Fprintf(s.err, "morningai ready on %s (engine: %s)\n", url, engine)
 				manager.ready(url)

@@ -149,6 +149,10 @@ func routes() []route {
 		{method: "GET", path: "/v1/stats", scope: ScopeRead, id: "get-stats", summary: "Counts and throughput",
 			answers: one(http.StatusOK, wire.Stats{}, "counts of this moment"), fails: down, serve: (*api).stats},
 
+		{method: "GET", path: "/v1/backup", scope: ScopeAdmin, id: "get-backup", summary: "A backup of everything, made while work goes on",
+			answers: one(http.StatusOK, content{kind: backupType}, "the file; one that is cut off has no valid end"),
+			fails:   append(slices.Clip(down), sessions.CodeTooMany, morningai.CodeNotFound), serve: (*api).getBackup},
+
 		{method: "GET", path: "/v1/incidents", scope: ScopeRead, id: "list-incidents", summary: "The outages that this server remembers",
 			answers: one(http.StatusOK, wire.Incidents{}, "newest first, the one that lasts among them"), fails: down, serve: (*api).listIncidents},
 		{method: "GET", path: "/v1/incidents/{id}", scope: ScopeRead, id: "get-incident", summary: "One outage, with the tasks that it touched",
