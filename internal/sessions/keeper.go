@@ -52,9 +52,9 @@ type Keeper struct {
 	log      *slog.Logger
 	ctx      context.Context // of the loops
 	stop     context.CancelFunc
-	loops    sync.WaitGroup            // one for each worker
+	loops    sync.WaitGroup // one for each worker
 	watch    []func(morningai.Attempted)
-	empty    chan struct{}             // holds a token when the last claim has ended
+	empty    chan struct{} // holds a token when the last claim has ended
 
 	mu      sync.Mutex
 	closed  bool
