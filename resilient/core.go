@@ -63,6 +63,10 @@ type effect struct {
 	// waits numbers a call that stands still by design, so that it can be
 	// ended early; 0 for others.
 	waits int64
+	// notes and tasks are what run writes: calls that write the same kind may be
+	// made as one.
+	notes []morningai.Note
+	tasks []morningai.TaskSpec
 	run   func(ctx context.Context) (any, error)
 	then  func(result any, err error) // an event: the shell hands it back through step
 	level slog.Level
@@ -81,10 +85,12 @@ const (
 	toCancel                // the waiting call with this number ends
 )
 
-// step lets the core handle one event at a time.
-func (c *core) step(now time.Time, event func()) []effect {
+// step lets the core handle events that have come, one after the other.
+func (c *core) step(now time.Time, events ...func()) []effect {
 	c.now = now
-	event()
+	for _, event := range events {
+		event()
+	}
 	c.expire()
 	c.watchContact()
 	c.keepHouse()
@@ -205,6 +211,7 @@ func (c *core) note(notes []morningai.Note, then func(error)) {
 		}
 	}
 	c.write("note", func(ctx context.Context) error { return c.journal.Note(ctx, notes) }, then)
+	c.out[len(c.out)-1].notes = notes
 }
 
 // erase removes notes that have served their purpose, with others. If it fails

@@ -130,6 +130,7 @@ func (op *enqueueOp) send() {
 			}
 			op.decide()
 		})
+	c.out[len(c.out)-1].tasks = specs
 }
 
 // leaveOpen has the tasks sent again later: what became of them is not known.
