@@ -85,7 +85,7 @@ func (c *call) run(ctx context.Context) (any, error) {
 	if len(c.parts) == 1 {
 		return c.parts[0].run(ctx)
 	}
-	result, err := c.e.together(c.parts)(ctx)
+	result, err := c.e.together(ctx, c.parts)
 	if err == nil || outage(err) || errors.Is(err, morningai.ErrClosed) || ctx.Err() != nil {
 		return result, err
 	}

@@ -100,6 +100,16 @@ func (c *core) step(now time.Time, events ...func()) []effect {
 	return out
 }
 
+// reuse takes back what step has returned, once it was performed.
+func (c *core) reuse(effects []effect) {
+	clear(effects)
+	if c.out == nil && cap(effects) <= maxReuse {
+		c.out = effects[:0]
+	}
+}
+
+const maxReuse = 4096
+
 // wake is when there is something to do, if nothing happens before.
 func (c *core) wake() time.Time {
 	at := c.contact.wake(&c.cfg.limits)

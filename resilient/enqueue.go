@@ -20,6 +20,7 @@ type enqueueOp struct {
 	at       time.Time // of acceptance
 	replied  bool
 	over     bool // the budget is used up
+	budget   *budget
 	noted    result
 	shared   result
 	receipts []morningai.Receipt // of the shared engine
@@ -71,8 +72,22 @@ func (op *enqueueOp) mayBeKnown() bool {
 	return false
 }
 
+// budget is what the timer of an operation has of it, until it was answered:
+// most timers are due long after that.
+type budget struct{ op *enqueueOp }
+
+func (b *budget) end() {
+	if op := b.op; op != nil {
+		op.over = true
+		op.decide()
+	}
+}
+
 func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
 	op.replied = true
+	if op.budget != nil {
+		op.budget.op = nil
+	}
 	op.askedNoMore()
 	if err == nil {
 		for i := range receipts {
@@ -99,7 +114,8 @@ func (op *enqueueOp) begin() {
 	}
 	if op.durability != morningai.DurabilityJournal {
 		op.send()
-		c.after(c.cfg.limits.budget, func() { op.over = true; op.decide() })
+		op.budget = &budget{op}
+		c.after(c.cfg.limits.budget, op.budget.end)
 	}
 }
 

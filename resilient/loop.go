@@ -119,7 +119,9 @@ func (e *Engine) run() {
 func (e *Engine) turn(events []func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.perform(e.core.step(time.Now(), events...))
+	effects := e.core.step(time.Now(), events...)
+	e.perform(effects)
+	e.core.reuse(effects)
 	e.crew.under.Add(-e.answered)
 	e.answered = 0
 }
@@ -129,6 +131,14 @@ func (e *Engine) turn(events []func()) {
 // the journal, and tasks one of the shared engine.
 func (e *Engine) perform(effects []effect) {
 	notes, tasks := gathering{e: e}, gathering{e: e}
+	for i := range effects {
+		if effects[i].notes != nil {
+			notes.coming++
+		}
+		if effects[i].tasks != nil {
+			tasks.coming++
+		}
+	}
 	for i := range effects {
 		f := &effects[i]
 		switch {
@@ -169,13 +179,18 @@ type gathering struct {
 	e            *Engine
 	parts        []effect
 	items, bytes int
+	coming       int // effects that may be added yet
 }
 
 func (g *gathering) add(f *effect, items, bytes int) {
 	if g.items > 0 && (g.items+items > gatherItems || g.bytes+bytes > gatherBytes) {
 		g.send()
 	}
+	if g.parts == nil {
+		g.parts = make([]effect, 0, min(g.coming, gatherItems))
+	}
 	g.parts = append(g.parts, *f)
+	g.coming--
 	g.items, g.bytes = g.items+items, g.bytes+bytes
 }
 
@@ -201,17 +216,21 @@ func bytesOfTasks(specs []morningai.TaskSpec) (n int) {
 }
 
 // together is the call of several effects that do the same.
-func (e *Engine) together(parts []effect) func(context.Context) (any, error) {
+func (e *Engine) together(ctx context.Context, parts []effect) (any, error) {
 	if parts[0].notes != nil {
-		var all []morningai.Note
-		for i := range parts {
-			all = append(all, parts[i].notes...)
-		}
-		return func(ctx context.Context) (any, error) { return nil, e.journal.Note(ctx, all) }
+		return nil, e.journal.Note(ctx, gathered(parts, func(f *effect) []morningai.Note { return f.notes }))
 	}
-	var all []morningai.TaskSpec
+	return e.remote.Enqueue(ctx, gathered(parts, func(f *effect) []morningai.TaskSpec { return f.tasks }))
+}
+
+func gathered[T any](parts []effect, of func(*effect) []T) []T {
+	n := 0
 	for i := range parts {
-		all = append(all, parts[i].tasks...)
+		n += len(of(&parts[i]))
 	}
-	return func(ctx context.Context) (any, error) { return e.remote.Enqueue(ctx, all) }
+	all := make([]T, 0, n)
+	for i := range parts {
+		all = append(all, of(&parts[i])...)
+	}
+	return all
 }
