@@ -83,7 +83,7 @@ func (c *call) make() {
 
 func (c *call) run(ctx context.Context) (any, error) {
 	if len(c.parts) == 1 {
-		return c.parts[0].run(ctx)
+		return c.parts[0].call(ctx, c.e.remote, c.e.journal)
 	}
 	result, err := c.e.together(ctx, c.parts)
 	if err == nil || outage(err) || errors.Is(err, morningai.ErrClosed) || ctx.Err() != nil {
@@ -92,7 +92,7 @@ func (c *call) run(ctx context.Context) (any, error) {
 	// Something is wrong with one of them: the others do not suffer for it.
 	each := make(apart, len(c.parts))
 	for i := range c.parts {
-		each[i].value, each[i].err = c.parts[i].run(ctx)
+		each[i].value, each[i].err = c.parts[i].call(ctx, c.e.remote, c.e.journal)
 	}
 	return each, nil
 }

@@ -19,10 +19,11 @@ type core struct {
 	journal morningai.Journal // the same
 	random  func() float64    // in [0, 1)
 
-	now    time.Time
-	out    []effect
-	timers timers
-	calls  int64 // waiting calls made
+	now     time.Time
+	out     []effect
+	timers  timers
+	budgets budgets
+	calls   int64 // waiting calls made
 
 	contact   detector
 	mirror    mirror
@@ -50,7 +51,7 @@ func newCore(cfg config, remote morningai.Engine, journal morningai.Journal, ran
 	c := &core{cfg: cfg, remote: remote, journal: journal, random: random, now: now,
 		sessions: map[morningai.SessionID]*session{}, mine: map[morningai.ID]morningai.Lease{}, held: map[morningai.ID]*holding{},
 		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages()}
-	c.contact = detector{state: morningai.ContactUp, since: now, heard: now, waiting: map[int64]time.Time{}}
+	c.contact = detector{state: morningai.ContactUp, since: now, heard: now, oldest: 1}
 	c.backlog.due = now
 	return c
 }
@@ -63,15 +64,31 @@ type effect struct {
 	// waits numbers a call that stands still by design, so that it can be
 	// ended early; 0 for others.
 	waits int64
-	// notes and tasks are what run writes: calls that write the same kind may be
+	// What is to be written, instead of run: calls that write the same kind may be
 	// made as one.
 	notes []morningai.Note
 	tasks []morningai.TaskSpec
 	run   func(ctx context.Context) (any, error)
 	then  func(result any, err error) // an event: the shell hands it back through step
+	line  *line
+}
+
+// line is one for people.
+type line struct {
 	level slog.Level
 	text  string
 	attrs []any
+}
+
+// call makes the call of an effect.
+func (f *effect) call(ctx context.Context, remote morningai.Engine, journal morningai.Journal) (any, error) {
+	switch {
+	case f.notes != nil:
+		return nil, journal.Note(ctx, f.notes)
+	case f.tasks != nil:
+		return remote.Enqueue(ctx, f.tasks)
+	}
+	return f.run(ctx)
 }
 
 type target uint8
@@ -123,6 +140,9 @@ func (c *core) wake() time.Time {
 	at = earlier(at, c.backlog.wake(c))
 	if len(c.timers) > 0 {
 		at = earlier(at, c.timers[0].at)
+	}
+	if b := c.budgets.first(); b != nil {
+		at = earlier(at, b.at)
 	}
 	return at
 }
@@ -220,8 +240,13 @@ func (c *core) note(notes []morningai.Note, then func(error)) {
 			c.trash = slices.DeleteFunc(c.trash, func(k morningai.NoteKey) bool { return k == notes[i].NoteKey })
 		}
 	}
-	c.write("note", func(ctx context.Context) error { return c.journal.Note(ctx, notes) }, then)
-	c.out[len(c.out)-1].notes = notes
+	if notes == nil {
+		notes = []morningai.Note{}
+	}
+	c.out = append(c.out, effect{to: toJournal, name: "note", notes: notes, then: func(_ any, err error) {
+		c.noteDisk(err)
+		then(err)
+	}})
 }
 
 // erase removes notes that have served their purpose, with others. If it fails
@@ -262,7 +287,7 @@ func (c *core) reply(answer func()) {
 }
 
 func (c *core) log(level slog.Level, text string, attrs ...any) {
-	c.out = append(c.out, effect{to: toLog, level: level, text: text, attrs: attrs})
+	c.out = append(c.out, effect{to: toLog, line: &line{level, text, attrs}})
 }
 
 // timer calls f when its time has come.
@@ -276,12 +301,10 @@ type timer struct {
 // for first.
 type timers []timer
 
-func (t timers) Len() int { return len(t) }
-func (t timers) Less(i, j int) bool {
-	return t[i].at.Before(t[j].at) || t[i].at.Equal(t[j].at) && t[i].seq < t[j].seq
-}
-func (t timers) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
+func (t timers) Len() int           { return len(t) }
+func (t timers) Less(i, j int) bool { return t[i].before(t[j].at, t[j].seq) }
+func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
 func (t *timers) Pop() any {
 	last := (*t)[len(*t)-1]
 	(*t)[len(*t)-1] = timer{}
@@ -296,9 +319,22 @@ func (c *core) after(d time.Duration, f func()) {
 }
 
 func (c *core) expire() {
-	for len(c.timers) > 0 && !c.timers[0].at.After(c.now) {
-		heap.Pop(&c.timers).(timer).f()
+	for {
+		b := c.budgets.first()
+		switch due := len(c.timers) > 0 && !c.timers[0].at.After(c.now); {
+		case b != nil && !b.at.After(c.now) && !(due && c.timers[0].before(b.at, b.seq)):
+			c.budgets.drop()
+			b.end()
+		case due:
+			heap.Pop(&c.timers).(timer).f()
+		default:
+			return
+		}
 	}
+}
+
+func (t *timer) before(at time.Time, seq int64) bool {
+	return t.at.Before(at) || t.at.Equal(at) && t.seq < seq
 }
 
 // outage reports whether an error of a whole call says that the shared engine

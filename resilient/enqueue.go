@@ -72,17 +72,6 @@ func (op *enqueueOp) mayBeKnown() bool {
 	return false
 }
 
-// budget is what the timer of an operation has of it, until it was answered:
-// most timers are due long after that.
-type budget struct{ op *enqueueOp }
-
-func (b *budget) end() {
-	if op := b.op; op != nil {
-		op.over = true
-		op.decide()
-	}
-}
-
 func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
 	op.replied = true
 	if op.budget != nil {
@@ -114,8 +103,7 @@ func (op *enqueueOp) begin() {
 	}
 	if op.durability != morningai.DurabilityJournal {
 		op.send()
-		op.budget = &budget{op}
-		c.after(c.cfg.limits.budget, op.budget.end)
+		op.budget = c.budgets.begin(c, op)
 	}
 }
 
@@ -136,17 +124,22 @@ func (op *enqueueOp) note(specs []morningai.TaskSpec) {
 
 func (op *enqueueOp) send() {
 	c, specs := op.c, op.specs
-	onShared(c, "enqueue", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
-		func(receipts []morningai.Receipt, err error) {
-			op.shared, op.receipts = result{true, err}, receipts
-			if err == nil {
-				op.settle()
-			} else if outage(err) {
-				op.leaveOpen()
-			}
-			op.decide()
-		})
-	c.out[len(c.out)-1].tasks = specs
+	call := c.contact.began(c.now)
+	c.out = append(c.out, effect{to: toShared, name: "enqueue", limit: c.cfg.limits.call, tasks: specs, then: func(result any, err error) {
+		c.noteContact(call, c.contact.ended(call), err)
+		receipts, _ := result.([]morningai.Receipt)
+		op.sent(receipts, err)
+	}})
+}
+
+func (op *enqueueOp) sent(receipts []morningai.Receipt, err error) {
+	op.shared, op.receipts = result{true, err}, receipts
+	if err == nil {
+		op.settle()
+	} else if outage(err) {
+		op.leaveOpen()
+	}
+	op.decide()
 }
 
 // leaveOpen has the tasks sent again later: what became of them is not known.

@@ -145,7 +145,7 @@ func (e *Engine) perform(effects []effect) {
 		case f.to == toReply:
 			_, _ = f.run(e.ctx) // it only hands over, and cannot fail
 		case f.to == toLog:
-			e.cfg.logger.Log(e.ctx, f.level, f.text, f.attrs...)
+			e.cfg.logger.Log(e.ctx, f.line.level, f.line.text, f.line.attrs...)
 		case f.to == toCancel:
 			if cancel := e.waiting[f.waits]; cancel != nil {
 				cancel()
