@@ -38,6 +38,7 @@ type App struct {
 	grace       time.Duration
 	lease       time.Duration
 	sources     []Engine
+	exclusive   []string // types
 
 	mu         sync.Mutex
 	phase      appPhase
@@ -47,7 +48,8 @@ type App struct {
 	stopped    chan struct{} // closed when the first Stop is through
 	stopErr    error         // written before that
 
-	ended tally
+	ended    tally
+	watchers []func(Attempted) // fixed at the start
 }
 
 type appPhase uint8
@@ -95,6 +97,12 @@ func WithGrace(d time.Duration) AppOption { return func(a *App) { a.grace = d } 
 // WithLease sets how long the other members wait, in unbroken contact with the
 // engine, before they call this worker dead and its tasks go to others.
 func WithLease(d time.Duration) AppOption { return func(a *App) { a.lease = d } }
+
+// WithExclusive makes all tasks of these types exclusive where this app runs them,
+// as [Exclusive] does for a single one.
+func WithExclusive(taskTypes ...string) AppOption {
+	return func(a *App) { a.exclusive = append(a.exclusive, taskTypes...) }
+}
 
 // WithNode names the process for people; the host's name unless given.
 func WithNode(name string) AppOption { return func(a *App) { a.node = name } }
@@ -236,6 +244,9 @@ func (a *App) checkOptions() error {
 	add(a.lease >= minLease && a.lease <= maxLease, "lease", fmt.Sprintf("must be %v to %v", minLease, maxLease))
 	add(a.grace >= 0 && a.grace <= maxGrace, "grace", fmt.Sprintf("must be 0s to %v", maxGrace))
 	add(len(a.node) <= MaxName && validText(a.node), "node", fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL", MaxName))
+	for _, name := range a.exclusive {
+		add(ValidName(name), "exclusive", "each type "+NameRule)
+	}
 	for name, weight := range a.queues {
 		add(ValidName(name), "queues", "each name "+NameRule)
 		add(weight >= 1 && weight <= maxQueueWeight, "queues", fmt.Sprintf("each weight must be 1 to %d", maxQueueWeight))

@@ -188,6 +188,7 @@ type Grant struct {
 	Task  Task // State running, Attempt counting this one
 	Lease Lease
 	Steps map[string]json.RawMessage // results of steps already done; nil if none
+	Own   bool                       // the journal of this very node has handed it out: no beat that is Alone lets it lapse
 }
 
 // Report is the outcome of one claim.
@@ -261,6 +262,10 @@ type BeatReply struct {
 	Lost     []Lease // held according to the request, but superseded or unknown here
 	Sessions []Session
 	Members  []Member // all on record, after what this beat has changed
+	// Alone: whoever watches the session has not seen this beat, because it cannot
+	// be reached now. Of what the session holds it keeps alive only what the node's
+	// own journal has handed out ([Grant.Own]).
+	Alone bool
 }
 
 // Session is a member as the others see it.

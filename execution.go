@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,16 +15,18 @@ import (
 
 // execution is one attempt under way: what a handler's context leads to.
 type execution struct {
-	app     *App
-	engine  Engine // that handed the task out
-	handler HandlerFunc
-	task    Task
-	lease   Lease
-
-	ctx     context.Context
-	cancel  context.CancelFunc
-	started time.Time
-	cut     atomic.Int32 // an interruption; the first one stays
+	app       *App
+	engine    Engine // that handed the task out
+	handler   HandlerFunc
+	task      Task
+	lease     Lease
+	exclusive bool
+	own       bool // handed out by the node's own journal
+	ctx       context.Context
+	cancel    context.CancelFunc
+	started   time.Time
+	cut       atomic.Int32            // an interruption; the first one stays
+	stop      context.CancelCauseFunc // nil for a task that is not exclusive
 	// settled is set by whoever decides what is reported: the handler's return,
 	// or the worker that gives up waiting for it. Exactly one does.
 	settled atomic.Bool
@@ -40,7 +43,8 @@ type execution struct {
 var errTimedOut = fmt.Errorf("the task's timeout is over: %w", context.DeadlineExceeded)
 
 func newExecution(app *App, handler HandlerFunc, g *Grant) *execution {
-	return &execution{app: app, engine: app.engine, handler: handler, task: g.Task, lease: g.Lease, steps: g.Steps}
+	return &execution{app: app, engine: app.engine, handler: handler, task: g.Task, lease: g.Lease, steps: g.Steps,
+		own: g.Own, exclusive: g.Task.Exclusive || slices.Contains(app.exclusive, g.Task.Type)}
 }
 
 // begin gives the execution its context. Nothing else is derived from a common
@@ -49,12 +53,18 @@ func newExecution(app *App, handler HandlerFunc, g *Grant) *execution {
 func (e *execution) begin(parent context.Context) {
 	e.started = time.Now()
 	ctx := context.WithValue(parent, executionKey{}, e)
+	if e.exclusive {
+		ctx, e.stop = context.WithCancelCause(ctx)
+	}
 	e.ctx, e.cancel = context.WithDeadlineCause(ctx, e.started.Add(e.task.Timeout), errTimedOut)
 }
 
 // interrupt cancels the handler's context for a reason other than its timeout.
 func (e *execution) interrupt(why interruption) {
 	e.cut.CompareAndSwap(int32(interruptNone), int32(why))
+	if e.stop != nil && why == interruptAlone {
+		e.stop(ErrContactLost)
+	}
 	e.cancel()
 }
 

@@ -37,10 +37,10 @@ type Definition[In, Out any] struct {
 // [MaxPayload] bytes, fail for good.
 //
 // The context is cancelled when the timeout is over, when the task is canceled,
-// when the app stops and its grace time is over, and when another worker has
-// taken the task over. A handler should return soon then. One that ignores its
-// timeout for another grace time has its attempt failed without it, and keeps
-// its slot until it returns.
+// when the app stops and its grace time is over, when another worker has taken
+// the task over, and for an [Exclusive] task before one can. A handler should
+// return soon then. One that ignores its timeout for another grace time has its
+// attempt failed without it, and keeps its slot until it returns.
 //
 // Handlers are declared before [App.Start]; a type declared twice makes Start
 // fail.

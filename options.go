@@ -43,6 +43,15 @@ func Timeout(d time.Duration) Option { return func(s *TaskSpec) { s.Timeout = d 
 // has not ended does, instead of adding another.
 func UniqueKey(key string) Option { return func(s *TaskSpec) { s.UniqueKey = key } }
 
+// Exclusive is for a task that must not run twice at the same time. Its handler's
+// context is cancelled, with [ErrContactLost] as the cause, before the other
+// members can call its worker dead and hand the task to another one: a quarter of
+// the lease before that, counted from the sending of the last beat that the
+// engine has answered. The attempt does not count as a failure, and the task runs
+// again. A process that stands still does not notice the time, and a handler that
+// ignores its context is not stopped.
+func Exclusive() Option { return func(s *TaskSpec) { s.Exclusive = true } }
+
 // TraceID joins the task to a trace; without it the trace id is the task's id.
 func TraceID(id ID) Option { return func(s *TaskSpec) { s.TraceID = id } }
 

@@ -59,6 +59,7 @@ const (
 	interruptCancel              // the task's cancel was requested
 	interruptDrain               // the app stops and its grace time is over
 	interruptLost                // the claim was superseded: there is nobody to report to
+	interruptAlone               // the others may soon hand the exclusive task to another worker
 )
 
 // attemptEnd is what came out of running a handler.
@@ -96,7 +97,7 @@ func (end *attemptEnd) judge(task *Task, r *Report) {
 		}
 	case errors.Is(end.err, ErrSkipRetry):
 		r.Outcome, r.Error = OutcomeFailed, describeError(end.err, end.code())
-	case end.cut == interruptDrain:
+	case end.cut == interruptDrain, end.cut == interruptAlone:
 		r.Outcome = OutcomeReleased
 	default:
 		r.Error = describeError(end.err, end.code())

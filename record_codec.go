@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// recordFormat is the first byte of a packed record.
-const recordFormat = 1
+// The first byte of a packed record: recordFormat, if it has none of the bits from
+// packSecond on. Programs that do not know those refuse the record by its byte.
+const (
+	recordFormat       = 1
+	secondRecordFormat = 2
+)
 
 // What a packed record has beside the fields that every task has. The order of
 // the bits is the order of the fields, and both are part of the format.
@@ -37,7 +41,10 @@ const (
 	packAttempts
 	packSteps
 	packLogs
+	packExclusive
 	packEnd // the first bit that has no meaning
+
+	packSecond = packExclusive // the first bit that came with secondRecordFormat
 )
 
 // What one attempt of a packed record has.
@@ -74,8 +81,8 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	if !ok || !ok2 {
 		return b, InvalidInput("pack record", FieldError{"state, settled", "must be a state and an outcome"})
 	}
-	w := packer{b: append(b, recordFormat)}
 	has := r.packs()
+	w := packer{b: append(b, formatOf(has))}
 	w.uint(has)
 	w.b = append(w.b, t.ID[:]...)
 	w.b = append(w.b, state, settled)
@@ -145,6 +152,13 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	return w.b, nil
 }
 
+func formatOf(has uint64) byte {
+	if has >= packSecond {
+		return secondRecordFormat
+	}
+	return recordFormat
+}
+
 func packedState(s State) (byte, bool) {
 	for i, known := range packedStates {
 		if known == s {
@@ -194,6 +208,7 @@ func (r *Record) packs() (has uint64) {
 	mark(len(r.Attempts) > 0, packAttempts)
 	mark(len(r.Steps) > 0, packSteps)
 	mark(len(r.Logs) > 0, packLogs)
+	mark(t.Exclusive, packExclusive)
 	return has
 }
 

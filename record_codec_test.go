@@ -50,6 +50,7 @@ func drawWhole(t *rapid.T) Record {
 			Payload: data("payload"), Result: data("result"), Error: failure("error"), Progress: data("progress"),
 			CreatedAt: at("created"), RunAt: at("run at"), StartedAt: at("started"), FinishedAt: at("finished"),
 			Life: rapid.Int64().Draw(t, "life"), Version: rapid.Int64().Draw(t, "version"), CancelRequested: rapid.Bool().Draw(t, "cancel"),
+			Exclusive: rapid.Bool().Draw(t, "exclusive"),
 		},
 		UniqueKey: text("key"), Fingerprint: text("fingerprint"), Claim: rapid.Int64().Draw(t, "claim"), Lease: rapid.Int64().Draw(t, "lease"),
 		Node: text("node"), Session: SessionID(id("session")), Settled: outcome("settled"), Deleted: rapid.Bool().Draw(t, "deleted"),
@@ -193,12 +194,12 @@ func TestRecordThatCannotBePacked(t *testing.T) {
 			t.Errorf("%s: %q %v", what, b, err)
 		}
 	}
-	for what, b := range map[string][]byte{"": nil, "0": {0}, "1": {recordFormat}} {
+	for what, b := range map[string][]byte{"": nil, "0": {0}, "1": {recordFormat}, "2": {secondRecordFormat}} {
 		if _, err := ParseRecord(b); !errors.Is(err, ErrInvalidInput) {
 			t.Errorf("%q: %v", what, err)
 		}
 	}
-	if _, err := ParseRecord([]byte{recordFormat + 1}); !errors.Is(err, ErrNewerFormat) {
+	if _, err := ParseRecord([]byte{secondRecordFormat + 1}); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("a later format: %v", err)
 	}
 }

@@ -12,13 +12,13 @@ import (
 // than a small multiple of its length. The values themselves are not judged:
 // Import does that.
 func ParseRecord(b []byte) (Record, error) {
-	if len(b) > 0 && b[0] > recordFormat {
+	if len(b) > 0 && b[0] > secondRecordFormat {
 		return Record{}, &Error{Code: CodeNewerFormat, Op: "parse record", Detail: "the record is packed in a form that is not known here",
 			Hint: "use the version of the program that wrote it, or a newer one"}
 	}
 	var r Record
 	p := unpacker{b: b}
-	if p.byte() != recordFormat || p.bad || !p.record(&r) || len(p.b) > 0 {
+	if !p.record(&r) || len(p.b) > 0 {
 		return Record{}, &Error{Code: CodeInvalidInput, Op: "parse record", Detail: "the bytes are not a packed record"}
 	}
 	return r, nil
@@ -134,8 +134,8 @@ func (p *unpacker) outcome() Outcome {
 
 func (p *unpacker) record(r *Record) bool {
 	t := &r.Task
-	has := p.uint()
-	if has >= packEnd {
+	format, has := p.byte(), p.uint()
+	if has >= packEnd || format != formatOf(has) {
 		return false
 	}
 	p.array((*[16]byte)(&t.ID))
@@ -175,6 +175,7 @@ func (p *unpacker) record(r *Record) bool {
 			*at = p.time()
 		}
 	}
+	t.Exclusive = has&packExclusive != 0
 	t.CancelRequested, r.Deleted = has&packCancel != 0, has&packDeleted != 0
 	if has&packKey != 0 {
 		r.UniqueKey = p.text()

@@ -70,6 +70,7 @@ func (w *worker) beat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.contact.heard(sent, reply.Alone)
 	if len(reply.Cancels) > 0 {
 		w.cancelHeld(reply.Cancels)
 	}

@@ -53,6 +53,9 @@ type TaskSpec struct {
 	UniqueKey   string            // at most one live task holds it
 	Metadata    map[string]string // returned with the task; never interpreted
 	Retention   *time.Duration    // how long the ended task stays readable; nil: the engine's setting
+	// Exclusive has the handler stopped before another worker can be given the
+	// task; see [Exclusive].
+	Exclusive bool
 	// Fingerprint of the request behind the spec, at most MaxFingerprint bytes.
 	// Two specs with different ones never ask for the same work, whatever else
 	// they say. It is stored, and not shown.
@@ -237,6 +240,6 @@ func validStrings(raw json.RawMessage) bool {
 // retention do not count: a repeat may compute them anew.
 func (s *TaskSpec) SameRequest(o *TaskSpec) bool {
 	return s.Fingerprint == o.Fingerprint && s.Type == o.Type && s.Queue == o.Queue && s.Priority == o.Priority &&
-		s.MaxAttempts == o.MaxAttempts && s.Timeout == o.Timeout && s.UniqueKey == o.UniqueKey &&
+		s.MaxAttempts == o.MaxAttempts && s.Timeout == o.Timeout && s.UniqueKey == o.UniqueKey && s.Exclusive == o.Exclusive &&
 		bytes.Equal(s.Payload, o.Payload) && maps.Equal(s.Metadata, o.Metadata)
 }

@@ -26,6 +26,10 @@ type Task struct {
 	Progress json.RawMessage // what the handler reported last; nil if nothing
 	Metadata map[string]string
 
+	// Exclusive: a handler that may have been given up by the others is stopped
+	// before they can hand the task to another one; see [Exclusive].
+	Exclusive bool
+
 	CreatedAt  time.Time
 	RunAt      time.Time // when a scheduled task is due; else zero
 	StartedAt  time.Time // of the last attempt

@@ -31,6 +31,7 @@ type taskJSON struct {
 	Version         int64             `json:"version"`
 	Fresh           Freshness         `json:"fresh"`
 	AsOf            *time.Time        `json:"as_of"`
+	Exclusive       bool              `json:"exclusive,omitempty"`
 	Durable         string            `json:"durable,omitempty"`
 	Runs            string            `json:"runs,omitempty"`
 	Duplicate       bool              `json:"duplicate,omitempty"`
@@ -55,7 +56,7 @@ func (t Task) MarshalJSON() ([]byte, error) {
 		CreatedAt: timeOrNil(t.CreatedAt), RunAt: timeOrNil(t.RunAt),
 		StartedAt: timeOrNil(t.StartedAt), FinishedAt: timeOrNil(t.FinishedAt),
 		Life: t.Life, Version: t.Version, Fresh: t.Fresh, AsOf: timeOrNil(t.AsOf),
-		Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, CancelRequested: t.CancelRequested, Pending: t.Pending,
+		Exclusive: t.Exclusive, Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, CancelRequested: t.CancelRequested, Pending: t.Pending,
 	})
 }
 
@@ -78,7 +79,7 @@ func (t *Task) UnmarshalJSON(data []byte) error {
 		CreatedAt: timeOrZero(w.CreatedAt), RunAt: timeOrZero(w.RunAt),
 		StartedAt: timeOrZero(w.StartedAt), FinishedAt: timeOrZero(w.FinishedAt),
 		Life: w.Life, Version: w.Version, Fresh: w.Fresh, AsOf: timeOrZero(w.AsOf),
-		Durable: w.Durable, Runs: w.Runs, Duplicate: w.Duplicate, CancelRequested: w.CancelRequested, Pending: w.Pending,
+		Exclusive: w.Exclusive, Durable: w.Durable, Runs: w.Runs, Duplicate: w.Duplicate, CancelRequested: w.CancelRequested, Pending: w.Pending,
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ type worker struct {
 	through  int64        // Seq of the last claim reply
 	observer *Observer    // guarded by beatMu
 	beatMu   sync.Mutex   // one beat at a time
+	contact  contact
 }
 
 const (
@@ -104,6 +105,7 @@ func (w *worker) start() {
 	w.beatCtx, w.stopBeats = context.WithCancel(context.Background())
 	w.reporter = startReporter(w)
 	w.beats.Go(w.beatLoop)
+	w.beats.Go(w.guardExclusive)
 	if len(w.types) > 0 {
 		w.claims.Go(w.claimLoop)
 	}
@@ -254,6 +256,8 @@ func (w *worker) accept(reply *ClaimReply) {
 		case e.handler == nil:
 			w.conclude(e, &attemptEnd{err: errors.New("the engine handed out a type that this worker did not ask for"), cut: interruptDrain, at: time.Now()})
 			w.app.logger.Error("the engine handed out a task of a type that this worker has no handler for", "type", e.task.Type)
+		case e.exclusive && !w.surelyAlive(e):
+			w.conclude(e, &attemptEnd{err: context.Canceled, cut: interruptAlone, at: time.Now()})
 		case !w.crew.take(): // another engine's tasks came first
 			w.conclude(e, &attemptEnd{err: context.Canceled, cut: interruptDrain, at: time.Now()})
 		default:

@@ -320,7 +320,7 @@ func sameTask(a, b morningai.Task) bool {
 		return t.UTC().Format(time.RFC3339Nano)
 	}
 	flat := func(t morningai.Task) string {
-		return fmt.Sprint(t.ID, t.TraceID, t.Type, t.Queue, t.Priority, t.State, t.Attempt, t.Failures, t.MaxAttempts, t.Timeout,
+		return fmt.Sprint(t.ID, t.TraceID, t.Type, t.Queue, t.Priority, t.State, t.Attempt, t.Failures, t.MaxAttempts, t.Exclusive, t.Timeout,
 			string(t.Payload), string(t.Result), t.Error == nil, string(t.Progress), len(t.Metadata), t.Metadata,
 			at(t.CreatedAt), at(t.RunAt), at(t.StartedAt), at(t.FinishedAt), t.Life, t.Version, t.CancelRequested)
 	}

@@ -63,6 +63,7 @@ func enqueueStores(r *rig) {
 	s := spec(1)
 	s.ID, s.TraceID = r.id(), r.id()
 	s.Queue, s.Priority, s.MaxAttempts, s.Timeout, s.Retention = "mail", 3, 7, 90*time.Second, &hour
+	s.Exclusive = true
 	s.Metadata = map[string]string{"tenant": "a", "empty": ""}
 	before := time.Now().Add(-time.Second)
 	receipt := r.tryEnqueue(s)[0]
@@ -73,7 +74,7 @@ func enqueueStores(r *rig) {
 	for from, t := range map[string]morningai.Task{"receipt": receipt.Task, "get": r.get(s.ID)} {
 		r.want(t.ID == s.ID && t.TraceID == s.TraceID && t.Type == s.Type && t.Queue == s.Queue && t.Priority == s.Priority,
 			"%s: identity differs: %+v", from, t)
-		r.want(t.MaxAttempts == s.MaxAttempts && t.Timeout == s.Timeout && bytes.Equal(t.Payload, s.Payload) && maps.Equal(t.Metadata, s.Metadata),
+		r.want(t.MaxAttempts == s.MaxAttempts && t.Timeout == s.Timeout && t.Exclusive && bytes.Equal(t.Payload, s.Payload) && maps.Equal(t.Metadata, s.Metadata),
 			"%s: settings differ: %+v", from, t)
 		r.want(t.State == morningai.StateQueued && t.Attempt == 0 && t.Failures == 0 && t.Life == 1 && t.Version == 1,
 			"%s: a new task is %s, attempt %d, failures %d, life %d, version %d", from, t.State, t.Attempt, t.Failures, t.Life, t.Version)
@@ -153,6 +154,7 @@ func enqueueConflict(r *rig) {
 		"priority":     func(s *morningai.TaskSpec) { s.Priority = 1 },
 		"max attempts": func(s *morningai.TaskSpec) { s.MaxAttempts = 2 },
 		"timeout":      func(s *morningai.TaskSpec) { s.Timeout = time.Second },
+		"exclusive":    func(s *morningai.TaskSpec) { s.Exclusive = true },
 		"unique key":   func(s *morningai.TaskSpec) { s.UniqueKey = "k" },
 		"metadata":     func(s *morningai.TaskSpec) { s.Metadata = map[string]string{"a": "c"} },
 		"fingerprint":  func(s *morningai.TaskSpec) { s.Fingerprint = "other" },

@@ -155,7 +155,7 @@ func (e *Reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 	e.last = now
 	t := &entry{Record: morningai.Record{UniqueKey: spec.UniqueKey, Retention: spec.Retention, Fingerprint: spec.Fingerprint, Task: morningai.Task{
 		ID: spec.ID, TraceID: spec.TraceID, Type: spec.Type, Queue: spec.Queue, Priority: spec.Priority,
-		State: morningai.StateQueued, MaxAttempts: spec.MaxAttempts, Timeout: spec.Timeout,
+		State: morningai.StateQueued, MaxAttempts: spec.MaxAttempts, Exclusive: spec.Exclusive, Timeout: spec.Timeout,
 		Payload: slices.Clone(spec.Payload), Metadata: cloneMap(spec.Metadata), CreatedAt: now, Life: 1,
 	}}}
 	kind := morningai.EventQueued

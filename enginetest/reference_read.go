@@ -33,7 +33,7 @@ func cloneMap[V any](m map[string]V) map[string]V {
 func specOf(r *morningai.Record) morningai.TaskSpec {
 	return morningai.TaskSpec{
 		ID: r.Task.ID, TraceID: r.Task.TraceID, Type: r.Task.Type, Queue: r.Task.Queue, Priority: r.Task.Priority,
-		Payload: r.Task.Payload, MaxAttempts: r.Task.MaxAttempts, Timeout: r.Task.Timeout,
+		Payload: r.Task.Payload, MaxAttempts: r.Task.MaxAttempts, Exclusive: r.Task.Exclusive, Timeout: r.Task.Timeout,
 		UniqueKey: r.UniqueKey, Metadata: r.Task.Metadata, Fingerprint: r.Fingerprint,
 	}
 }

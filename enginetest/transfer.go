@@ -28,7 +28,7 @@ func queuedRecord(id morningai.ID) morningai.Record {
 	s := spec(0)
 	return morningai.Record{Task: morningai.Task{
 		ID: id, TraceID: id, Type: s.Type, Queue: s.Queue, Priority: s.Priority, State: morningai.StateQueued,
-		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, Payload: s.Payload,
+		MaxAttempts: s.MaxAttempts, Exclusive: s.Exclusive, Timeout: s.Timeout, Payload: s.Payload,
 		CreatedAt: time.Now().UTC().Truncate(time.Millisecond).Add(-time.Hour), Life: 1, Version: 1,
 	}}
 }

@@ -198,8 +198,15 @@ func (p *packed) readFin() bool {
 // same, except what the head of a record has.
 func canonical(s *morningai.TaskSpec) string { return string(appendCanonical(nil, s)) }
 
+// exclusiveMark is beyond every number of attempts (MaxAttemptsCap).
+const exclusiveMark = 1 << 14
+
 func appendCanonical(b []byte, s *morningai.TaskSpec) []byte {
-	b = binary.AppendUvarint(b, uint64(s.MaxAttempts))
+	attempts := uint64(s.MaxAttempts)
+	if s.Exclusive {
+		attempts |= exclusiveMark
+	}
+	b = binary.AppendUvarint(b, attempts)
 	switch {
 	case s.Timeout%time.Second == 0:
 		b = binary.AppendUvarint(b, uint64(s.Timeout/time.Second)<<1)
@@ -255,7 +262,8 @@ func (r *reader) text() string { return r.bytes(r.uvarint()) }
 // request reads the canonical part back.
 func (p *packed) request(s *morningai.TaskSpec) bool {
 	r := &reader{rest: p.canon, ok: true}
-	s.MaxAttempts = int(r.uvarint())
+	attempts := r.uvarint()
+	s.Exclusive, s.MaxAttempts = attempts&exclusiveMark != 0, int(attempts&^exclusiveMark)
 	if t := r.uvarint(); t&1 == 0 {
 		s.Timeout = time.Duration(t>>1) * time.Second
 	} else {

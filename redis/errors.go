@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 	"regexp"
@@ -33,14 +34,13 @@ var causes = map[string][2]string{
 	"MASTERDOWN":  {"Redis is a replica without a primary", "restore the primary or promote a replica"},
 	"MISCONF":     {"Redis cannot write its files and refuses writes", "free disk space and look at the log of the Redis server"},
 	"OOM":         {"the memory of Redis is full", "raise maxmemory or remove data"},
-	"BUSY":        {"Redis is busy with a script", "wait, or end the script with SCRIPT KILL"},
+	"BUSY":        {"Redis is busy with a script", "wait, or end the script with SCRIPT KILL; restart the server if that says UNKILLABLE"},
 	"UNKILLABLE":  {"Redis is stuck in a script that has written", "restart the Redis server"},
 	"NOREPLICAS":  {"Redis lacks the replicas that it is told to write to", "restore the replicas or lower min-replicas-to-write"},
 	"CLUSTERDOWN": {"the Redis Cluster is down", "look at CLUSTER INFO on its nodes"},
 	"TRYAGAIN":    {"a slot of the Redis Cluster is being moved", "try again"},
 	"NOAUTH":      {"Redis wants a password", "give user and password in the address"},
 	"WRONGPASS":   {"Redis refuses user or password", "check user and password in the address"},
-	"NOPERM":      {"the Redis user lacks a right", "grant the user what the setup page lists"},
 	"NOPROTO":     {"the server does not speak this protocol", "use Redis 6.2 or newer, or Valkey"},
 	"MOVED":       {"a slot of the Redis Cluster has moved", "use an address of the form redis+cluster://"},
 	"CROSSSLOT":   {"the server is a Redis Cluster", "use an address of the form redis+cluster://"},
@@ -98,6 +98,10 @@ func unavailable(op string, err error) error {
 	out := &morningai.Error{Code: CodeUnavailable, Op: op}
 	if e, ok := rueidis.IsRedisErr(err); ok {
 		token := firstToken(e.Error())
+		if token == "NOPERM" {
+			out.Detail, out.Hint = withheld(e.Error())
+			return out
+		}
 		if c, known := causes[token]; known {
 			out.Detail, out.Hint = c[0], c[1]
 			return out
@@ -114,7 +118,12 @@ func unavailable(op string, err error) error {
 		return &morningai.Error{Code: CodeWrongRedis, Op: op, Detail: "Redis refused a command: " + token, Hint: "see the log of the Redis server"}
 	}
 	var netErr net.Error
+	dns, unresolved := errors.AsType[*net.DNSError](err)
 	switch {
+	case unresolved && dns.IsNotFound:
+		out.Detail, out.Hint = "the host name of Redis is unknown", "correct the address, or the name's entry in the DNS"
+	case unresolved:
+		out.Detail, out.Hint = "the host name of Redis cannot be looked up", "check the DNS servers that this machine asks"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		out.Detail, out.Hint = silentDetail, "check the server and the network"
 	case strings.Contains(err.Error(), "connection refused"):
@@ -123,8 +132,10 @@ func unavailable(op string, err error) error {
 		out.Detail, out.Hint = "there is no socket at the address of Redis", "start the server or correct the path"
 	case strings.Contains(err.Error(), "permission denied"):
 		out.Detail, out.Hint = "the socket of Redis cannot be opened by this user", "see unixsocketperm in redis.conf"
-	case strings.Contains(err.Error(), "no such host"):
-		out.Detail, out.Hint = "the host name of Redis is unknown", "correct the address"
+	case expired(err):
+		out.Detail, out.Hint = "the certificate of Redis has expired", "renew the certificate of the Redis server, and check this machine's clock"
+	case strings.Contains(err.Error(), "tls: expired certificate"):
+		out.Detail, out.Hint = "Redis says that the client's certificate has expired", "renew the certificate that the address names: cert and key"
 	case strings.Contains(err.Error(), "tls: certificate required"):
 		out.Detail, out.Hint = "Redis wants a client certificate", "give its files in the address: cert and key"
 	case strings.Contains(err.Error(), "x509"), strings.Contains(err.Error(), "tls:"):
@@ -133,6 +144,22 @@ func unavailable(op string, err error) error {
 		out.Detail, out.Hint = lostDetail, "check the server and the network"
 	}
 	return out
+}
+
+func expired(err error) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	return ok && invalid.Reason == x509.Expired
+}
+
+// withheld words the refusal of a right, which names a command or is about keys.
+func withheld(reply string) (detail, hint string) {
+	if named := deniedCommand.FindStringSubmatch(reply); named != nil {
+		return "the Redis user may not run " + strings.ToUpper(named[1]), "ACL SETUSER name +" + named[1] + "; the setup page lists all rights that are needed"
+	}
+	if aboutKeys(reply) {
+		return "the Redis user may not use the keys of MorningAI", "ACL SETUSER name ~mai:*, or with the prefix that the address gives"
+	}
+	return "the Redis user lacks a right", "grant the user what the setup page lists"
 }
 
 // deniedCommand finds the name in a refusal such as "no permissions to run the

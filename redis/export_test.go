@@ -33,3 +33,6 @@ func Scripts() map[string]string {
 		"sweep": scriptSweep.sha, "get": scriptGet.sha, "list": scriptList.sha, "stats": scriptStats.sha, "events": scriptEvents.sha,
 	}
 }
+
+// Unavailable is what people are told of an error of the network.
+func Unavailable(err error) error { return unavailable("probe", err) }

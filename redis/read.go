@@ -31,12 +31,17 @@ func (e *Engine) fetch(ctx context.Context, ids []morningai.ID, all bool) (map[m
 	}
 	out := make(map[morningai.ID]*stored, len(ids))
 	for p, list := range byPart {
+		size := portion{now: batchTasks, least: 1}
 		for len(list) > 0 {
-			n := min(len(list), batchTasks)
+			n := min(len(list), size.now)
 			call, cancel := e.bounded(ctx)
 			reply, err := p.read(call, scriptGet, append([]string{level}, list[:n]...)...)
 			cancel()
 			if err != nil {
+				again, err := size.shrink(err, p)
+				if again {
+					continue
+				}
 				return nil, err
 			}
 			found, err := readStored(reply[1], reply[2], reply[3])
@@ -131,6 +136,7 @@ const (
 	listBudget = 10_000  // records that one page looks at for a trace id
 	listPiece  = 2_000   // records that one call looks at: other calls wait meanwhile
 	listBytes  = 2 << 20 // of one answer of the script
+	leastBytes = 1 << 10 // where answers are too large for the server's limits
 )
 
 // List returns a page of tasks; see [morningai.Engine].
@@ -162,7 +168,7 @@ func (e *Engine) List(ctx context.Context, f morningai.Filter) (morningai.Page, 
 	page := morningai.Page{Fresh: morningai.FreshLive, AsOf: time.Now().UTC()}
 	m := &merge{limit: limit, budget: listBudget / len(e.parts)}
 	for i, p := range e.parts {
-		m.lines = append(m.lines, &line{part: p, before: from[i], end: from[i] == 0})
+		m.lines = append(m.lines, &line{part: p, before: from[i], end: from[i] == 0, bytes: portion{listBytes, leastBytes}})
 	}
 	for len(page.Tasks) < limit {
 		s, err := m.next(ctx, &f)
@@ -201,7 +207,8 @@ type line struct {
 	buf    []*stored
 	before int64 // where the script goes on
 	end    bool
-	looked int  // records, in calls that ended because they had looked at enough
+	looked int // records, in calls that ended because they had looked at enough
+	bytes  portion
 	spent  bool // the budget of this page is used up
 }
 
@@ -213,9 +220,13 @@ func (l *line) fill(ctx context.Context, f *morningai.Filter, limit, budget int)
 		}
 		call, cancel := l.part.eng.bounded(ctx)
 		reply, err := l.part.read(call, scriptList, strconv.Itoa(int(stateCodes[f.State])), f.Queue, f.Type, trace,
-			strconv.Itoa(limit), strconv.FormatInt(l.before, 10), strconv.Itoa(piece), strconv.Itoa(listBytes))
+			strconv.Itoa(limit), strconv.FormatInt(l.before, 10), strconv.Itoa(piece), strconv.Itoa(l.bytes.now))
 		cancel()
 		if err != nil {
+			again, err := l.bytes.shrink(err, l.part)
+			if again {
+				continue
+			}
 			return err
 		}
 		status, err := reply[0].ToString()

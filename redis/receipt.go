@@ -59,7 +59,7 @@ func (p *prepared) task(t *morningai.Task, now time.Time) {
 	s := &p.spec
 	*t = morningai.Task{
 		ID: s.ID, TraceID: s.TraceID, Type: s.Type, Queue: s.Queue, Priority: s.Priority, State: morningai.StateQueued,
-		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, CreatedAt: p.created, Life: 1, Version: 1, Fresh: morningai.FreshLive,
+		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, Exclusive: s.Exclusive, CreatedAt: p.created, Life: 1, Version: 1, Fresh: morningai.FreshLive,
 		Payload: cloneBytes(s.Payload), Metadata: cloneMap(s.Metadata),
 	}
 	if p.flags&flagRunAt != 0 {

@@ -114,7 +114,7 @@ func (s *stored) task(now time.Time) (morningai.Task, error) {
 		if !s.request(&spec) {
 			return t, errCorrupt
 		}
-		t.MaxAttempts, t.Timeout, t.Metadata, t.Payload = spec.MaxAttempts, spec.Timeout, spec.Metadata, spec.Payload
+		t.MaxAttempts, t.Timeout, t.Metadata, t.Payload, t.Exclusive = spec.MaxAttempts, spec.Timeout, spec.Metadata, spec.Payload, spec.Exclusive
 		s.fingerprint = spec.Fingerprint
 	}
 	if s.has(flagRunAt) {

@@ -28,7 +28,7 @@ func repeated(spec *morningai.TaskSpec, had *stored, now time.Time) morningai.Re
 		if had.canon != hex.EncodeToString(sum[:]) || had.kind != spec.Type || had.queue != spec.Queue || int(had.priority) != spec.Priority {
 			return morningai.Receipt{Err: errConflict}
 		}
-		t.MaxAttempts, t.Timeout = spec.MaxAttempts, spec.Timeout
+		t.MaxAttempts, t.Timeout, t.Exclusive = spec.MaxAttempts, spec.Timeout, spec.Exclusive
 		t.Payload, t.Metadata = cloneBytes(spec.Payload), cloneMap(spec.Metadata)
 		return morningai.Receipt{Task: t, Existing: true}
 	}
@@ -43,7 +43,7 @@ func repeated(spec *morningai.TaskSpec, had *stored, now time.Time) morningai.Re
 func requestOf(t *morningai.Task, uniqueKey, fingerprint string) morningai.TaskSpec {
 	return morningai.TaskSpec{
 		ID: t.ID, TraceID: t.TraceID, Type: t.Type, Queue: t.Queue, Priority: t.Priority, Payload: t.Payload,
-		MaxAttempts: t.MaxAttempts, Timeout: t.Timeout, UniqueKey: uniqueKey, Metadata: t.Metadata, Fingerprint: fingerprint,
+		MaxAttempts: t.MaxAttempts, Timeout: t.Timeout, UniqueKey: uniqueKey, Metadata: t.Metadata, Exclusive: t.Exclusive, Fingerprint: fingerprint,
 	}
 }
 

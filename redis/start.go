@@ -139,7 +139,7 @@ func (e *Engine) checkRights(ctx context.Context, node rueidis.Client, missing [
 			err = result.Error()
 		}
 		switch {
-		case isReply(err, "NOPERM") && aboutKeys(err):
+		case isReply(err, "NOPERM") && aboutKeys(err.Error()):
 			keys = true
 		case isReply(err, "NOPERM"):
 			missing = append(missing, name)
@@ -184,8 +184,8 @@ func (e *Engine) checkRights(ctx context.Context, node rueidis.Client, missing [
 }
 
 // aboutKeys tells the refusal of a key from that of a command.
-func aboutKeys(err error) bool {
-	return strings.Contains(err.Error(), "to access ") && strings.Contains(err.Error(), "key")
+func aboutKeys(reply string) bool {
+	return strings.Contains(reply, "to access ") && strings.Contains(reply, "key")
 }
 
 func missingRights(commands []string, keys bool, prefix string) error {

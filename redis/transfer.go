@@ -32,13 +32,18 @@ func (e *Engine) Export(ctx context.Context, cursor string, limit int) (morninga
 	}
 	page := morningai.ExportPage{}
 	now := time.Now().UTC()
+	size := portion{now: limit + 1, least: 1}
 	for at[0] < int64(len(e.parts)) {
 		p := e.parts[at[0]]
 		// One more than asked tells whether there is a next page.
 		call, cancel := e.bounded(ctx)
-		reply, err := p.read(call, scriptExport, strconv.FormatInt(at[1], 10), strconv.Itoa(limit-len(page.Records)+1))
+		reply, err := p.read(call, scriptExport, strconv.FormatInt(at[1], 10), strconv.Itoa(min(limit-len(page.Records)+1, size.now)))
 		cancel()
 		if err != nil {
+			again, err := size.shrink(err, p)
+			if again {
+				continue
+			}
 			return morningai.ExportPage{}, e.failed(ctx, "export", err)
 		}
 		found, err := readStored(reply[1], reply[2], reply[3])

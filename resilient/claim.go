@@ -215,7 +215,7 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 		g := &reply.Grants[i]
 		if journal {
 			c.mine[g.Task.ID] = g.Lease
-			g.Task.Fresh = morningai.FreshLocal
+			g.Task.Fresh, g.Own = morningai.FreshLocal, true
 			continue
 		}
 		if old := c.held[g.Task.ID]; old != nil && old.decided != "" {
@@ -278,12 +278,14 @@ type beatOp struct {
 	open    int
 	shared  morningai.BeatReply
 	local   morningai.BeatReply
+	here    bool // of a session that takes only what the journal owns
 	reached bool // the shared engine has answered
 	err     error
 	failed  error // of the shared engine: not an outage
 }
 
 func (c *core) beat(op *beatOp, here bool) {
+	op.here = here
 	req := &op.req
 	s := c.session(req.Session)
 	s.lease, s.heard, s.here = req.LeaseTime, c.now, here
@@ -375,7 +377,7 @@ func (c *core) endBeat(op *beatOp) {
 	}
 	reply := op.shared
 	if !op.reached {
-		reply = morningai.BeatReply{Counter: op.local.Counter, Members: c.members}
+		reply = morningai.BeatReply{Counter: op.local.Counter, Members: c.members, Alone: !op.here}
 	}
 	reply.Sessions = withSessions(reply.Sessions, op.local.Sessions)
 	reply.Cancels = append(reply.Cancels, op.local.Cancels...)

@@ -52,7 +52,7 @@ func recordOf(spec *morningai.TaskSpec, at time.Time) morningai.Record {
 	r := morningai.Record{UniqueKey: spec.UniqueKey, Retention: spec.Retention, Fingerprint: spec.Fingerprint,
 		Task: morningai.Task{
 			ID: spec.ID, TraceID: spec.TraceID, Type: spec.Type, Queue: spec.Queue, Priority: spec.Priority,
-			State: morningai.StateQueued, MaxAttempts: spec.MaxAttempts, Timeout: spec.Timeout,
+			State: morningai.StateQueued, MaxAttempts: spec.MaxAttempts, Exclusive: spec.Exclusive, Timeout: spec.Timeout,
 			Payload: spec.Payload, Metadata: spec.Metadata, CreatedAt: at, Life: 1, Version: 1,
 		}}
 	if spec.RunAt.After(at) {
@@ -65,7 +65,7 @@ func recordOf(spec *morningai.TaskSpec, at time.Time) morningai.Record {
 func specOf(r *morningai.Record) morningai.TaskSpec {
 	t := &r.Task
 	return morningai.TaskSpec{ID: t.ID, TraceID: t.TraceID, Type: t.Type, Queue: t.Queue, Priority: t.Priority, Payload: t.Payload,
-		RunAt: t.RunAt, MaxAttempts: t.MaxAttempts, Timeout: t.Timeout, UniqueKey: r.UniqueKey, Metadata: t.Metadata,
+		RunAt: t.RunAt, MaxAttempts: t.MaxAttempts, Exclusive: t.Exclusive, Timeout: t.Timeout, UniqueKey: r.UniqueKey, Metadata: t.Metadata,
 		Retention: r.Retention, Fingerprint: r.Fingerprint}
 }
 

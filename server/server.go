@@ -92,7 +92,7 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
 	s.workers = sessions.New(app.Engine(), max(app.Lease(), leastClaim), opts.Logger)
 	var err error
-	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnAttempt: app.OnAttempt, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
 	if err != nil {
 		return nil, err
@@ -185,7 +185,8 @@ func (s *Server) stopWork(ctx context.Context) error {
 // announce tells whoever wants to know that requests are accepted.
 func (s *Server) announce(addr net.Addr) error {
 	if s.opts.AddressFolder != "" {
-		err := address.Write(s.opts.AddressFolder, address.Note{URL: reachable(addr), Instance: s.instance, PID: os.Getpid()})
+		err := address.Write(s.opts.AddressFolder, address.Note{URL: reachable(addr), Instance: s.instance, PID: os.Getpid(),
+			Listen: s.opts.Listen, TokenFile: s.opts.TokenFile, Open: s.opts.Insecure && s.opts.TokenFile == ""})
 		if err != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ func (e *Engine) rowOf(r *row, s *morningai.TaskSpec) error {
 	}
 	*r = row{
 		id: s.ID, trace: s.TraceID, line: e.names.lineFor(s.Queue, s.Type), priority: s.Priority, payload: clone(s.Payload),
-		maxAttempts: s.MaxAttempts, timeout: s.Timeout, ukey: s.UniqueKey, metadata: meta, fingerprint: s.Fingerprint,
+		maxAttempts: s.MaxAttempts, exclusive: s.Exclusive, timeout: s.Timeout, ukey: s.UniqueKey, metadata: meta, fingerprint: s.Fingerprint,
 		runAt: micros(s.RunAt), version: 1, era: e.era, life: 1,
 	}
 	if s.Retention != nil {

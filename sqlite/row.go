@@ -72,6 +72,7 @@ type row struct {
 	flags       uint8
 	priority    int
 	maxAttempts int
+	exclusive   bool
 	timeout     time.Duration
 	retention   *time.Duration
 	trace       morningai.ID
@@ -165,7 +166,7 @@ func (r *row) meta() map[string]string {
 // spec returns what the producer asked for, to compare a repeat with.
 func (r *row) spec() morningai.TaskSpec {
 	return morningai.TaskSpec{ID: r.id, TraceID: r.trace, Type: r.line.typ, Queue: r.line.queue, Priority: r.priority,
-		Payload: r.payload, MaxAttempts: r.maxAttempts, Timeout: r.timeout, UniqueKey: r.ukey, Metadata: r.meta(), Fingerprint: r.fingerprint}
+		Payload: r.payload, MaxAttempts: r.maxAttempts, Timeout: r.timeout, UniqueKey: r.ukey, Metadata: r.meta(), Exclusive: r.exclusive, Fingerprint: r.fingerprint}
 }
 
 // shownVersion accounts for claims that a crash may have lost: readers have
@@ -189,7 +190,7 @@ func (r *row) task(era int64, now time.Time) morningai.Task {
 	t := morningai.Task{
 		ID: r.id, TraceID: r.trace, Type: r.line.typ, Queue: r.line.queue, Priority: r.priority,
 		State: r.status.state(), Attempt: int(r.attempt), Failures: int(r.failures), MaxAttempts: r.maxAttempts, Timeout: r.timeout,
-		Payload: r.payload, Result: r.result, Error: r.taskError(), Progress: r.progress, Metadata: r.meta(),
+		Payload: r.payload, Result: r.result, Error: r.taskError(), Progress: r.progress, Metadata: r.meta(), Exclusive: r.exclusive,
 		CreatedAt: timeOf(r.created), StartedAt: timeOf(r.started),
 		Life: r.life, Version: r.shownVersion(era), Fresh: morningai.FreshLive, AsOf: now,
 	}

@@ -78,7 +78,7 @@ func (r *row) appendSpec(b []byte) []byte {
 		}
 	}
 	mark(r.created != r.seq, hasCreated)
-	mark(r.maxAttempts != morningai.DefaultMaxAttempts, hasAttempts)
+	mark(r.maxAttempts != morningai.DefaultMaxAttempts || r.exclusive, hasAttempts)
 	mark(r.timeout != morningai.DefaultTimeout, hasTimeout)
 	mark(r.retention != nil, hasRetention)
 	mark(r.trace != r.id, hasTrace)
@@ -90,7 +90,11 @@ func (r *row) appendSpec(b []byte) []byte {
 		b = binary.AppendVarint(b, r.created)
 	}
 	if has&hasAttempts != 0 {
-		b = binary.AppendVarint(b, int64(r.maxAttempts))
+		attempts := int64(r.maxAttempts)
+		if r.exclusive { // a number below zero says so
+			attempts = -attempts
+		}
+		b = binary.AppendVarint(b, attempts)
 	}
 	if has&hasTimeout != 0 {
 		b = binary.AppendVarint(b, int64(r.timeout))
@@ -230,7 +234,8 @@ func (r *row) readSpec(d decoder) bool {
 		r.created = d.int()
 	}
 	if has&hasAttempts != 0 {
-		r.maxAttempts = int(d.int())
+		attempts := int(d.int())
+		r.maxAttempts, r.exclusive = max(attempts, -attempts), attempts < 0
 	}
 	if has&hasTimeout != 0 {
 		r.timeout = time.Duration(d.int())

@@ -147,7 +147,7 @@ func (w *importWork) apply(t *txn) error {
 func specOf(rec *morningai.Record) morningai.TaskSpec {
 	k := &rec.Task
 	return morningai.TaskSpec{ID: k.ID, TraceID: k.TraceID, Type: k.Type, Queue: k.Queue, Priority: k.Priority, Payload: k.Payload,
-		MaxAttempts: k.MaxAttempts, Timeout: k.Timeout, UniqueKey: rec.UniqueKey, Metadata: k.Metadata, RunAt: k.RunAt, Retention: rec.Retention,
+		MaxAttempts: k.MaxAttempts, Exclusive: k.Exclusive, Timeout: k.Timeout, UniqueKey: rec.UniqueKey, Metadata: k.Metadata, RunAt: k.RunAt, Retention: rec.Retention,
 		Fingerprint: rec.Fingerprint}
 }
 

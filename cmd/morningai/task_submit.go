@@ -27,6 +27,7 @@ type taskSubmitCmd struct {
 	Unique       *string       `placeholder:"KEY" help:"If a live task holds this key, print that one and submit nothing."`
 	TraceID      *string       `name:"trace-id" placeholder:"UUID" help:"Trace id; the task's id unless given."`
 	DuringOutage string        `name:"during-outage" default:"" enum:",run,hold" placeholder:"run|hold" help:"While Redis is away: run on the server that takes the task, or wait (run)."`
+	Exclusive    bool          `help:"Stop the handler before another server can be given the task, if the contact to Redis is lost."`
 	Durability   string        `default:"" enum:",journal+redis,journal,redis" placeholder:"WHERE" help:"Where the task must be before it is acknowledged: journal+redis, journal or redis; the server's setting unless given."`
 	Wait         bool          `help:"Wait for the end; exit 1 if the task failed or was canceled."`
 	connection
@@ -110,7 +111,7 @@ func (c *taskSubmitCmd) spec(in io.Reader) (morningai.TaskSpec, error) {
 	}
 	spec := morningai.NewTaskSpec(c.Type, payload)
 	spec.Queue, spec.Priority, spec.MaxAttempts = c.Queue, c.Priority, c.MaxAttempts
-	spec.Timeout = c.Timeout
+	spec.Timeout, spec.Exclusive = c.Timeout, c.Exclusive
 	spec.DuringOutage, spec.Durability = morningai.OutagePolicy(c.DuringOutage), morningai.Durability(c.Durability)
 	// What is given as "" is an unset variable in somebody's script.
 	if c.Unique != nil {

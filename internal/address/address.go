@@ -25,6 +25,11 @@ type Note struct {
 	URL      string `json:"url"`
 	Instance string `json:"instance"` // names one run of a server; /livez answers with it
 	PID      int    `json:"pid"`
+	// Listen is what the server was told to listen on, TokenFile where its tokens
+	// are, and Open that it answers everyone without.
+	Listen    string `json:"listen,omitempty"`
+	TokenFile string `json:"token_file,omitempty"`
+	Open      bool   `json:"open,omitempty"`
 }
 
 // Write leaves the note in the folder, readable by its owner alone. Readers see

@@ -41,6 +41,7 @@ type task struct {
 	Version         int64                `json:"version" doc:"grows with every visible change"`
 	Fresh           morningai.Freshness  `json:"fresh" enum:"live,local,stale" doc:"live: from where the task lives; local: from the only server that can know it while Redis is away; stale: as it was known at as_of"`
 	AsOf            *time.Time           `json:"as_of" doc:"the moment that this describes"`
+	Exclusive       bool                 `json:"exclusive,omitempty" doc:"its handler is stopped before another server can be given the task"`
 	Durable         string               `json:"durable,omitempty" doc:"receipts only: where the task is durable: sqlite, redis, journal or journal+redis"`
 	Runs            string               `json:"runs,omitempty" doc:"receipts only: here, if nothing else is awaited, or when_redis_returns"`
 	Duplicate       bool                 `json:"duplicate,omitempty" doc:"receipts only: a live task held the unique key, and this is it"`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/drill"
+	"github.com/RC918/morningai/internal/redistest"
 )
 
 // onSmallDisk gives a server that does not run yet a disk of its own for its
@@ -23,31 +24,31 @@ func (n *node) onSmallDisk(megabytes int) {
 	if err := os.MkdirAll(n.data, 0o700); err != nil {
 		n.t.Fatal(err)
 	}
-	own := []string{"unshare", "--mount"}
-	if os.Geteuid() != 0 {
-		own = []string{"unshare", "--map-root-user", "--mount"}
-	}
-	n.wrap = append(own, "sh", "-c", fmt.Sprintf(`mount -t tmpfs -o size=%dm tmpfs "$0" && exec "$@"`, megabytes), n.data)
+	n.wrap = append(redistest.OwnMounts(), "sh", "-c", fmt.Sprintf(`mount -t tmpfs -o size=%dm tmpfs "$0" && exec "$@"`, megabytes), n.data)
 }
 
 // fill leaves at most that many bytes of the server's small disk free: the
 // server writes to it meanwhile.
 func (n *node) fill(free int64) (empty func()) {
 	n.t.Helper()
-	dir := fmt.Sprintf("/proc/%d/root%s", n.cmd.Process.Pid, n.data)
+	return fillUp(n.t, fmt.Sprintf("/proc/%d/root%s", n.cmd.Process.Pid, n.data), free)
+}
+
+func fillUp(t *testing.T, dir string, free int64) (empty func()) {
+	t.Helper()
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
-		n.t.Fatal(err)
+		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "ballast")
 	ballast := make([]byte, max(int64(disk.Bavail)*disk.Bsize-free, 0))
 	if err := os.WriteFile(path, ballast, 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
-		n.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return func() {
-		n.t.Helper()
+		t.Helper()
 		if err := os.Remove(path); err != nil {
-			n.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 }

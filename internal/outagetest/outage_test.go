@@ -106,6 +106,7 @@ type incident struct {
 	ID           string  `json:"id"`
 	Node         string  `json:"node"`
 	Cause        string  `json:"cause"`
+	Hint         string  `json:"hint"`
 	EndedAt      *string `json:"ended_at"`
 	NoticedAfter string  `json:"noticed_after"`
 

@@ -98,6 +98,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 			return morningai.BeatReply{}, ctx.Err()
 		case err != nil:
 			e.failed(err)
+			reply.Alone = true
 			return reply, nil
 		}
 		e.reached()

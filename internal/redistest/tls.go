@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/RC918/morningai/internal/redisproc"
 )
 
 // Authority signs the certificates of a test.
@@ -29,7 +31,7 @@ type Authority struct {
 // NewAuthority makes an authority that nobody else trusts.
 func NewAuthority(tb testing.TB) *Authority {
 	tb.Helper()
-	a := &Authority{tb: tb, dir: folder(tb)}
+	a := &Authority{tb: tb, dir: tb.TempDir()}
 	a.key = a.newKey()
 	draft := a.draft("authority")
 	draft.IsCA, draft.BasicConstraintsValid, draft.KeyUsage = true, true, x509.KeyUsageCertSign
@@ -48,8 +50,16 @@ func NewAuthority(tb testing.TB) *Authority {
 // and of its key.
 func (a *Authority) Issue(name string, hosts ...string) (cert, key string) {
 	a.tb.Helper()
+	return a.IssueFor(24*time.Hour, name, hosts...)
+}
+
+// IssueFor is Issue of a certificate that lasts so long from now on, or has
+// ended so long ago.
+func (a *Authority) IssueFor(lasts time.Duration, name string, hosts ...string) (cert, key string) {
+	a.tb.Helper()
 	own := a.newKey()
 	draft := a.draft(name)
+	draft.NotAfter = time.Now().Add(lasts)
 	draft.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
@@ -110,5 +120,9 @@ func (a *Authority) TLSArgs(port int, hosts ...string) []string {
 // FreePort is a port that nobody listens on.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	return freePort(tb)
+	port, err := redisproc.FreePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return port
 }

@@ -170,7 +170,7 @@ func (c *clients) repeat(who string) {
 func given(s *morningai.TaskSpec) morningai.TaskSpec {
 	out := morningai.NewTaskSpec(s.Type, s.Payload)
 	out.ID, out.Queue, out.Priority, out.MaxAttempts, out.UniqueKey, out.RunAt = s.ID, s.Queue, s.Priority, s.MaxAttempts, s.UniqueKey, s.RunAt
-	out.Durability, out.DuringOutage = s.Durability, s.DuringOutage
+	out.Durability, out.DuringOutage, out.Exclusive = s.Durability, s.DuringOutage, s.Exclusive
 	return out
 }
 

@@ -24,6 +24,8 @@ type TaskRequest struct {
 	Retention   *Duration         `json:"retention,omitempty" doc:"how long the ended task stays readable, from 0s to 87600h; the server's setting if absent" example:"24h0m0s"`
 	ID          *morningai.ID     `json:"id,omitempty" format:"uuid" doc:"of the task; repeating a request with its id makes one task"`
 
+	Exclusive *bool `json:"exclusive,omitempty" doc:"stop the handler before another server can be given the task, if the contact to Redis is lost; false if absent"`
+
 	DuringOutage *morningai.OutagePolicy `json:"during_outage,omitempty" enum:"run,hold" doc:"what becomes of a task that is accepted while Redis is away: it runs on the server that took it, or waits; run if absent. Servers without a journal have no choice"`
 	Durability   *morningai.Durability   `json:"durability,omitempty" enum:"journal+redis,journal,redis" doc:"where the task must be before it is acknowledged; the server's setting if absent. Servers without a journal have no choice"`
 }
@@ -43,6 +45,9 @@ func NewTaskRequest(spec morningai.TaskSpec) TaskRequest {
 	if spec.Retention != nil {
 		retention := Duration(*spec.Retention)
 		r.Retention = &retention
+	}
+	if spec.Exclusive {
+		r.Exclusive = &spec.Exclusive
 	}
 	if spec.DuringOutage != "" {
 		r.DuringOutage = &spec.DuringOutage
@@ -73,6 +78,7 @@ func (r *TaskRequest) Spec(now time.Time) (morningai.TaskSpec, error) {
 	set(&spec.ID, r.ID)
 	set(&spec.Timeout, (*time.Duration)(r.Timeout))
 	set(&spec.RunAt, r.RunAt)
+	set(&spec.Exclusive, r.Exclusive)
 	set(&spec.DuringOutage, r.DuringOutage)
 	set(&spec.Durability, r.Durability)
 	spec.Metadata = r.Metadata

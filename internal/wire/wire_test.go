@@ -69,7 +69,7 @@ func TestSpecsComeBack(t *testing.T) {
 	}
 	keep := time.Duration(0)
 	spec := morningai.TaskSpec{ID: id, TraceID: id, Type: "a", Queue: "q", Priority: 0, Payload: json.RawMessage(`{"a":1.0}`), RunAt: at.Add(time.Hour),
-		MaxAttempts: 3, Timeout: time.Second, UniqueKey: "u", Metadata: map[string]string{"a": "b"}, Retention: &keep,
+		MaxAttempts: 3, Timeout: time.Second, UniqueKey: "u", Metadata: map[string]string{"a": "b"}, Retention: &keep, Exclusive: true,
 		DuringOutage: morningai.OutageHold, Durability: morningai.DurabilityJournal}
 	req := through(t, wire.NewTaskRequest(spec))
 	got, err := req.Spec(at)

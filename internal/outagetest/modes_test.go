@@ -1,0 +1,148 @@
+package outagetest
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/drill"
+	"github.com/RC918/morningai/internal/redistest"
+)
+
+// planted is the password of every Redis here: nothing that a server prints or
+// answers may repeat it.
+const planted = "pl4nted-s3cret"
+
+// mode is one way in which Redis fails.
+type mode struct {
+	name    string
+	args    []string    // of Redis
+	prepare func(*sick) // starts another Redis, or leads the way there through something
+	provoke func(*sick) // makes it fail
+	cure    func(*sick) // puts it right
+	cause   string      // what the server says of it
+	hint    string      // what it advises
+}
+
+// sick is a fleet whose Redis fails.
+type sick struct {
+	*fleet
+	url       string // where the servers find Redis
+	args      []string
+	undo      func()
+	authority *redistest.Authority
+	group     *redistest.Group
+	hosts     string
+}
+
+// newSick is a fleet with the Redis of a mode, one server on it, and a task that
+// has succeeded.
+func newSick(t *testing.T, m mode) (*sick, *node, receipt) {
+	t.Helper()
+	user := []string{"--user", "app", "on", ">" + planted, "~*", "&*", "+@all"}
+	s := &sick{fleet: startFleet(t, append(user, m.args...)...), args: user}
+	s.url = "redis://app:" + planted + "@" + s.redis.Addr()
+	if m.prepare != nil {
+		m.prepare(s)
+	}
+	n := newNode(t, "a", "--redis", s.url, "--docs", s.docs, "--http-allow", "127.0.0.0/8", "--concurrency", "20")
+	if s.hosts != "" {
+		n.withHosts(s.hosts)
+	}
+	s.nodes = append(s.nodes, n)
+	n.start()
+	first := s.must(n, s.counted(s.callee.atOnce()))
+	s.waitFor(n, first.id, morningai.StateSucceeded)
+	return s, n, first
+}
+
+// Every way in which Redis is known to fail, brought about for real. The node
+// goes on by itself and says what is wrong and what to do in words that an
+// operator can act on; when it is put right, all that was accepted is in Redis.
+func TestFailureModes(t *testing.T) {
+	t.Parallel()
+	for _, m := range opens() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			s, n, first := newSick(t, m)
+			s.history.Add(drill.Op{Kind: drill.RedisDown})
+			m.provoke(s)
+			made := []receipt{first}
+			var h health
+			if !within(patience, func() bool {
+				made = append(made, s.must(n, s.counted(s.callee.atOnce())))
+				h = s.health(n)
+				return h.Status == "degraded" && h.Redis.Cause != "" && strings.Contains(h.Redis.Cause, m.cause)
+			}) {
+				t.Fatalf("its health is %+v, and should give the cause %q", h, m.cause)
+			}
+			if !strings.Contains(h.Redis.Hint, m.hint) {
+				t.Errorf("the advice is %q, and should have %q", h.Redis.Hint, m.hint)
+			}
+			t.Logf("%s; %s", h.Redis.Cause, h.Redis.Hint)
+			until(t, patience, "the probe of Redis to turn", func() bool { return n.call("GET", "/health/redis", nil).status == http.StatusServiceUnavailable })
+			var local receipt // one that Redis was not asked about: the circuit is open
+			until(t, patience, "a task to run here", func() bool {
+				local = s.must(n, s.counted(s.callee.atOnce()))
+				made = append(made, local)
+				return local.task.Durable == "journal" && local.task.Runs == morningai.RunsHere
+			})
+			s.waitFor(n, local.id, morningai.StateSucceeded)
+			m.cure(s)
+			s.history.Add(drill.Op{Kind: drill.RedisUp})
+			s.settle()
+			told := s.incidents(n)
+			if len(told) != 1 || !strings.Contains(told[0].Cause, m.cause) || !strings.Contains(told[0].Hint, m.hint) || told[0].Lost != 0 {
+				t.Errorf("the incidents are %+v", told)
+			}
+			if log := n.saidNow(); !strings.Contains(log, m.cause) || !strings.Contains(log, m.hint) {
+				t.Errorf("the log lacks the cause %q or the advice %q", m.cause, m.hint)
+			}
+			s.succeededOnce(s.everyStatusAgrees(), made)
+			s.keepsSecrets(n)
+		})
+	}
+}
+
+// What one more try gets over is no outage.
+func TestFailuresThatPass(t *testing.T) {
+	t.Parallel()
+	for _, m := range passes() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			s, n, first := newSick(t, m)
+			made := []receipt{first}
+			for range 5 {
+				m.provoke(s)
+				for range 5 {
+					r := s.must(n, s.counted(s.callee.atOnce()))
+					if r.task.Durable != "journal+redis" {
+						t.Errorf("a task is durable in %q", r.task.Durable)
+					}
+					made = append(made, r)
+				}
+			}
+			s.settle()
+			if told := s.incidents(n); len(told) != 0 {
+				t.Errorf("it makes outages of it: %+v", told)
+			}
+			s.succeededOnce(s.everyStatusAgrees(), made)
+			s.keepsSecrets(n)
+		})
+	}
+}
+
+// keepsSecrets looks for the password in all that a server tells.
+func (s *sick) keepsSecrets(n *node) {
+	s.t.Helper()
+	told := map[string]string{"the log": n.said()}
+	for _, path := range []string{"/health", "/health/redis", "/livez", "/readyz", "/metrics", "/v1/incidents", "/v1/nodes", "/v1/stats", "/v1/queues"} {
+		told[path] = n.call("GET", path, nil).String()
+	}
+	for where, text := range told {
+		if strings.Contains(text, planted) {
+			s.t.Errorf("%s has the password", where)
+		}
+	}
+}
