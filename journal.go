@@ -15,8 +15,7 @@ type Journal interface {
 	Engine
 
 	// Note writes notes, all in one durable commit. A note replaces the one
-	// with its kind and key, and keeps that one's place in the order. Their Data
-	// is not changed afterwards: a call that was given up may still be reading it.
+	// with its kind and key, and keeps that one's place in the order.
 	Note(ctx context.Context, notes []Note) error
 
 	// Erase removes notes; one that does not exist is no error. It returns

@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -41,16 +40,17 @@ type core struct {
 	forgets   []*forgetOp
 	alone     []string // nodes without a journal, as the last beat has shown
 	disk      disk
-	trash     []morningai.NoteKey      // to be erased, soon
-	met       bool                     // the shared engine has answered since the start
-	asked     map[morningai.ID]*asking // given ids that are being enqueued
+	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
+	toErase   map[morningai.NoteKey]bool // any more was written anew since
+	met       bool                       // the shared engine has answered since the start
+	asked     map[morningai.ID]*asking   // given ids that are being enqueued
 	closing   bool
 }
 
 func newCore(cfg config, remote morningai.Engine, journal morningai.Journal, random func() float64, now time.Time) *core {
 	c := &core{cfg: cfg, remote: remote, journal: journal, random: random, now: now,
 		sessions: map[morningai.SessionID]*session{}, mine: map[morningai.ID]morningai.Lease{}, held: map[morningai.ID]*holding{},
-		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages()}
+		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages(), toErase: map[morningai.NoteKey]bool{}}
 	c.contact = detector{state: morningai.ContactUp, since: now, heard: now, oldest: 1}
 	c.backlog.due = now
 	return c
@@ -237,7 +237,7 @@ func (c *core) note(notes []morningai.Note, then func(error)) {
 	for i := range notes {
 		c.disk.written += int64(len(notes[i].Data))
 		if len(c.trash) > 0 { // what stood there before is replaced, not erased
-			c.trash = slices.DeleteFunc(c.trash, func(k morningai.NoteKey) bool { return k == notes[i].NoteKey })
+			delete(c.toErase, notes[i].NoteKey)
 		}
 	}
 	if notes == nil {
@@ -258,6 +258,9 @@ func (c *core) erase(keys ...morningai.NoteKey) {
 	if len(c.trash) == 0 {
 		c.after(eraseEvery, c.empty)
 	}
+	for _, k := range keys {
+		c.toErase[k] = true
+	}
 	c.trash = append(c.trash, keys...)
 }
 
@@ -271,7 +274,13 @@ func (c *core) eraseNow(keys []morningai.NoteKey, then func()) {
 const eraseEvery = 50 * time.Millisecond
 
 func (c *core) empty() {
-	keys := c.trash
+	var keys []morningai.NoteKey
+	for _, k := range c.trash {
+		if c.toErase[k] {
+			keys = append(keys, k)
+			delete(c.toErase, k)
+		}
+	}
 	c.trash = nil
 	if len(keys) > 0 {
 		c.write("erase", func(ctx context.Context) error { return c.journal.Erase(ctx, keys) }, func(error) {})

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"slices"
 
 	"github.com/RC918/morningai"
 )
@@ -36,16 +35,19 @@ func (e *Engine) Note(ctx context.Context, notes []morningai.Note) error {
 	if err := e.ready(ctx); err != nil {
 		return err
 	}
-	for i := range notes {
-		if err := checkKind("note", notes[i].Kind); err != nil {
+	w := &noteWork{notes: make([]morningai.Note, len(notes))}
+	for i, n := range notes {
+		if err := checkKind("note", n.Kind); err != nil {
 			return err
 		}
+		w.notes[i] = n
+		// The call may return before the writer is done with them.
+		w.notes[i].Data = clone(n.Data)
 	}
 	if len(notes) == 0 {
 		return nil
 	}
-		// The call may return before the writer is done with them.
-	return e.submit(ctx, &noteWork{notes: slices.Clone(notes)})
+	return e.submit(ctx, w)
 }
 
 // Erase implements morningai.Journal.
