@@ -181,6 +181,14 @@ type content struct {
 	data []byte
 }
 
+// Refuse returns a handler that fails every request, and logs err as the reason.
+func Refuse(err error, logger *slog.Logger) http.Handler {
+	a := &api{log: logger}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.fail(w, r, route{}, &morningai.Error{Code: codeInternal, Op: "serve", Err: err})
+	})
+}
+
 // ServeHTTP implements [http.Handler].
 func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &answering{ResponseWriter: rw}
