@@ -38,6 +38,12 @@ type Config struct {
 	RetainFailed    time.Duration // how long failed tasks stay, and canceled ones in Redis
 	RetainCount     int           // embedded engine: ended tasks to keep per queue; 0: no bound
 
+	// RQQueues are the queues of Python's RQ, in the same Redis, to which tasks of
+	// the types rq:path.to.func are delivered from the queue of the same name.
+	RQQueues []string
+	// RQSerializer is how RQ's workers read jobs: "json" or "pickle"; json if "".
+	RQSerializer string
+
 	HTTPAllow []netip.Prefix // addresses that http tasks may reach although they are not globally reachable
 }
 
@@ -90,6 +96,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	bridge, err := c.openBridge(app, engine, opening)
+	if err != nil {
+		return nil, err
+	}
 
 	opts := c.Options
 	opts.AddressFolder, opts.Documents, opts.OnlyAsk = c.Data, docs, c.Role == RoleWorker
@@ -97,7 +107,7 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.release, s.where = release, where
+	s.release, s.where, s.bridge = release, where, bridge
 	return s, nil
 }
 

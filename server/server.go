@@ -14,6 +14,7 @@ import (
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/internal/httpapi"
+	"github.com/RC918/morningai/internal/rqbridge"
 	"github.com/RC918/morningai/internal/sessions"
 )
 
@@ -54,9 +55,10 @@ type Server struct {
 	handler  http.Handler
 	instance string
 	workers  *sessions.Keeper
-	stopping chan struct{}  // closed when Run begins to stop
-	release  []func() error // what Open opened, last first
-	where    *located       // for others that ask this server; nil without Open
+	stopping chan struct{}    // closed when Run begins to stop
+	release  []func() error   // what Open opened, last first
+	bridge   *rqbridge.Bridge // nil: nothing is delivered to RQ
+	where    *located         // for others that ask this server; nil without Open
 }
 
 // New returns a server of the app. It neither starts the app nor listens. The
@@ -139,7 +141,7 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.app.Start(ctx); err != nil {
+	if err := s.startWork(ctx); err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
