@@ -45,6 +45,7 @@ type Bridge struct {
 	canceled map[morningai.ID]bool
 	follows  map[string]*follow // by id of the job
 	settled  []string           // ids of jobs whose results are recorded
+	memos    map[morningai.ID]memo
 }
 
 // grant is what the engine has handed out, as the app does not see it.
@@ -54,7 +55,20 @@ type grant struct {
 	timeout    time.Duration
 	known      rq.Mark // of the last delivery
 	deliveries int
+	memo       memo // of an earlier attempt here
 }
+
+// memo is what this server knows of a job beside what is on record: after a loss
+// the task may come back without it.
+type memo struct {
+	life     int64
+	mark     rq.Mark
+	begun    bool
+	repeated bool
+}
+
+// mostMemos bounds what is known of tasks that went to other servers.
+const mostMemos = 10 * window
 
 // New returns a bridge of an engine and the Redis that RQ uses. Nothing happens
 // until Start. Whoever gives engine and client closes them, after Stop.
@@ -64,7 +78,7 @@ func New(engine morningai.Engine, client *rq.Client, opts Options) (*Bridge, err
 	}
 	b := &Bridge{engine: engine, client: client, sender: client.NewSender(rand.Text()), opts: opts, log: opts.Logger,
 		queues: map[string]bool{}, types: map[string]bool{}, more: make(chan struct{}),
-		granted: map[morningai.ID]grant{}, canceled: map[morningai.ID]bool{}, follows: map[string]*follow{}}
+		granted: map[morningai.ID]grant{}, canceled: map[morningai.ID]bool{}, follows: map[string]*follow{}, memos: map[morningai.ID]memo{}}
 	weights := map[string]int{}
 	for _, q := range opts.Queues {
 		b.queues[q], weights[q] = true, 1

@@ -97,7 +97,8 @@ func (n *node) end(t *testing.T, id morningai.ID) *morningai.Task {
 	defer cancel()
 	task, err := n.Wait(ctx, id)
 	if err != nil {
-		t.Fatalf("the task does not end: %v", err)
+		now, _ := n.Get(t.Context(), id)
+		t.Fatalf("the task does not end: %v, it is %+v", err, now)
 	}
 	return task
 }

@@ -37,9 +37,10 @@ type delivery struct {
 	spec  rq.Spec
 	f     *follow
 
-	shown     progress
-	begun     bool // the job may have started
-	canceling bool
+	shown      progress
+	unrecorded bool // the mark of the delivery has still to be kept
+	begun      bool // the job may have started
+	canceling  bool
 }
 
 // progress is what readers of the task see.
@@ -96,6 +97,8 @@ func (d *delivery) prepare() error {
 		d.shown = progress{} // there is none yet
 	}
 	d.shown.Status = ""
+	d.begun = d.grant.memo.begun
+	d.shown.MaybeRepeated = d.shown.MaybeRepeated || d.grant.memo.repeated
 	if n := d.task.MaxAttempts; n != morningai.DefaultMaxAttempts {
 		d.spec.Retries = n - 1 // RQ's own
 	}
@@ -106,38 +109,72 @@ func (d *delivery) prepare() error {
 func (d *delivery) send(ctx context.Context) error {
 	for wait := sendLeast; ; wait = min(2*wait, sendMost) {
 		lost := d.grant.known.Sender != ""
-		m, status, err := d.b.sender.Send(ctx, d.spec, d.task.Life, d.grant.known)
+		// A cancel in the middle must find what was sent before it: the call is
+		// waited for, and bounded by itself.
+		m, status, err := d.b.sender.Send(context.WithoutCancel(ctx), d.spec, d.task.Life, d.grant.known)
 		if err == nil {
-			if m == d.grant.known { // it is there
+			if m != d.grant.known {
+				d.sent(ctx, m, status, lost)
 				return nil
 			}
-			return d.sent(ctx, m, status, lost)
+			if d.grant.memo.repeated { // told of the attempt that was superseded when Redis lost it
+				d.warn(ctx)
+			}
+			d.show(ctx, status)
+			return nil
 		}
 		if !errors.Is(err, morningai.ErrUnavailable) {
 			return err
 		}
 		if pause(ctx, wait); ctx.Err() != nil {
-			return ctx.Err()
+			return ctx.Err() // whether the job is in RQ is open
 		}
 	}
 }
 
-// sent records a delivery. again says that an earlier one is lost.
-func (d *delivery) sent(ctx context.Context, m rq.Mark, status rq.Status, again bool) error {
+// sent takes note of a delivery. again says that an earlier one is lost.
+func (d *delivery) sent(ctx context.Context, m rq.Mark, status rq.Status, again bool) {
 	d.grant.deliveries++
-	d.grant.known = m
-	_, err := morningai.Step(ctx, stepName(d.task.Life, d.grant.deliveries), func(context.Context) (rq.Mark, error) { return m, nil })
-	if err != nil {
-		return err
-	}
-	if again {
-		d.shown.MaybeRepeated = d.shown.MaybeRepeated || d.begun || d.f == nil
-		morningai.Logger(ctx).Warn("Redis had lost the job, and it was delivered to RQ again", "maybe_repeated", d.shown.MaybeRepeated)
+	d.grant.known, d.unrecorded = m, true
+	// An attempt before this one has delivered the job, and what it has recorded of
+	// that is lost too.
+	forgotten := d.f == nil && !again && d.task.Life == 1 && d.task.Attempt > 1 && status == rq.Queued
+	if again || forgotten {
+		unknown := d.f == nil && d.grant.memo.life == 0 // nobody here has seen the job
+		d.shown.MaybeRepeated = d.shown.MaybeRepeated || d.begun || unknown
+		d.warn(ctx)
 		d.begun = false
 		d.shown.Status = ""
 	}
+	d.remember()
+	d.record(ctx)
 	d.show(ctx, status)
-	return nil
+}
+
+func (d *delivery) warn(ctx context.Context) {
+	morningai.Logger(ctx).Warn("Redis had lost the job, and it was delivered to RQ again", "maybe_repeated", d.shown.MaybeRepeated)
+}
+
+func (d *delivery) remember() {
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
+	if len(d.b.memos) >= mostMemos {
+		clear(d.b.memos)
+	}
+	d.b.memos[d.task.ID] = memo{d.task.Life, d.grant.known, d.begun, d.shown.MaybeRepeated}
+}
+
+// record keeps the mark of the delivery with the task, so that whoever gets the
+// task next can tell a job that is lost from one that was removed. The job
+// carries it too; so a Redis that is being repaired is tried again later.
+func (d *delivery) record(ctx context.Context) {
+	data, err := json.Marshal(d.grant.known)
+	if err != nil {
+		return // two plain fields are always written
+	}
+	errs, err := d.b.engine.Checkpoint(ctx, []morningai.Checkpoint{{Lease: d.grant.lease, Kind: morningai.CheckpointStep,
+		Name: stepName(d.task.Life, d.grant.deliveries), Data: data}})
+	d.unrecorded = err != nil || errs[0] != nil
 }
 
 // show tells readers where the job is. That it fails is the reader's loss alone.
@@ -199,7 +236,7 @@ func (d *delivery) seen(ctx context.Context, l rq.Look) (over bool, _ json.RawMe
 		if d.canceling {
 			return true, nil, canceled(morningai.ErrorCodeCanceled, "the task was canceled, and its job is gone from RQ")
 		}
-		if err := d.send(ctx); err != nil {
+		if err := d.send(ctx); err != nil && ctx.Err() == nil {
 			return true, nil, err
 		}
 		return false, nil, nil
@@ -210,7 +247,13 @@ func (d *delivery) seen(ctx context.Context, l rq.Look) (over bool, _ json.RawMe
 			return false, nil, nil // the next look tries again
 		}
 	}
-	d.begun = l.Begun
+	if d.begun != l.Begun {
+		d.begun = l.Begun
+		d.remember()
+	}
+	if d.unrecorded && !d.canceling {
+		d.record(ctx)
+	}
 	if !d.canceling {
 		d.show(ctx, l.Status)
 	}

@@ -1,14 +1,22 @@
 package rqbridge_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/redistest"
+	"github.com/RC918/morningai/internal/rqbridge"
 	"github.com/RC918/morningai/internal/rqtest"
+	"github.com/RC918/morningai/rq"
 	"github.com/RC918/morningai/server"
+	"github.com/RC918/morningai/sqlite"
 )
 
 // counted is a task that counts its runs, where no outage of the test reaches.
@@ -90,47 +98,130 @@ func TestAcceptedInAnOutage(t *testing.T) {
 }
 
 // A Redis that comes back empty gets what waited in RQ again; what may have run
-// is marked, and nothing else.
+// is marked, and nothing else. The engine is one that loses nothing, so that this
+// is the bridge's work alone.
 func TestQueueIsFilledAgain(t *testing.T) {
 	for _, v := range rqtest.All(t) {
 		t.Run(v.Version, func(t *testing.T) {
 			t.Parallel()
 			s, counts := redistest.Start(t), redistest.Start(t)
-			n := start(t, s, t.TempDir())
-			running := n.submit(t, counted(counts, "running", 60))
-			w := v.Worker(t, s.Addr(), "py", "", "q")
-			n.shows(t, running.ID, "started")
+			c := bridged(t, s)
+			long := counted(counts, "running", 60)
+			long.Queue = "p"
+			running := submit(t, c, long)
+			w := v.Worker(t, s.Addr(), "py", "", "p")
+			c.shows(t, running, "started")
 			w.Kill()
-			s.Do("DEL", "rq:workers:q") // as if it had left: nobody can begin with what comes
 			var ids []morningai.ID
-			for i := range 20 {
-				task := n.submit(t, counted(counts, fmt.Sprint("k", i), 0))
-				ids = append(ids, task.ID)
+			for i := range 120 {
+				ids = append(ids, submit(t, c, counted(counts, fmt.Sprint("k", i), 0)))
 			}
 			for _, id := range ids {
-				n.shows(t, id, "queued")
+				c.shows(t, id, "queued")
 			}
-			s.Kill()
-			s.Restart() // without any file
-			redistest.Until(t, "the queue to be filled again", func() bool { return s.Do("LLEN", "rq:queue:q") == "21" })
-			counts.Do("DEL", "running")
-			v.Worker(t, s.Addr(), "py2", "", "q")
-			for i, id := range ids {
-				n.once(t, counts, id, fmt.Sprint("k", i))
-				if task, err := n.Get(t.Context(), id); err != nil || strings.Contains(string(task.Progress), "maybe_repeated") {
-					t.Errorf("%s %v", task.Progress, err)
+			v.Run(t, s.Addr(), `fetch(args[0]).delete()`, ids[7].String())
+			c.ends(t, ids[7], morningai.StateCanceled)
+			for range 2 { // also when it happens again
+				s.Kill()
+				s.Restart() // without any file
+				redistest.Until(t, "the queue to be filled again", func() bool {
+					return s.Do("LLEN", "rq:queue:q") == "119" && s.Do("LLEN", "rq:queue:p") == "1"
+				})
+			}
+			for _, id := range ids[20:] { // a process for each takes its time
+				if _, err := c.Cancel(t.Context(), id); err != nil {
+					t.Fatal(err)
 				}
 			}
-			redistest.Until(t, "the mark", func() bool {
-				task, err := n.Get(t.Context(), running.ID)
-				return err == nil && strings.Contains(string(task.Progress), `"maybe_repeated":true`)
-			})
-			if _, err := n.Cancel(t.Context(), running.ID); err != nil {
-				t.Fatal(err)
+			for _, id := range ids[20:] {
+				c.ends(t, id, morningai.StateCanceled)
 			}
-			n.end(t, running.ID)
+			v.Worker(t, s.Addr(), "py2", "", "q")
+			for i, id := range ids[:20] {
+				if i == 7 {
+					continue
+				}
+				task := c.ends(t, id, morningai.StateSucceeded)
+				if string(task.Result) != "1" || strings.Contains(string(task.Progress), "maybe_repeated") {
+					t.Errorf("%s %s", task.Result, task.Progress)
+				}
+			}
+			for i, id := range ids {
+				if (i == 7 || i >= 20) && counts.Do("EXISTS", fmt.Sprint("k", i)) != "0" {
+					task, err := c.Get(t.Context(), id)
+					t.Errorf("k%d was canceled, and ran: %+v %v %s", i, task, err, s.Do("HGETALL", "rq:job:"+id.String()))
+				}
+			}
+			task, err := c.Get(t.Context(), running)
+			if err != nil || !strings.Contains(string(task.Progress), `"maybe_repeated":true`) {
+				t.Errorf("%s %v", task.Progress, err)
+			}
 		})
 	}
+}
+
+// direct is a bridge on an embedded engine, and what enqueues there.
+type direct struct{ *morningai.Client }
+
+func bridged(t *testing.T, s *redistest.Server) direct {
+	t.Helper()
+	engine, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "tasks.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	queues, err := rq.Open(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := rqbridge.New(engine, queues, rqbridge.Options{Queues: []string{"q", "p"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := morningai.NewClient(engine, morningai.WithEnqueueMiddleware(rqbridge.Check))
+	t.Cleanup(func() {
+		if err := errors.Join(b.Stop(context.Background()), queues.Close()); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return direct{c}
+}
+
+func submit(t *testing.T, c direct, s morningai.TaskSpec) morningai.ID {
+	t.Helper()
+	task, err := c.Enqueue(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return task.ID
+}
+
+func (c direct) shows(t *testing.T, id morningai.ID, status string) {
+	t.Helper()
+	redistest.Until(t, "the job to be "+status, func() bool {
+		task, err := c.Get(t.Context(), id)
+		return err == nil && strings.Contains(string(task.Progress), `"rq_status":"`+status+`"`)
+	})
+}
+
+func (c direct) ends(t *testing.T, id morningai.ID, want morningai.State) *morningai.Task {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	task, err := c.Wait(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if task.State != want {
+		t.Errorf("%s is %s: %v", id, task.State, task.Error)
+	}
+	return task
 }
 
 // A server that stops leaves its jobs in RQ; the next one follows them, whatever

@@ -76,6 +76,9 @@ func (r *relay) Finish(ctx context.Context, reports []morningai.Report) ([]morni
 		if id := reports[i].Lease.ID; r.b.granted[id].lease == reports[i].Lease {
 			delete(r.b.granted, id)
 			delete(r.b.canceled, id)
+			if verdicts[i].Err == nil && verdicts[i].State.Terminal() {
+				delete(r.b.memos, id)
+			}
 		}
 		if verdicts[i].Err == nil && reports[i].Outcome == morningai.OutcomeSucceeded {
 			r.b.settled = append(r.b.settled, reports[i].Lease.ID.String())
@@ -98,11 +101,16 @@ func (b *Bridge) admit(g *morningai.Grant) {
 	g.Task.Type, g.Task.Timeout = innerType, morningai.MaxTimeout
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if m, ok := b.memos[g.Task.ID]; ok && m.life == g.Task.Life {
+		inside.memo = m
+		if inside.known.Sender == "" {
+			inside.known = m.mark
+		}
+	}
 	b.granted[g.Task.ID] = inside
 }
 
-// stepName is the step that records a delivery, so that whoever gets the task
-// next can tell a job that is lost from one that was removed.
+// stepName is the step that records the nth delivery in a life.
 func stepName(life int64, n int) string { return fmt.Sprintf("rq_delivered.%d.%d", life, n) }
 
 // cancel tells followers that their tasks are to be canceled.
