@@ -40,7 +40,8 @@ type Engine struct {
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session
 	waiters  map[string]*waiter
-	created  int64 // acceptance time given last, in us: they grow strictly
+	putOff   map[*dues]struct{} // of the claims under way
+	created  int64              // acceptance time given last, in us: they grow strictly
 }
 
 // Open connects to the Redis at the address, checks that it can be relied on,

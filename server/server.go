@@ -13,6 +13,7 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/address"
+	"github.com/RC918/morningai/internal/backup"
 	"github.com/RC918/morningai/internal/httpapi"
 	"github.com/RC918/morningai/internal/rqbridge"
 	"github.com/RC918/morningai/internal/sessions"
@@ -39,9 +40,13 @@ type Options struct {
 	// Documents is the folder that the app's faq tasks answer from, if it has
 	// any; clients on this machine can ask whether it is theirs.
 	Documents string
+	// LogFolder is where Open keeps the server's log, for those who ask for it.
+	LogFolder string
 	// OnlyAsk refuses orders with 409 wrong_state: nothing is accepted or
 	// commanded through this server, which runs tasks that others accept.
 	OnlyAsk bool
+	// Backups are made by Run.
+	Backups Backups
 	// Ready is called once requests are accepted, with the server's URL and the
 	// engine's name. May be nil.
 	Ready  func(url, engine string)
@@ -55,21 +60,33 @@ type Server struct {
 	handler  http.Handler
 	instance string
 	workers  *sessions.Keeper
+	tokens   *httpapi.Tokens  // nil without a file
 	stopping chan struct{}    // closed when Run begins to stop
 	release  []func() error   // what Open opened, last first
+	keeper   *backup.Keeper   // of scheduled backups; nil without them
 	bridge   *rqbridge.Bridge // nil: nothing is delivered to RQ
 	where    *located         // for others that ask this server; nil without Open
+	wrong    error            // with the options; then there are no workers
 }
 
-// New returns a server of the app. It neither starts the app nor listens. The
-// error is a morningai.ErrInvalidInput if the token file cannot be used.
-func New(app *morningai.App, opts Options) (*Server, error) {
+// New returns a server of the app. It neither starts the app nor listens. What is
+// wrong with the options, such as a token file that cannot be used, is what
+// [Server.Err] and [Server.Run] return; the handler lets nobody in then.
+func New(app *morningai.App, opts Options) *Server {
 	if opts.Listen == "" {
 		opts.Listen = DefaultListen
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
+	s, err := build(app, opts)
+	if err != nil {
+		return &Server{app: app, opts: opts, wrong: err, handler: httpapi.Refuse(err, opts.Logger)}
+	}
+	return s
+}
+
+func build(app *morningai.App, opts Options) (*Server, error) {
 	var tokens *httpapi.Tokens
 	if opts.TokenFile != "" {
 		var err error
@@ -80,7 +97,7 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 			opts.Logger.Warn(w)
 		}
 	}
-	s := &Server{app: app, opts: opts, instance: rand.Text(), stopping: make(chan struct{})}
+	s := &Server{app: app, opts: opts, tokens: tokens, instance: rand.Text(), stopping: make(chan struct{})}
 	documents := ""
 	if opts.Documents != "" {
 		var err error
@@ -91,10 +108,14 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 	if err := httpapi.CheckListen(opts.Listen, tokens, opts.Insecure); err != nil {
 		return nil, err
 	}
+	backups, err := s.openBackups()
+	if err != nil {
+		return nil, err
+	}
 	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
 	s.workers = sessions.New(app.Engine(), max(app.Lease(), leastClaim), opts.Logger)
-	var err error
-	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnAttempt: app.OnAttempt, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Backup: s.writeBackup, Backups: backups, Incidents: s.incidents(), Workers: s.workers,
+		Attempts: app.Attempts, OnAttempt: app.OnAttempt, OnlyAsk: opts.OnlyAsk, LogFolder: opts.LogFolder, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
 	if err != nil {
 		return nil, err
@@ -102,9 +123,13 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Handler returns the HTTP API, to mount in a program that listens itself. It
-// must be at the root of its host. The app is started and stopped by its owner,
-// who calls Close before the app's engine is closed.
+// Err is what is wrong with the options, a morningai.ErrInvalidInput mostly; nil if
+// nothing is.
+func (s *Server) Err() error { return s.wrong }
+
+// Handler returns the HTTP API, to mount in a program that listens itself: at the
+// root of its host, or below a path with [http.StripPrefix]. The app is started and
+// stopped by its owner, who calls Close before the app's engine is closed.
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // leastClaim is the shortest lease of claims over HTTP: a peer speaks of them every
@@ -127,7 +152,9 @@ func (s *Server) Run(ctx context.Context) error {
 // not finished goes back to its queues, and releases what Open has opened. Run
 // does so by itself. It may be called more than once.
 func (s *Server) Close() error {
-	s.workers.Close()
+	if s.workers != nil {
+		s.workers.Close()
+	}
 	var errs []error
 	for _, f := range s.release {
 		errs = append(errs, f())
@@ -137,6 +164,9 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) run(ctx context.Context) error {
+	if s.wrong != nil {
+		return s.wrong
+	}
 	ln, err := openListener(ctx, s.opts.Listen)
 	if err != nil {
 		return err
@@ -150,6 +180,7 @@ func (s *Server) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 
+	stopBackups := s.keepBackups(base)
 	err = s.announce(ln.Addr())
 	if err == nil {
 		select {
@@ -160,6 +191,7 @@ func (s *Server) run(ctx context.Context) error {
 		}
 	}
 	close(s.stopping)
+	stopBackups()
 	err = errors.Join(err, s.stopWork(context.WithoutCancel(ctx)), s.shutdown(web, cut))
 	s.workers.Close()
 	<-served

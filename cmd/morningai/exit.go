@@ -74,7 +74,7 @@ func explain(err error) string {
 	}
 	b.WriteString("\n")
 	for _, f := range e.Fields {
-		fmt.Fprintf(&b, "  %s %s\n", printable(strings.TrimPrefix(f.Location, "body.")), printable(f.Message))
+		fmt.Fprintf(&b, "  %s %s\n", printable(strings.TrimPrefix(strings.TrimPrefix(f.Location, "body."), "query.")), printable(f.Message))
 	}
 	if e.Hint != "" {
 		fmt.Fprintf(&b, "Hint: %s\n", printable(e.Hint))
@@ -99,7 +99,7 @@ func exitCode(err error) int {
 	case morningai.CodeNotFound:
 		return exitNotFound
 	case morningai.CodeConflict, morningai.CodeIdempotencyConflict, morningai.CodeWrongState, morningai.CodeStorageFull,
-		morningai.CodeLocked, morningai.CodeNewerFormat, client.CodeForbidden, server.CodeWrongRedis:
+		morningai.CodeLocked, morningai.CodeNewerFormat, client.CodeForbidden, server.CodeWrongRedis, server.CodeDamaged, server.CodeUntrusted:
 		return exitRefused
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
