@@ -17,6 +17,7 @@ import (
 	"github.com/RC918/morningai/internal/httpapi"
 	"github.com/RC918/morningai/internal/rqbridge"
 	"github.com/RC918/morningai/internal/sessions"
+	"github.com/RC918/morningai/internal/webhook"
 )
 
 // DefaultListen is where Run listens unless told otherwise.
@@ -64,6 +65,7 @@ type Server struct {
 	stopping chan struct{}    // closed when Run begins to stop
 	release  []func() error   // what Open opened, last first
 	keeper   *backup.Keeper   // of scheduled backups; nil without them
+	notify   *webhook.Sender  // of outages that last; nil without a receiver
 	bridge   *rqbridge.Bridge // nil: nothing is delivered to RQ
 	where    *located         // for others that ask this server; nil without Open
 	wrong    error            // with the options; then there are no workers
@@ -180,7 +182,7 @@ func (s *Server) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 
-	stopBackups := s.keepBackups(base)
+	stopBackups, stopNotifying := s.keepBackups(base), s.keepNotifying(base)
 	err = s.announce(ln.Addr())
 	if err == nil {
 		select {
@@ -192,6 +194,7 @@ func (s *Server) run(ctx context.Context) error {
 	}
 	close(s.stopping)
 	stopBackups()
+	stopNotifying()
 	err = errors.Join(err, s.stopWork(context.WithoutCancel(ctx)), s.shutdown(web, cut))
 	s.workers.Close()
 	<-served
