@@ -42,7 +42,7 @@ type core struct {
 	disk      disk
 	trash     []morningai.NoteKey      // to be erased, soon
 	met       bool                     // the shared engine has answered since the start
-	asked     map[morningai.ID]*asking // given ids that are being enqueued
+	asked     map[morningai.ID]*asking // ids that are being enqueued
 	closing   bool
 }
 

@@ -152,7 +152,7 @@ func (op *enqueueOp) settle() {
 			c.backlog.doubtful(id)
 			continue
 		}
-		acked := c.backlog.doubt[id] // another request for it was answered from the journal
+		acked := c.backlog.doubt[id] || c.backlog.promised[id] // another request for it was answered from the journal
 		if r.Err != nil || r.Task.Duplicate {
 			if op.replied || acked {
 				// Its acknowledgement holds; what becomes of it is settled apart.
@@ -275,6 +275,11 @@ func (op *enqueueOp) acknowledgeJournal() {
 	runs := morningai.RunsLater
 	if op.durability == morningai.DurabilityJournal && !op.c.contact.open() {
 		runs = morningai.RunsHere
+	}
+	if runs == morningai.RunsHere {
+		for i := range op.specs {
+			op.c.backlog.promise(op.specs[i].ID)
+		}
 	}
 	op.finish(op.fromJournal(op.specs, runs), nil)
 	if runs == morningai.RunsLater {

@@ -34,14 +34,11 @@ func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, 
 		return f, f.read(ctx, c.journal, ids, uniqueKeys)
 	}, func(f found, err error) {
 		for _, id := range ids {
-			if ready, open := c.backlog.doubt[id]; open && !ready {
-				delete(f.sent, id) // its enqueue is undecided: nobody was told of it
+			if c.backlog.undecided(id) {
+				delete(f.sent, id)
 			}
 		}
-		maps.DeleteFunc(f.holders, func(_ string, r *morningai.Record) bool {
-			ready, open := c.backlog.doubt[r.Task.ID]
-			return open && !ready
-		})
+		maps.DeleteFunc(f.holders, func(_ string, r *morningai.Record) bool { return c.backlog.undecided(r.Task.ID) })
 		then(f, err)
 	})
 }
@@ -323,7 +320,9 @@ func (op *getOp) askMember(i int, m *member) {
 			t, _ := result.(morningai.Task)
 			switch {
 			case err == nil && t.Fresh == morningai.FreshStale && op.shared != nil:
-				// The shared engine has said that it is gone.
+				// The shared engine has said that it is gone; or it has been given it
+				// since it was asked.
+				op.doubt = true
 			case err == nil && !t.ID.IsZero() && (op.tasks[i].ID.IsZero() || laterThan(&t, &op.tasks[i])):
 				op.tasks[i] = t
 			case err != nil && morningai.CodeOf(err) != morningai.CodeNotFound:

@@ -94,7 +94,7 @@ func (op *enqueueOp) conflicts(s *morningai.TaskSpec, had *morningai.Record, ofG
 	return shown != nil && !sameWork(shown, &morningai.Task{Type: s.Type, Queue: s.Queue, Payload: s.Payload})
 }
 
-// asking is a request for a given id that is under way.
+// asking is a request for an id that is under way.
 type asking struct {
 	op    *enqueueOp
 	later []*enqueueOp // requests for the id that wait for this one
@@ -113,10 +113,11 @@ func (op *enqueueOp) waitsForAnother() bool {
 	return false
 }
 
-// ask takes given ids for this request while it is under way.
+// ask takes ids for this request while it is under way. An id that was made for it
+// too: whoever has read it may give it again.
 func (op *enqueueOp) ask() {
 	for i := range op.specs {
-		if s := &op.specs[i]; !op.fresh[i] && op.c.asked[s.ID] == nil && !op.inner {
+		if s := &op.specs[i]; op.c.asked[s.ID] == nil && !op.inner {
 			op.c.asked[s.ID] = &asking{op: op}
 		}
 	}
