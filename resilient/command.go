@@ -72,7 +72,7 @@ func (op *commandOp) route() {
 				for i := range results {
 					results[i].Task.Fresh = morningai.FreshLocal
 				}
-				op.part(local, results, err)
+				op.bury(local, cmds, results, err)
 			})
 	}
 	if len(shared) > 0 {
@@ -86,10 +86,37 @@ func (op *commandOp) route() {
 	op.part(nil, nil, nil)
 }
 
+// bury leaves notes of tasks that were deleted where nobody else knows them: they
+// may be asked for again, and the shared engine is told that they are gone.
+func (op *commandOp) bury(at []int, cmds []morningai.Command, results []morningai.CommandResult, err error) {
+	var notes []morningai.Note
+	for i := range results {
+		if cmds[i].Kind != morningai.CommandDelete || results[i].Err != nil || err != nil {
+			continue
+		}
+		r := morningai.Record{Task: results[i].Task, Deleted: true}
+		var note morningai.Note
+		if note, err = taskNote(noteOwn, &r); err == nil {
+			notes = append(notes, note)
+		}
+	}
+	if len(notes) == 0 {
+		op.part(at, results, err)
+		return
+	}
+	op.c.backlog.own += int64(len(notes))
+	op.c.note(notes, func(err error) {
+		op.part(at, results, err)
+		op.c.backlog.again(op.c)
+	})
+}
+
 func (op *commandOp) part(at []int, results []morningai.CommandResult, err error) {
 	for k, i := range at {
 		if err == nil {
 			op.results[i] = results[k]
+		} else {
+			op.results[i].Err = err
 		}
 	}
 	if err != nil {
@@ -299,6 +326,9 @@ func (op *commandOp) keep(at []int, cause error) {
 	c.note(notes, func(err error) {
 		if err != nil {
 			c.backlog.commands -= int64(len(notes))
+			if cause != nil { // the shared engine may have carried them out
+				err = c.statusUnknown(string(op.cmds[noted[0]].Kind), cause)
+			}
 			op.part(at, nil, err)
 			return
 		}
@@ -376,14 +406,14 @@ type setQueueOp struct {
 
 func (c *core) setQueue(op *setQueueOp) {
 	if c.contact.open() {
-		c.setQueueLater(op)
+		c.setQueueLater(op, nil)
 		return
 	}
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, op.name, op.change)
 	}, func(q morningai.QueueConfig, err error) {
 		if outage(err) {
-			c.setQueueLater(op)
+			c.setQueueLater(op, err)
 			return
 		}
 		if err == nil {
@@ -404,7 +434,7 @@ func (c *core) obey(q morningai.QueueConfig) {
 }
 
 // setQueueLater obeys a change here, and journals it for the others.
-func (c *core) setQueueLater(op *setQueueOp) {
+func (c *core) setQueueLater(op *setQueueOp, cause error) {
 	if err := op.change.Validate(op.name); err != nil {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return
@@ -418,6 +448,9 @@ func (c *core) setQueueLater(op *setQueueOp) {
 	c.note([]morningai.Note{note}, func(err error) {
 		if err != nil {
 			c.backlog.settings--
+			if cause != nil { // the shared engine may have taken them
+				err = c.statusUnknown("set queue", cause)
+			}
 			c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 			return
 		}

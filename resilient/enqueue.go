@@ -138,6 +138,7 @@ func (op *enqueueOp) leaveOpen() {
 		for i := range op.specs {
 			op.c.backlog.doubtful(op.specs[i].ID)
 		}
+		op.c.backlog.again(op.c)
 	}
 }
 
@@ -285,7 +286,6 @@ func (op *enqueueOp) acknowledgeJournal() {
 	if runs == morningai.RunsLater {
 		op.c.incidents.accepted(len(op.specs))
 		op.leaveOpen()
-		op.c.backlog.again(op.c)
 	}
 }
 

@@ -75,6 +75,9 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	case morningai.ImportRepeated:
 		c.incidents.repeated(r.Task.ID)
 	case morningai.ImportKept:
+		if f.own && r.Task.Attempt > 0 && res.Task.Attempt != r.Task.Attempt && !c.known.deleted.has(r.Task.ID, c.now) {
+			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
+		}
 		if f.missing { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
 		}
@@ -106,6 +109,7 @@ func (f *forwarding) refused(r *morningai.Record, err error) {
 func (f *forwarding) arrived(t *morningai.Task) {
 	delete(f.c.backlog.tries, t.ID)
 	f.c.backlog.settled(t.ID)
+	f.c.known.see(t)
 	if t.State.Terminal() {
 		f.c.erase(keyOf(noteTask, t.ID))
 	}
@@ -120,8 +124,11 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	specs := make([]morningai.TaskSpec, len(keyed))
 	for i, r := range keyed {
 		specs[i] = specOf(r)
-		if r.Task.State == morningai.StateScheduled && c.sharesKeys() || r.Task.Attempt > 0 {
-			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime)) // what has run is imported before
+		switch {
+		case r.Task.Attempt > 0:
+			specs[i].RunAt = c.now.Add(tombstones) // what it has come to is imported before
+		case r.Task.State == morningai.StateScheduled && c.sharesKeys():
+			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime))
 		}
 	}
 	onShared(c, "enqueue", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },

@@ -88,6 +88,9 @@ func (k *lastKnown) see(t *morningai.Task) {
 		if laterThan(had, t) {
 			return
 		}
+		if t.Fresh == morningai.FreshStale && !laterThan(t, had) {
+			kept.Fresh = had.Fresh // where it was known from
+		}
 		k.bytes += sizeOf(t) - sizeOf(had)
 		at.Value = &kept
 		k.order.MoveToFront(at)

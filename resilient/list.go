@@ -163,12 +163,18 @@ func (c *core) stats(op *statsOp) {
 // hold tasks that the shared engine does not know.
 func (c *core) overall(fresh morningai.Freshness) morningai.Freshness {
 	apart := slices.ContainsFunc(c.members, func(m morningai.Member) bool {
-		return m.Journal != c.cfg.member && (m.Backlog > 0 || !m.Connected)
+		return m.Journal != c.cfg.member && (m.Backlog > 0 || !m.Connected || c.unheard(&m))
 	})
 	if fresh == morningai.FreshLive && (apart || c.backlog.undelivered() > 0 || !c.acquainted()) {
 		return morningai.FreshStale
 	}
 	return fresh
+}
+
+// unheard reports whether a node has not said since the last outage, or for longer
+// than it takes to say so, what it has accepted on its own.
+func (c *core) unheard(m *morningai.Member) bool {
+	return m.ContactAt.Before(c.incidents.current.EndedAt.Add(clearMargin)) || c.now.Sub(m.ContactAt) > acquaintance+clearMargin
 }
 
 // statsLast answers with the counts as they were known last.

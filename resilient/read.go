@@ -219,7 +219,7 @@ func (op *getOp) merge() {
 	case op.found == nil:
 		op.look(op.merge) // the shared engine may have lost it
 	case op.here:
-		op.finish(nil)
+		op.answer()
 	default:
 		op.ask(shared != nil)
 	}
@@ -266,7 +266,7 @@ func (op *getOp) fromJournal(i int) {
 	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !op.lacked[id]:
 		return // the shared engine has had it, and is asked by whoever asks here
 	case (f.sent[id] != nil || f.ended[id] != nil) && !c.met && c.known.get(id) == nil:
-		// An earlier process of this node may have shown a later state.
+		op.doubt = true // an earlier process of this node may have shown a later state
 	default:
 		t := c.lastState(id, f)
 		if t == nil && f.ended[id] != nil {

@@ -50,7 +50,7 @@ func (op *enqueueOp) goOn(f *found) {
 			t := c.acknowledged(holder)
 			t.Duplicate = true
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
-		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil:
+		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil && c.known.get(s.ID).Fresh != morningai.FreshLocal:
 			t := *c.known.get(s.ID)
 			t.Fresh, t.Durable, t.Runs = morningai.FreshStale, string(morningai.DurabilityRedis), morningai.RunsLater
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}

@@ -146,14 +146,16 @@ func (c *checker) apart(t *track) bool {
 }
 
 // forgotten: a node on its own that had been started anew was asked for the id when
-// the task had ended, so that its journal does not have it any more.
+// its journal did not have the task any more, because it had ended, or never had it.
 func (c *checker) forgotten(t *track, ask *Op) bool {
 	_, out := c.faults.outage(ask)
 	return out && ask.Durable == string(morningai.DurabilityJournal) &&
 		slices.ContainsFunc(c.faults.crashes[ask.Node], func(crash *Op) bool { return t.possible[0].Seq < crash.Seq && crash.Seq < ask.Seq }) &&
-		slices.ContainsFunc(t.ops, func(op *Op) bool {
+		(slices.ContainsFunc(t.ops, func(op *Op) bool {
 			return op.Seq < ask.Seq && op.ok() && (op.State.Terminal() || op.Kind == Finish && final(op.Ended))
-		})
+		}) || !slices.ContainsFunc(t.possible, func(op *Op) bool {
+			return op.Seq < ask.Seq && op.Node == ask.Node && op.Durable != string(morningai.DurabilityRedis)
+		}))
 }
 
 // checkConflicts: the same request again is the same task, another request
