@@ -226,11 +226,32 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 		c.held[g.Task.ID] = &holding{lease: g.Lease, task: g.Task, session: s.id}
 		c.known.see(&g.Task)
 	}
+	if !journal && c.backlog.settings > 0 {
+		reply.Grants = c.handBack(reply.Grants)
+	}
 	if journal {
 		c.incidents.current.RanLocally += int64(len(reply.Grants))
 	}
 	reply.Seq = s.reply(reply.Seq, journal)
 	c.endClaim(op, *reply, nil)
+}
+
+// handBack returns grants from queues that were paused here and that the shared
+// engine does not know to be paused, and keeps the others.
+func (c *core) handBack(grants []morningai.Grant) []morningai.Grant {
+	var reports []morningai.Report
+	kept := slices.DeleteFunc(grants, func(g morningai.Grant) bool {
+		if !c.mirror.Queues[g.Task.Queue].Paused {
+			return false
+		}
+		reports = append(reports, morningai.Report{Lease: g.Lease, Node: c.cfg.node, Outcome: morningai.OutcomeReleased, Attempt: g.Task.Attempt,
+			StartedAt: c.now.UTC(), FinishedAt: c.now.UTC()})
+		return true
+	})
+	if len(reports) > 0 { // if nobody can be told now, the journal keeps it
+		c.finish(&finishOp{reports: reports, parts: parts[morningai.Verdict]{done: func([]morningai.Verdict, error) {}}})
+	}
+	return kept
 }
 
 // giveUp makes the journal take back what it has handed out in an answer that

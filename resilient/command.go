@@ -270,7 +270,22 @@ func (op *commandOp) edit(i int, r *morningai.Record) {
 		shown = was
 	}
 	shown.Fresh, shown.AsOf = morningai.FreshLocal, c.now.UTC()
-	c.note([]morningai.Note{note}, func(err error) {
+	notes := []morningai.Note{note}
+	if shown.Pending = !c.unheardOf(t.ID); shown.Pending { // others may have the id, and have to be told
+		order, err := jsonNote(keyOf(noteCommand, c.sequenceKey()), t.ID.String(), &order{Command: *cmd, At: c.now.UTC()})
+		if err != nil {
+			op.part([]int{i}, nil, err)
+			return
+		}
+		notes = append(notes, order)
+		c.backlog.commands++
+	}
+	c.note(notes, func(err error) {
+		if shown.Pending && err != nil {
+			c.backlog.commands--
+		} else if shown.Pending {
+			c.known.await(t.ID)
+		}
 		op.part([]int{i}, []morningai.CommandResult{{Task: shown}}, err)
 	})
 }
@@ -418,7 +433,7 @@ func (c *core) setQueue(op *setQueueOp) {
 		}
 		if err == nil {
 			c.mirror.told++
-			c.obey(q)
+			c.obeyShared(q, op.change)
 		}
 		c.reply(func() { op.done(q, err) })
 	})
@@ -431,6 +446,21 @@ func (c *core) obey(q morningai.QueueConfig) {
 	}
 	c.mirror.Queues[q.Name] = q
 	c.applyMirror()
+}
+
+// obeyShared takes over what the shared engine says of a queue after a change,
+// unless something later is known: another answer has overtaken this one, or the
+// shared engine has still to be told of what was set here.
+func (c *core) obeyShared(q morningai.QueueConfig, change morningai.QueueChange) {
+	known := c.mirror.Queues[q.Name]
+	if known.Version > q.Version || c.backlog.settings > 0 {
+		known.Name, known.Version = q.Name, max(known.Version, q.Version)
+		if c.backlog.settings > 0 {
+			known = changed(known, change)
+		}
+		q = known
+	}
+	c.obey(q)
 }
 
 // setQueueLater obeys a change here, and journals it for the others.

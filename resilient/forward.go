@@ -75,7 +75,7 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	case morningai.ImportRepeated:
 		c.incidents.repeated(r.Task.ID)
 	case morningai.ImportKept:
-		if f.own && r.Task.Attempt > 0 && res.Task.Attempt != r.Task.Attempt && !c.known.deleted.has(r.Task.ID, c.now) {
+		if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
 			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
 		}
 		if f.missing { // it was deleted, or its retention is over

@@ -1,6 +1,8 @@
 package resilient
 
 import (
+	"time"
+
 	"github.com/RC918/morningai"
 )
 
@@ -201,6 +203,10 @@ func (j *joined) part(at []int, some []morningai.Receipt, err error) {
 // acknowledged is the receipt of a task that was accepted before.
 func (c *core) acknowledged(r *morningai.Record) morningai.Task {
 	t := r.Task
+	if r.Settled != "" { // to readers it runs until the shared engine has taken its outcome
+		t.State, t.Result, t.Error, t.RunAt, t.FinishedAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
+		t.Version--
+	}
 	if had := c.known.get(t.ID); had != nil && had.Version >= t.Version {
 		t = *had
 	}

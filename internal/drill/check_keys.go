@@ -116,9 +116,7 @@ func (t *track) provisional(when *Op) bool {
 func (c *checker) away(t *track, when *Op) bool {
 	f := &c.faults
 	return slices.ContainsFunc(t.acks, func(ack *Op) bool {
-		return !ack.held() && slices.ContainsFunc([][]span{f.cut[ack.Node], f.redis, f.open[ack.Node]}, func(list []span) bool {
-			return slices.ContainsFunc(list, func(s span) bool { return s.covers(when) })
-		})
+		return !ack.held() && slices.ContainsFunc([][]span{f.cut[ack.Node], f.redis, f.open[ack.Node]}, func(list []span) bool { return covered(list, when) })
 	})
 }
 
