@@ -433,25 +433,27 @@ func (c *core) setQueue(op *setQueueOp) {
 		}
 		if err == nil {
 			c.mirror.told++
-			c.obeyShared(q, op.change)
+			c.obeyShared(q, op.change, func() { c.reply(func() { op.done(q, nil) }) })
+			return
 		}
 		c.reply(func() { op.done(q, err) })
 	})
 }
 
-// obey takes over the settings of one queue, before the next look at all.
-func (c *core) obey(q morningai.QueueConfig) {
+// obey takes over the settings of one queue, before the next look at all, and
+// calls then when nothing here oversteps them any more.
+func (c *core) obey(q morningai.QueueConfig, then func()) {
 	if c.mirror.Queues == nil {
 		c.mirror.Queues = map[string]morningai.QueueConfig{}
 	}
 	c.mirror.Queues[q.Name] = q
-	c.applyMirror()
+	c.applyMirror(then)
 }
 
 // obeyShared takes over what the shared engine says of a queue after a change,
 // unless something later is known: another answer has overtaken this one, or the
 // shared engine has still to be told of what was set here.
-func (c *core) obeyShared(q morningai.QueueConfig, change morningai.QueueChange) {
+func (c *core) obeyShared(q morningai.QueueConfig, change morningai.QueueChange, then func()) {
 	known := c.mirror.Queues[q.Name]
 	if known.Version > q.Version || c.backlog.settings > 0 {
 		known.Name, known.Version = q.Name, max(known.Version, q.Version)
@@ -460,7 +462,7 @@ func (c *core) obeyShared(q morningai.QueueConfig, change morningai.QueueChange)
 		}
 		q = known
 	}
-	c.obey(q)
+	c.obey(q, then)
 }
 
 // setQueueLater obeys a change here, and journals it for the others.
@@ -487,10 +489,11 @@ func (c *core) setQueueLater(op *setQueueOp, cause error) {
 		q := c.mirror.Queues[op.name]
 		q.Name = op.name
 		q = changed(q, op.change)
-		c.obey(q)
-		q.Pending = true
+		c.obey(q, func() {
+			q.Pending = true
+			c.reply(func() { op.done(q, nil) })
+		})
 		c.backlog.again(c)
-		c.reply(func() { op.done(q, nil) })
 	})
 }
 

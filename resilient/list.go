@@ -151,7 +151,7 @@ func (c *core) stats(op *statsOp) {
 		default:
 			if c.mirror.told == told && c.backlog.settings == 0 {
 				c.seeStats(stats)
-				c.applyMirror()
+				c.applyMirror(func() {})
 			}
 			stats.Fresh = c.overall(stats.Fresh)
 			c.reply(func() { op.done(stats, nil) })
