@@ -48,7 +48,8 @@ type App struct {
 	stopped    chan struct{} // closed when the first Stop is through
 	stopErr    error         // written before that
 
-	ended tally
+	ended    tally
+	watchers []func(Attempted) // fixed at the start
 }
 
 type appPhase uint8

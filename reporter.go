@@ -158,6 +158,9 @@ func (r *reporter) settle(batch []*execution, verdicts []Verdict) ([]*execution,
 		case err == nil:
 			e.app.ended.add(e.final.Outcome)
 			e.describe(verdicts[i].State)
+			for _, f := range e.app.watchers {
+				f(Attempted{&e.task, &e.final, verdicts[i].State})
+			}
 		case errors.Is(err, ErrStale), errors.Is(err, ErrNotFound):
 			e.logError("the outcome of a task was refused: it was handed to another worker, or removed", err)
 		case transient(err) || r.amend(e, err):

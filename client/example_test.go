@@ -61,10 +61,7 @@ func exampleServer(ctx context.Context) (address string, stop func()) {
 	if err := app.Start(ctx); err != nil {
 		log.Fatal(err)
 	}
-	srv, err := server.New(app, server.Options{})
-	if err != nil {
-		log.Fatal(err)
-	}
+	srv := server.New(app, server.Options{})
 	web := httptest.NewServer(srv.Handler())
 	return web.URL, func() {
 		web.Close()

@@ -59,10 +59,7 @@ func fleetClient(t *testing.T) (*client.Client, *fleet) {
 	}
 	f := &fleet{Engine: engine}
 	app := morningai.New(f)
-	srv, err := server.New(app, server.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := server.New(app, server.Options{})
 	web := httptest.NewServer(srv.Handler())
 	c, err := client.New(web.URL)
 	if err != nil {

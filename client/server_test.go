@@ -41,10 +41,7 @@ func serving(t *testing.T) (admin, reader *client.Client) {
 	if err := os.WriteFile(tokens, []byte("admin token-of-the-admin\nread token-of-the-reader\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := server.New(app, server.Options{TokenFile: tokens, Version: "v9"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := server.New(app, server.Options{TokenFile: tokens, Version: "v9"})
 	web := httptest.NewServer(srv.Handler())
 	t.Cleanup(func() {
 		web.Close()

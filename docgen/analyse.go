@@ -10,7 +10,7 @@ import (
 
 // analyserVersion is stored with the index; another one in the file leads to a
 // rebuild. Raise it with every change of what analyse or split return.
-const analyserVersion = 1
+const analyserVersion = 2
 
 // maxTerm bounds one term, in bytes: longer ones are keys, hashes and encoded
 // data that nobody asks for.

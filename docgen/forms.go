@@ -1,6 +1,7 @@
 package docgen
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,7 +18,11 @@ const (
 	derivedBy       = 3 // characters that an English one may have more or less
 	compoundBy      = 8 // characters that one in another language may have more
 	minCompoundHead = 6
+	minPart         = 4 // of a compound in a question, its first part
 )
+
+// compounding are the languages that write compounds as one word.
+var compounding = map[language]bool{"de": true, "nl": true, "sv": true, "no": true, "hu": true}
 
 // derivations are what may follow the stem of an English word in a related one,
 // as the stemmer leaves it: recov-eri, invest-or.
@@ -47,9 +52,9 @@ func (b *queryBuilder) separable(t token, after []token, forms []string) []strin
 // relatives adds to the forms of an absent word those of its relatives that the
 // documents have.
 func (b *queryBuilder) relatives(t token, forms []string) []string {
-	more, head := derivedBy, false
-	if b.lang != langEnglish {
-		more, head = compoundBy, true
+	more, head := derivedBy, compounding[b.lang]
+	if head {
+		more = compoundBy
 	}
 	// The stemmer makes overh of overheating, but overheat of overheats.
 	if bare, ok := strings.CutSuffix(t.raw, "ing"); ok && len(bare) >= minRelative {
@@ -76,12 +81,50 @@ func (b *queryBuilder) relatives(t token, forms []string) []string {
 			if !longer {
 				ending = strings.TrimPrefix(form, r)
 			}
-			if head || derivations[ending] {
+			if head || b.lang != langEnglish || derivations[ending] {
 				forms = append(forms, r)
 			}
 		}
 	}
+	if head && len(forms) > 0 && b.count(forms) == 0 {
+		forms = append(forms, b.heads(t)...)
+	}
 	return forms
+}
+
+// heads returns the last part of a compound that the documents do not have, if
+// they have both that and words that begin with the first part: among laundry
+// rules a Waschtermin is a Termin, and a Zahnarzttermin is none.
+func (b *queryBuilder) heads(t token) []string {
+	word := []rune(t.raw)
+	for at := minPart; at+minCompound <= len(word); at++ {
+		last := b.analyser.stem(string(word[at:]), b.lang)
+		if utf8.RuneCountInString(last) < minCompound || b.count([]string{last}) == 0 {
+			continue
+		}
+		for _, first := range []string{string(word[:at]), strings.TrimSuffix(string(word[:at]), "s")} {
+			first = b.analyser.stem(first, b.lang)
+			if utf8.RuneCountInString(first) < minPart {
+				continue
+			}
+			longer, err := b.index.beginningWith(b.ctx, first, compoundBy+minCompound)
+			if b.err = cmp.Or(b.err, err); b.err != nil {
+				return nil
+			}
+			if len(longer) > 0 || b.count([]string{first}) > 0 {
+				return []string{last}
+			}
+		}
+	}
+	return nil
+}
+
+// attributive reports whether a German word is a participle that says what a thing
+// is like, as in "ein gebrauchtes Rad": it has the ending of an adjective.
+func attributive(word string) bool {
+	bare := strings.TrimRight(word, "srmn")
+	rest, ok := strings.CutSuffix(bare, "e")
+	return ok && strings.HasPrefix(rest, "ge") && len(rest) > 6 && (strings.HasSuffix(rest, "t") || strings.HasSuffix(rest, "en"))
 }
 
 // beginning returns the longest word of the documents that a form begins with.

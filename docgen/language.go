@@ -47,7 +47,7 @@ dopo dove e ed era essere fa faccio fare gli ha hanno ho i il in io la le lo lor
 perche piu posso puo qual quale quali quando quanto quella quello questa questo se sei senza si sia sono su sua sugli sul sulla suo tra tu un una
 uno vi voi significa funziona succede`),
 	"nl": wordSet(`aan al als bij dan dat de der deze die dit doen door dus een en er gaat geen had heb hebben heeft het hier hij hoe iets ik
-in is je kan kunnen kun maar mag meer men met mijn moet moeten na naar niet nog nu of om onder ons onze ook op over te tegen toch tot u uit van
+in is je kan kunnen kun maak maakt maar mag maken meer men met mijn moet moeten na naar niet nog nu of om onder ons onze ook op over te tegen toch tot u uit van
 veel voor waar waarom wanneer wat we welke wel werd wie wil worden wordt zal ze zich zij zijn zo zonder zou gebeurt betekent werkt`),
 	"sv": wordSet(`alla allt att av blir da de dem den denna det detta dig din du efter eller en ett fran for gor gora han har hur i
 icke in inte ja jag kan man med men mig min mot mycket nar ni nu nagon och om oss pa sa sig sin ska skall som till under upp ut utan vad var

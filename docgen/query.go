@@ -187,7 +187,7 @@ func (b *queryBuilder) build(question string) (*query, error) {
 			} else if b.verbAt(tokens, i) || germanNouns && !t.caps || few && (b.laterVerb(tokens, i) || b.askedFor(tokens, i)) {
 				factor = verbWeight
 			}
-			if few && everydayWords()[b.lang][b.analyser.stem(t.raw, b.lang)] {
+			if few && everydayWords()[b.lang][b.analyser.stem(t.raw, b.lang)] && !(b.lang == "de" && attributive(t.raw)) {
 				factor = min(factor, everydayWeight)
 			}
 			if b.lang == langEnglish && commonWords[english.Stem(t.raw, true)] {

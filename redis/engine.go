@@ -40,7 +40,8 @@ type Engine struct {
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session
 	waiters  map[string]*waiter
-	created  int64 // acceptance time given last, in us: they grow strictly
+	putOff   map[*dues]struct{} // of the claims under way
+	created  int64              // acceptance time given last, in us: they grow strictly
 }
 
 // Open connects to the Redis at the address, checks that it can be relied on,
@@ -57,6 +58,26 @@ type Engine struct {
 // reached. The context bounds the opening only. See [WithDeferredStart] for a
 // Redis that may come later.
 func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
+	e, err := prepare(url, opts)
+	if err != nil {
+		return nil, err
+	}
+	for n := range e.opt.partitions {
+		e.parts = append(e.parts, newPartition(e, n))
+	}
+	if e.opt.deferred {
+		return e, nil
+	}
+	if err := e.begin(ctx); err != nil {
+		e.stop()
+		e.calls.Wait()
+		return nil, err
+	}
+	return e, nil
+}
+
+// prepare reads address and options.
+func prepare(url string, opts []Option) (*Engine, error) {
 	where, err := parseAddress(url)
 	if err != nil {
 		return nil, err
@@ -78,17 +99,6 @@ func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.idle = make(chan struct{})
-	for n := range e.opt.partitions {
-		e.parts = append(e.parts, newPartition(e, n))
-	}
-	if e.opt.deferred {
-		return e, nil
-	}
-	if err := e.begin(ctx); err != nil {
-		e.stop()
-		e.calls.Wait()
-		return nil, err
-	}
 	return e, nil
 }
 

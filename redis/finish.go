@@ -126,6 +126,9 @@ func (e *Engine) Finish(ctx context.Context, reports []morningai.Report) ([]morn
 			out[at].Err = err
 		case letters[0] == 'o', letters[0] == 'r':
 			out[at].State = stateNames[letters[1]-'0']
+			if out[at].State == morningai.StateScheduled {
+				e.tellDue(reports[at].RunAt)
+			}
 		default:
 			out[at].Err = verdictErrors[letters[0]]
 		}

@@ -19,8 +19,72 @@ type waiter struct {
 	woken chan struct{} // closed and replaced by every token
 }
 
-// waitWork returns when a token says that there may be work, or after d.
-func (e *Engine) waitWork(ctx context.Context, id morningai.SessionID, types []string, d time.Duration) error {
+// dues tells a claim when the first of the tasks becomes due that this engine has
+// put off since the claim last looked. Redis needs no token for that: whoever puts
+// a task off mostly waits for work itself.
+type dues struct {
+	mu    sync.Mutex
+	first time.Time
+	moved chan struct{} // of one: the first has changed
+}
+
+func (d *dues) reset() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.first = time.Time{}
+}
+
+func (d *dues) add(at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.first.IsZero() && !at.Before(d.first) {
+		return
+	}
+	d.first = at
+	select {
+	case d.moved <- struct{}{}:
+	default:
+	}
+}
+
+// soonest is what is left of a wait that ends at end.
+func (d *dues) soonest(end time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.first.IsZero() && d.first.Before(end) {
+		end = d.first.Add(time.Millisecond) // Redis counts in whole ones
+	}
+	return time.Until(end)
+}
+
+// watchDues joins a claim to those that are told of tasks put off.
+func (e *Engine) watchDues() (d *dues, leave func()) {
+	d = &dues{moved: make(chan struct{}, 1)}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.putOff == nil {
+		e.putOff = make(map[*dues]struct{})
+	}
+	e.putOff[d] = struct{}{}
+	return d, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.putOff, d)
+	}
+}
+
+// tellDue lets the claims under way know that a task becomes due.
+func (e *Engine) tellDue(at time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for d := range e.putOff {
+		d.add(at)
+	}
+}
+
+// waitWork returns when a token says that there may be work, when a task that was
+// put off meanwhile becomes due, or after d.
+func (e *Engine) waitWork(ctx context.Context, id morningai.SessionID, types []string, d time.Duration, due *dues) error {
 	w := e.waiter(id, types)
 	w.mu.Lock()
 	w.subs++
@@ -35,17 +99,25 @@ func (e *Engine) waitWork(ctx context.Context, id morningai.SessionID, types []s
 		w.subs--
 		w.mu.Unlock()
 	}()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-woken:
-		return nil
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-e.ctx.Done():
-		return morningai.ErrClosed
+	end := time.Now().Add(d)
+	for {
+		timer := time.NewTimer(due.soonest(end))
+		select {
+		case <-due.moved:
+			timer.Stop()
+			continue
+		case <-woken:
+			timer.Stop()
+			return nil
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-e.ctx.Done():
+			timer.Stop()
+			return morningai.ErrClosed
+		}
 	}
 }
 

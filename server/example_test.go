@@ -37,10 +37,7 @@ func ExampleServer_Handler() {
 	}
 	defer app.Stop(ctx)
 
-	srv, err := server.New(app, server.Options{})
-	if err != nil {
-		log.Fatal(err)
-	}
+	srv := server.New(app, server.Options{})
 	mux := http.NewServeMux()
 	mux.Handle("/", srv.Handler())
 	mux.HandleFunc("GET /mine", func(w http.ResponseWriter, r *http.Request) {})
@@ -78,16 +75,13 @@ func ExampleServer_Run() {
 	defer engine.Close()
 	app := morningai.New(engine)
 	ctx, stop := context.WithCancel(context.Background())
-	srv, err := server.New(app, server.Options{
+	srv := server.New(app, server.Options{
 		Listen: "127.0.0.1:0",
 		Ready: func(url, engine string) {
 			fmt.Println("ready, engine", engine)
 			stop() // a real program ends with a signal
 		},
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
 	fmt.Println(srv.Run(ctx))
 	// Output:
 	// ready, engine sqlite

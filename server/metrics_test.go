@@ -43,6 +43,11 @@ func TestServerCountsItsAttempts(t *testing.T) {
 		if !strings.Contains(text, `ran="here"`) {
 			t.Fatalf("no attempts of the server's own in\n%s", text)
 		}
+		for _, name := range []string{"morningai_task_start_latency_seconds", "morningai_task_run_seconds"} {
+			if strings.Contains(text, want) && !strings.Contains(text, name+"_count{") {
+				t.Errorf("no %s in\n%s", name, text)
+			}
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -93,8 +93,8 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 
 	opts := c.Options
 	opts.AddressFolder, opts.Documents, opts.OnlyAsk = c.Data, docs, c.Role == RoleWorker
-	s, err := New(app, opts)
-	if err != nil {
+	s := New(app, opts)
+	if err := s.Err(); err != nil {
 		return nil, err
 	}
 	s.release, s.where = release, where

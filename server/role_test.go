@@ -122,10 +122,7 @@ func TestCloseEndsRemoteWorkers(t *testing.T) {
 	}
 	defer engine.Close()
 	app := morningai.New(engine, morningai.WithLogger(quiet))
-	srv, err := server.New(app, server.Options{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := server.New(app, server.Options{Logger: quiet})
 	web := httptest.NewServer(srv.Handler())
 	defer web.Close()
 	cl, err := client.New(web.URL)

@@ -57,17 +57,27 @@ type Server struct {
 	stopping chan struct{}  // closed when Run begins to stop
 	release  []func() error // what Open opened, last first
 	where    *located       // for others that ask this server; nil without Open
+	wrong    error          // with the options; then there are no workers
 }
 
-// New returns a server of the app. It neither starts the app nor listens. The
-// error is a morningai.ErrInvalidInput if the token file cannot be used.
-func New(app *morningai.App, opts Options) (*Server, error) {
+// New returns a server of the app. It neither starts the app nor listens. What is
+// wrong with the options, such as a token file that cannot be used, is what
+// [Server.Err] and [Server.Run] return; the handler lets nobody in then.
+func New(app *morningai.App, opts Options) *Server {
 	if opts.Listen == "" {
 		opts.Listen = DefaultListen
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
+	s, err := build(app, opts)
+	if err != nil {
+		return &Server{app: app, opts: opts, wrong: err, handler: httpapi.Refuse(err, opts.Logger)}
+	}
+	return s
+}
+
+func build(app *morningai.App, opts Options) (*Server, error) {
 	var tokens *httpapi.Tokens
 	if opts.TokenFile != "" {
 		var err error
@@ -92,7 +102,7 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
 	s.workers = sessions.New(app.Engine(), max(app.Lease(), leastClaim), opts.Logger)
 	var err error
-	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnAttempt: app.OnAttempt, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
 	if err != nil {
 		return nil, err
@@ -100,9 +110,13 @@ func New(app *morningai.App, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Handler returns the HTTP API, to mount in a program that listens itself. It
-// must be at the root of its host. The app is started and stopped by its owner,
-// who calls Close before the app's engine is closed.
+// Err is what is wrong with the options, a morningai.ErrInvalidInput mostly; nil if
+// nothing is.
+func (s *Server) Err() error { return s.wrong }
+
+// Handler returns the HTTP API, to mount in a program that listens itself: at the
+// root of its host, or below a path with [http.StripPrefix]. The app is started and
+// stopped by its owner, who calls Close before the app's engine is closed.
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // leastClaim is the shortest lease of claims over HTTP: a peer speaks of them every
@@ -125,7 +139,9 @@ func (s *Server) Run(ctx context.Context) error {
 // not finished goes back to its queues, and releases what Open has opened. Run
 // does so by itself. It may be called more than once.
 func (s *Server) Close() error {
-	s.workers.Close()
+	if s.workers != nil {
+		s.workers.Close()
+	}
 	var errs []error
 	for _, f := range s.release {
 		errs = append(errs, f())
@@ -135,6 +151,9 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) run(ctx context.Context) error {
+	if s.wrong != nil {
+		return s.wrong
+	}
 	ln, err := openListener(ctx, s.opts.Listen)
 	if err != nil {
 		return err

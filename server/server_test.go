@@ -83,10 +83,7 @@ func TestDrain(t *testing.T) {
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	ready, ended := make(chan string, 1), make(chan error, 1)
-	srv, err := server.New(app, server.Options{Listen: "127.0.0.1:0", Logger: quiet, Ready: func(url, _ string) { ready <- url }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := server.New(app, server.Options{Listen: "127.0.0.1:0", Logger: quiet, Ready: func(url, _ string) { ready <- url }})
 	go func() { ended <- srv.Run(ctx) }()
 	c, err := client.New(<-ready)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Command retrieval measures how well questions find their passages, and how
 // rarely documents answer what they are not about. It prints a table, and exits
 // with 1 if a figure is below what is promised. Arguments name some of the
-// yardsticks: questions, heldout, few, few-heldout.
+// yardsticks: questions, heldout, few, few-heldout, few-languages.
 package main
 
 import (

@@ -20,12 +20,17 @@ const guess = "http://127.0.0.1:8080"
 // probeTime bounds the question who answers at an address.
 const probeTime = 2 * time.Second
 
-// connection has the flags of commands that talk to a server.
+// connection has the flags of commands that print what a server answers.
 type connection struct {
+	reach
+	JSON bool `name:"json" help:"Print the answer of the HTTP API as it came."`
+}
+
+// reach has the flags by which a server is found.
+type reach struct {
 	Server string `placeholder:"URL" env:"MORNINGAI_SERVER" help:"Address of the server. Without it: the server on the same data folder, then ${guess}."`
 	Token  string `placeholder:"TOKEN" env:"MORNINGAI_TOKEN" help:"Token to send, never to a guessed address."`
 	Data   string `placeholder:"DIR" type:"path" env:"MORNINGAI_DATA" help:"Data folder of the server to find."`
-	JSON   bool   `name:"json" help:"Print the answer of the HTTP API as it came."`
 }
 
 // link is a connection to a server.
@@ -37,11 +42,11 @@ type link struct {
 }
 
 // dial finds the server.
-func (c *connection) dial(ctx context.Context) (*link, error) { return c.dialOr(ctx, guess) }
+func (c *reach) dial(ctx context.Context) (*link, error) { return c.dialOr(ctx, guess) }
 
 // dialOr connects to the server that is named or found, or else to the one at
 // the guessed address, without the token.
-func (c *connection) dialOr(ctx context.Context, guess string) (*link, error) {
+func (c *reach) dialOr(ctx context.Context, guess string) (*link, error) {
 	l := &link{tokened: c.Token != ""}
 	if c.Server != "" {
 		return l, l.connect(c.Server, c.Token)
@@ -68,7 +73,7 @@ func (l *link) connect(server, token string) error {
 
 // discover returns the address of the server on the data folder, or the guessed
 // one if a server answers there, and what was tried in vain before that.
-func (c *connection) discover(ctx context.Context, guess string) (found string, tried []string, err error) {
+func (c *reach) discover(ctx context.Context, guess string) (found string, tried []string, err error) {
 	folder := c.Data
 	if folder == "" {
 		if folder, err = address.DataFolder(os.Getenv); err != nil {

@@ -37,7 +37,7 @@ func impostor(t *testing.T, instance string) (url string, shown *atomic.Bool) {
 
 func TestTokenIsNotSentToAGuessedAddress(t *testing.T) {
 	url, shown := impostor(t, "x")
-	c := connection{Token: "a-token", Data: t.TempDir()}
+	c := reach{Token: "a-token", Data: t.TempDir()}
 	l, err := c.dialOr(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestTokenIsNotSentToAGuessedAddress(t *testing.T) {
 // address now.
 func TestTokenIsNotSentToAnotherInstance(t *testing.T) {
 	url, shown := impostor(t, "new")
-	c := connection{Token: "a-token", Data: t.TempDir()}
+	c := reach{Token: "a-token", Data: t.TempDir()}
 	if err := address.Write(c.Data, address.Note{URL: url, Instance: "old", PID: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestTokenIsNotSentToAnotherInstance(t *testing.T) {
 
 func TestTokenGoesToTheNotedServer(t *testing.T) {
 	url, shown := impostor(t, "same")
-	c := connection{Token: "a-token", Data: t.TempDir()}
+	c := reach{Token: "a-token", Data: t.TempDir()}
 	if err := address.Write(c.Data, address.Note{URL: url, Instance: "same", PID: 1}); err != nil {
 		t.Fatal(err)
 	}

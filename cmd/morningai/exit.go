@@ -74,7 +74,7 @@ func explain(err error) string {
 	}
 	b.WriteString("\n")
 	for _, f := range e.Fields {
-		fmt.Fprintf(&b, "  %s %s\n", printable(strings.TrimPrefix(f.Location, "body.")), printable(f.Message))
+		fmt.Fprintf(&b, "  %s %s\n", printable(strings.TrimPrefix(strings.TrimPrefix(f.Location, "body."), "query.")), printable(f.Message))
 	}
 	if e.Hint != "" {
 		fmt.Fprintf(&b, "Hint: %s\n", printable(e.Hint))

@@ -23,6 +23,7 @@ type commands struct {
 	Queue    queueCmd    `cmd:"" help:"List, pause and limit queues."`
 	Node     nodeCmd     `cmd:"" help:"List who takes part, and forget who will not come back."`
 	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
+	RQ       rqCmd       `cmd:"" name:"rq" help:"Work with Python programs that use RQ."`
 	Journal  journalCmd  `cmd:"" help:"List and deliver what the journal of a server holds that will not come back."`
 	Health   healthCmd   `cmd:"" help:"Say how a running server is."`
 	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong, and say how to put it right; changes nothing."`

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"time"
@@ -39,7 +38,7 @@ type serveCmd struct {
 	Repo            string         `placeholder:"OWNER/NAME" env:"MORNINGAI_REPO" help:"Repository of the documents; the git origin of their folder unless given."`
 	TokenFile       string         `type:"path" placeholder:"FILE" env:"MORNINGAI_TOKEN_FILE" help:"File of lines SCOPE TOKEN [NAME], with the scope read, submit or admin."`
 	Insecure        bool           `env:"MORNINGAI_INSECURE" help:"Listen beyond this machine without tokens."`
-	HTTPAllow       []netip.Prefix `name:"http-allow" placeholder:"CIDR" env:"MORNINGAI_HTTP_ALLOW" help:"Let http tasks reach these addresses, which are not globally reachable; may be repeated."`
+	HTTPAllow       []network      `name:"http-allow" placeholder:"CIDR" env:"MORNINGAI_HTTP_ALLOW" help:"Let http tasks reach these addresses, which are not globally reachable; may be repeated."`
 	Sync            string         `default:"full" enum:"full,normal" placeholder:"full|normal" env:"MORNINGAI_SYNC" help:"When a write counts as done: full waits for the disk, normal survives a crash of the process only (${default})."`
 	RetainSucceeded time.Duration  `default:"24h" placeholder:"D" env:"MORNINGAI_RETAIN_SUCCEEDED" help:"How long succeeded tasks stay, and canceled ones of the embedded engine (${default})."`
 	RetainFailed    time.Duration  `default:"168h" placeholder:"D" env:"MORNINGAI_RETAIN_FAILED" help:"How long failed tasks stay, and canceled ones in Redis (${default})."`
@@ -90,7 +89,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context) error
 		Redis: server.Redis{URL: url, AllowEviction: c.AllowEviction, NoJournal: c.NoJournal, Durability: morningai.Durability(c.Durability),
 			JournalLimit: limit, JournalMinFree: minFree}, Lease: c.Lease, Node: c.Node,
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
-		RetainCount: c.RetainCount, HTTPAllow: c.HTTPAllow,
+		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow),
 	})
 	if err != nil {
 		return err

@@ -38,6 +38,12 @@ func rules() []rule {
 			bad:   imports("docgen", "server"),
 		},
 		{
+			name:  "rq imports the root and the Redis engine's connections only",
+			why:   "whoever shares a Redis with Python programs needs no server for it",
+			check: mayImport(is("rq"), is(".", "redis")),
+			bad:   imports("rq", "server"),
+		},
+		{
 			name:  "the HTTP API and the dashboard reach no engine",
 			why:   "they speak the contract, so that every engine is served by the same code",
 			check: neverReach(is("internal/httpapi", "internal/dashboard"), is(engines...)),
@@ -66,6 +72,12 @@ func rules() []rule {
 			why:   "scripted failures and test clocks must not be reachable in production",
 			check: neverReach(is("server", "cmd/morningai", "client"), is(testOnly...)),
 			bad:   reaches("server", "internal/wire", "enginetest"),
+		},
+		{
+			name:  "what stages outages is out of the server's reach",
+			why:   "the drill command has it; a server that could break its own Redis would one day do it",
+			check: neverReach(is("server", "client"), is("internal/redisproc", "internal/faultproxy")),
+			bad:   reaches("server", "internal/wire", "internal/faultproxy"),
 		},
 		{
 			name:  "no package is called util, common, types or pkg",
@@ -122,7 +134,7 @@ func rules() []rule {
 var (
 	engines = []string{"sqlite", "redis", "resilient"}
 	// What only tests may link.
-	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/outagetest", "internal/docscheck", "internal/redistest", "internal/sim"}
+	testOnly = []string{"enginetest", "morningaitest", "internal/fault", "internal/depcheck", "internal/crashtest", "internal/outagetest", "internal/docscheck", "internal/redistest", "internal/rqtest", "internal/sim"}
 )
 
 const (

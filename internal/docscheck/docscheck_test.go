@@ -51,7 +51,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 // or a whole file that an example runs.
 func TestGoSnippetsAreExamples(t *testing.T) {
 	var sources []string
-	for _, pattern := range []string{"*_test.go", "server/*_test.go", "client/*_test.go", "morningaitest/*_test.go", "testdata/*/main.go"} {
+	for _, pattern := range []string{"*_test.go", "server/*_test.go", "client/*_test.go", "morningaitest/*_test.go", "rq/*_test.go", "testdata/*/main.go"} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)

@@ -31,6 +31,10 @@ const (
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
+	waited   *prometheus.HistogramVec
+	took     *prometheus.HistogramVec
+	types    *bounded
+	queues   *bounded
 	attempts func() map[morningai.Outcome]int64 // of the server's own handlers; nil if there are none
 	age      time.Duration
 
@@ -41,7 +45,8 @@ type metrics struct {
 }
 
 func newMetrics(version string, attempts func() map[morningai.Outcome]int64) (*metrics, error) {
-	m := &metrics{registry: prometheus.NewRegistry(), attempts: attempts, age: metricsAge, outages: outages{}}
+	m := &metrics{registry: prometheus.NewRegistry(), attempts: attempts, age: metricsAge, outages: outages{}, types: newBounded(mostTypes), queues: newBounded(mostQueues)}
+	m.histograms()
 	m.requests = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "morningai_http_request_duration_seconds",
 		Help:    "Time from a request to the end of its answer; waiting that the request asked for counts.",
@@ -49,7 +54,7 @@ func newMetrics(version string, attempts func() map[morningai.Outcome]int64) (*m
 	}, []string{"method", "route", "status"})
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "morningai_build_info", Help: "Always 1; the label says which version runs.",
 		ConstLabels: prometheus.Labels{"version": version}}, func() float64 { return 1 })
-	for _, c := range []prometheus.Collector{m.requests, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range []prometheus.Collector{m.requests, m.waited, m.took, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register a metric: %w", err)
 		}

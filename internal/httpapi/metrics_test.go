@@ -176,12 +176,7 @@ func TestMetricsAreReadOnceInAWhile(t *testing.T) {
 
 // Names follow the conventions, and the documentation has all of them.
 func TestMetricsAreDocumented(t *testing.T) {
-	b, f := startFleet(t)
-	f.set(func() {
-		f.status.JournalLimit, f.incidents = 1, []morningai.Incident{{ID: morningai.ID{2}}}
-	})
-	b.want(202, "POST", "/v1/tasks", `{"type":"nobody"}`)
-	text := string(b.want(200, "GET", "/metrics", "").raw)
+	text := everything(t)
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +188,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := map[string]bool{"morningai_attempts_total": true}
+	told := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (morningai_\w+)`).FindAllStringSubmatch(text, -1) {
 		told[m[1]] = true
 	}
@@ -209,5 +204,57 @@ func TestMetricsAreDocumented(t *testing.T) {
 		if !told[m[1]] {
 			t.Errorf("docs/operations.md has %s, which there is not", m[1])
 		}
+	}
+}
+
+// everything is a scrape that lacks nothing.
+func everything(t *testing.T) string {
+	t.Helper()
+	b, f := startFleet(t)
+	f.set(func() {
+		f.status.JournalLimit, f.incidents = 1, []morningai.Incident{{ID: morningai.ID{2}}}
+	})
+	b.want(202, "POST", "/v1/tasks", `{"type":"nobody"}`)
+	b.finishOne("remote", "mail")
+	return string(b.want(200, "GET", "/metrics", "").raw)
+}
+
+// finishOne has a worker over HTTP run a task of a type.
+func (b *testServer) finishOne(taskType, queue string) {
+	b.t.Helper()
+	b.want(202, "POST", "/v1/tasks", `{"type":"`+taskType+`","queue":"`+queue+`"}`)
+	var claims struct {
+		Claims []struct {
+			ID string `json:"claim_id"`
+		}
+	}
+	b.want(200, "POST", "/v1/claims", `{"worker":"w","types":["`+taskType+`"],"limit":1,"wait":"1m"}`).into(b.t, &claims)
+	b.want(200, "POST", "/v1/claims/"+claims.Claims[0].ID+"/finish", `{"result":1}`)
+}
+
+// Types and queues that somebody makes up do not make series without end, and
+// nothing of them is left out.
+func TestMetricsAreBounded(t *testing.T) {
+	b := start(t, open(t), Options{})
+	b.api.metrics.types, b.api.metrics.queues = newBounded(2), newBounded(3)
+	for i := range 5 {
+		b.finishOne("type"+strconv.Itoa(i), "queue"+strconv.Itoa(i))
+	}
+	b.want(202, "POST", "/v1/tasks", `{"type":"nobody","queue":"queue3"}`)
+	b.api.metrics.age = 0
+	got := b.scrape()
+	holds(t, "with many types and queues", got, map[string]float64{
+		`morningai_task_run_seconds_count{outcome="succeeded",ran="http",type="type0"}`:   1,
+		`morningai_task_run_seconds_count{outcome="succeeded",ran="http",type="type2"}`:   -1,
+		`morningai_task_run_seconds_count{outcome="succeeded",ran="http",type="(other)"}`: 3,
+		`morningai_task_start_latency_seconds_count{ran="http",type="(other)"}`:           3,
+		`morningai_tasks{queue="queue2",state="succeeded"}`:                               1,
+		`morningai_tasks{queue="queue4",state="succeeded"}`:                               -1,
+		`morningai_tasks{queue="(other)",state="succeeded"}`:                              2,
+		`morningai_tasks{queue="(other)",state="queued"}`:                                 1,
+		`morningai_oldest_queued_age_seconds{queue="queue0"}`:                             0,
+	})
+	if age := got[`morningai_oldest_queued_age_seconds{queue="(other)"}`]; age <= 0 {
+		t.Errorf("the oldest queued task of the other queues is %v s old", age)
 	}
 }

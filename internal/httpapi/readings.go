@@ -85,8 +85,7 @@ func (a *api) readTasks(ctx context.Context, r *readings) {
 		r.gauge("morningai_tasks_as_of_timestamp_seconds", "When the tasks were counted; in an outage that was before it.", float64(stats.AsOf.UnixMilli())/1e3)
 	}
 	r.gauge("morningai_sessions", "Live workers, as counted then.", float64(len(stats.Sessions)))
-	for i := range stats.Queues {
-		q := &stats.Queues[i]
+	for _, q := range a.metrics.fold(stats.Queues) {
 		for _, state := range slices.Sorted(maps.Keys(q.Counts)) {
 			if state == morningai.StateRetrying {
 				continue // they are scheduled too
@@ -95,11 +94,40 @@ func (a *api) readTasks(ctx context.Context, r *readings) {
 		}
 		r.gauge("morningai_tasks_retrying", "Scheduled tasks that have failed before; they count as scheduled too.", float64(q.Counts[morningai.StateRetrying]), "queue", q.Name)
 		r.gauge("morningai_queue_paused", "Whether a queue is paused.", oneIf(q.Paused), "queue", q.Name)
+		age := 0.0
 		if !q.OldestQueuedAt.IsZero() {
+			age = max(0, time.Since(q.OldestQueuedAt).Seconds())
 			r.gauge("morningai_oldest_queued_timestamp_seconds", "When the oldest queued task of a queue was accepted; absent while none is queued.",
 				float64(q.OldestQueuedAt.UnixMilli())/1e3, "queue", q.Name)
 		}
+		r.gauge("morningai_oldest_queued_age_seconds", "Age of the oldest queued task of a queue; 0 while none is queued.", age, "queue", q.Name)
 	}
+}
+
+// fold adds up the queues beyond those that are told apart.
+func (m *metrics) fold(queues []morningai.QueueInfo) []morningai.QueueInfo {
+	var out []morningai.QueueInfo
+	var rest *morningai.QueueInfo
+	for _, q := range queues {
+		if m.queues.value(q.Name) == q.Name {
+			out = append(out, q)
+			continue
+		}
+		if rest == nil {
+			rest = &morningai.QueueInfo{QueueConfig: morningai.QueueConfig{Name: otherValues}, Counts: map[morningai.State]int64{}}
+		}
+		for state, n := range q.Counts {
+			rest.Counts[state] += n
+		}
+		rest.Paused = rest.Paused || q.Paused
+		if at := q.OldestQueuedAt; !at.IsZero() && (rest.OldestQueuedAt.IsZero() || at.Before(rest.OldestQueuedAt)) {
+			rest.OldestQueuedAt = at
+		}
+	}
+	if rest != nil {
+		out = append(out, *rest)
+	}
+	return out
 }
 
 // tallies are what an incident counts.

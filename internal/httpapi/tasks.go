@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -171,6 +172,15 @@ func batchAnswer(receipts []morningai.Receipt, ids []morningai.ID) (answer, erro
 	return answer{http.StatusAccepted, out}, nil
 }
 
+// stateRule says in words which states a list can be asked for.
+var stateRule = func() string {
+	var names []string
+	for _, s := range morningai.States() {
+		names = append(names, string(s))
+	}
+	return "must be " + strings.Join(names, ", ") + " or " + string(morningai.StateRetrying)
+}()
+
 func (a *api) listTasks(c *call) (answer, error) {
 	f := morningai.Filter{Queue: c.query.Get("queue"), Type: c.query.Get("type"), Cursor: c.query.Get("cursor")}
 	var bad []morningai.FieldError
@@ -182,7 +192,7 @@ func (a *api) listTasks(c *call) (answer, error) {
 	check("state", func(s string) bool {
 		f.State = morningai.State(s)
 		return f.State.Valid() || f.State == morningai.StateRetrying
-	}, "must be a state of tasks, or retrying")
+	}, stateRule)
 	check("queue", morningai.ValidName, morningai.NameRule)
 	check("type", morningai.ValidName, morningai.NameRule)
 	check("trace_id", func(s string) bool {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/drill"
-	"github.com/RC918/morningai/internal/fault"
+	"github.com/RC918/morningai/internal/faultproxy"
 	"github.com/RC918/morningai/internal/redistest"
 )
 
@@ -22,8 +22,8 @@ import (
 type fleet struct {
 	t       *testing.T
 	redis   *redistest.Server
-	proxy   *fault.Proxy // between the servers and Redis; nil if there is none
-	apart   bool         // each server has a proxy of its own
+	proxy   *faultproxy.Proxy // between the servers and Redis; nil if there is none
+	apart   bool              // each server has a proxy of its own
 	history *drill.History
 	callee  *callee
 	docs    string

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/RC918/morningai/internal/fault"
+	"github.com/RC918/morningai/internal/faultproxy"
 )
 
 // patience ends a wait for something that a server does within seconds.
@@ -35,7 +35,7 @@ type node struct {
 	wrap  []string // a command that runs the program
 	log   string
 	http  *http.Client
-	proxy *fault.Proxy // on its way to Redis; nil if there is none
+	proxy *faultproxy.Proxy // on its way to Redis; nil if there is none
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended

@@ -68,10 +68,7 @@ func serveOn(t *testing.T, engine morningai.Engine, lease time.Duration) *node {
 	if err := os.WriteFile(file, []byte("submit "+token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := server.New(n.app, server.Options{TokenFile: file, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := server.New(n.app, server.Options{TokenFile: file, Logger: slog.New(slog.DiscardHandler)})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			n.requests.Add(1)

@@ -3,8 +3,9 @@ package redistest
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
+
+	"github.com/RC918/morningai/internal/redisproc"
 )
 
 // OwnMounts is the command that runs another one with mounts of its own, which
@@ -20,17 +21,7 @@ func OwnMounts() []string {
 // process.
 func StartOnDisk(tb testing.TB, megabytes int, args ...string) *Server {
 	tb.Helper()
-	s := &Server{kind: Redis, tb: tb, dir: folder(tb), pass: after(args, "--requirepass")}
-	disk := filepath.Join(s.dir, "disk")
-	if err := os.Mkdir(disk, 0o700); err != nil {
-		tb.Fatal(err)
-	}
-	s.args = append([]string{"--dir", disk}, args...)
-	s.wrap = append(OwnMounts(), "sh", "-c", fmt.Sprintf(`mount -t tmpfs -o size=%dm tmpfs "$0" && exec "$@"`, megabytes), disk)
-	return s.begin()
-}
-
-// Disk is where this process finds the small disk of a server that runs.
-func (s *Server) Disk() string {
-	return fmt.Sprintf("/proc/%d/root%s", s.PID(), filepath.Join(s.dir, "disk"))
+	return run(tb, redisproc.Options{Args: args, Wrap: func(disk string) []string {
+		return append(OwnMounts(), "sh", "-c", fmt.Sprintf(`mount -t tmpfs -o size=%dm tmpfs "$0" && exec "$@"`, megabytes), disk)
+	}})
 }

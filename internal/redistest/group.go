@@ -2,12 +2,12 @@ package redistest
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/RC918/morningai/internal/redisproc"
 )
 
 // Group is a primary with two replicas, watched by three sentinels that call
@@ -35,14 +35,14 @@ func (k Kind) StartGroup(tb testing.TB, args ...string) *Group {
 	}
 	g := &Group{Primary: k.Start(tb, args...)}
 	for range 2 {
-		replica := k.Start(tb, append(slices.Clone(args), "--replicaof", fmt.Sprintf("127.0.0.1 %d", g.Primary.port), "--repl-diskless-sync-delay", "0")...)
+		replica := k.Start(tb, append(slices.Clone(args), "--replicaof", fmt.Sprintf("127.0.0.1 %d", g.Primary.Port()), "--repl-diskless-sync-delay", "0")...)
 		g.Replicas = append(g.Replicas, replica)
 	}
 	for _, r := range g.Replicas {
 		Until(tb, "a replica to follow", func() bool { return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up") })
 	}
 	for range 3 {
-		g.Sentinels = append(g.Sentinels, k.startSentinel(tb, g.Primary.port, 2, auth...))
+		g.Sentinels = append(g.Sentinels, k.startSentinel(tb, g.Primary.Port(), 2, auth...))
 	}
 	for _, s := range g.Sentinels {
 		Until(tb, "a sentinel to know the others", func() bool {
@@ -65,27 +65,13 @@ func StartSentinel(tb testing.TB, master, quorum int, lines ...string) *Server {
 
 func (k Kind) startSentinel(tb testing.TB, master, quorum int, lines ...string) *Server {
 	tb.Helper()
-	s := &Server{kind: k, tb: tb, dir: folder(tb)}
+	config := append([]string{fmt.Sprintf("sentinel monitor main 127.0.0.1 %d %d", master, quorum),
+		"sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 3000"}, lines...)
+	o := redisproc.Options{Program: redisproc.Program(k), Sentinel: config}
 	if slices.Contains(lines, "requirepass "+SentinelPassword) {
-		s.pass = SentinelPassword
+		o.Password = SentinelPassword
 	}
-	tb.Cleanup(s.end)
-	path := k.path(tb)
-	for range 5 {
-		s.port = freePort(tb)
-		config := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor main 127.0.0.1 %d %d\n"+
-			"sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n%s\n",
-			s.port, s.dir, filepath.Join(s.dir, "log"), master, quorum, strings.Join(lines, "\n"))
-		file := filepath.Join(s.dir, "conf")
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-			tb.Fatal(err)
-		}
-		if s.launch(path, []string{file, "--sentinel"}) {
-			return s
-		}
-	}
-	tb.Fatalf("a sentinel does not start: %s", s.log())
-	return nil
+	return run(tb, o)
 }
 
 // URL is the address of the group in the form that the engine reads.
@@ -116,7 +102,7 @@ func (k Kind) StartCluster(tb testing.TB, n int, args ...string) *Cluster {
 	}
 	for i, s := range c.Nodes {
 		s.Do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*16384/n), strconv.Itoa((i+1)*16384/n-1))
-		s.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(c.Nodes[0].port))
+		s.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(c.Nodes[0].Port()))
 	}
 	for _, s := range c.Nodes {
 		Until(tb, "the Cluster to agree", func() bool {
@@ -166,7 +152,7 @@ func (c *Cluster) Move(key string, to *Server) {
 		if keys == "" {
 			return true
 		}
-		args := []string{"MIGRATE", "127.0.0.1", strconv.Itoa(to.port), "", "0", "5000", "KEYS"}
+		args := []string{"MIGRATE", "127.0.0.1", strconv.Itoa(to.Port()), "", "0", "5000", "KEYS"}
 		_, err := from.Try(append(args, strings.Split(keys, "\n")...)...)
 		if err != nil {
 			tb.Logf("migrate: %v", err)

@@ -1,9 +1,7 @@
 package redistest
 
 import (
-	"bufio"
 	"fmt"
-	"net"
 	"strings"
 )
 
@@ -12,30 +10,19 @@ import (
 // until f has seen what was executed before. One server, one monitor at a time.
 func (s *Server) Monitor(f func(from string, words []string)) (stop func()) {
 	s.tb.Helper()
-	conn, err := net.Dial("tcp", s.Addr())
-	if err != nil {
-		s.tb.Fatal(err)
-	}
-	r := bufio.NewReaderSize(conn, 1<<20)
-	if _, err := exchange(conn, r, []string{"MONITOR"}); err != nil {
-		s.tb.Fatal(err)
-	}
+	conn := s.Connect()
+	conn.Do("MONITOR")
 	const last = "the monitor has seen all"
 	done := make(chan error, 1)
-	go func() {
-		for {
-			line, err := r.ReadString('\n')
-			if err != nil {
-				done <- err
-				return
-			}
+	go func() { // ends with the connection, which stop closes
+		done <- conn.Lines(func(line string) bool {
 			from, words := monitored(line)
 			if len(words) == 2 && words[1] == last {
-				done <- nil
-				return
+				return false
 			}
 			f(from, words)
-		}
+			return true
+		})
 	}()
 	return func() {
 		s.tb.Helper()

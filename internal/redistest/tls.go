@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/RC918/morningai/internal/redisproc"
 )
 
 // Authority signs the certificates of a test.
@@ -29,7 +31,7 @@ type Authority struct {
 // NewAuthority makes an authority that nobody else trusts.
 func NewAuthority(tb testing.TB) *Authority {
 	tb.Helper()
-	a := &Authority{tb: tb, dir: folder(tb)}
+	a := &Authority{tb: tb, dir: tb.TempDir()}
 	a.key = a.newKey()
 	draft := a.draft("authority")
 	draft.IsCA, draft.BasicConstraintsValid, draft.KeyUsage = true, true, x509.KeyUsageCertSign
@@ -118,5 +120,9 @@ func (a *Authority) TLSArgs(port int, hosts ...string) []string {
 // FreePort is a port that nobody listens on.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	return freePort(tb)
+	port, err := redisproc.FreePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return port
 }

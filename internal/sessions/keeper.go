@@ -52,8 +52,9 @@ type Keeper struct {
 	log      *slog.Logger
 	ctx      context.Context // of the loops
 	stop     context.CancelFunc
-	loops    sync.WaitGroup // one for each worker
-	empty    chan struct{}  // holds a token when the last claim has ended
+	loops    sync.WaitGroup            // one for each worker
+	watch    func(morningai.Attempted) // may be nil
+	empty    chan struct{}             // holds a token when the last claim has ended
 
 	mu      sync.Mutex
 	closed  bool
@@ -73,6 +74,10 @@ func New(engine morningai.Engine, lease time.Duration, log *slog.Logger) *Keeper
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	return k
 }
+
+// OnAttempt has f called for every claim of this run that has ended, once its
+// outcome was recorded. It is called before the first worker comes.
+func (k *Keeper) OnAttempt(f func(morningai.Attempted)) { k.watch = f }
 
 // Lease is how long a claim lasts from the last word about it.
 func (k *Keeper) Lease() time.Duration { return k.lease }

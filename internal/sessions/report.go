@@ -104,10 +104,14 @@ func (k *Keeper) record(ctx context.Context, rep morningai.Report) (morningai.St
 		return "", k.refused(rep.Lease, err)
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if c := k.claims[rep.Lease]; c != nil { // not a repeat
+	c := k.claims[rep.Lease]
+	if c != nil { // not a repeat
 		k.ended[rep.Outcome]++
 		k.drop(c)
+	}
+	k.mu.Unlock()
+	if c != nil && k.watch != nil && !c.w.adopted {
+		k.watch(morningai.Attempted{Task: &c.task, Report: &rep, State: verdicts[0].State})
 	}
 	return verdicts[0].State, nil
 }

@@ -1,4 +1,4 @@
-package fault_test
+package faultproxy_test
 
 import (
 	"bufio"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/RC918/morningai/internal/fault"
+	"github.com/RC918/morningai/internal/faultproxy"
 	"github.com/RC918/morningai/internal/redistest"
 )
 
@@ -86,7 +86,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &n) && n.Timeout()
 }
 
-func start(t *testing.T) (*redistest.Server, *fault.Proxy) {
+func start(t *testing.T) (*redistest.Server, *faultproxy.Proxy) {
 	t.Helper()
 	server := redistest.Start(t)
 	return server, redistest.NewProxy(t, server.Addr())
