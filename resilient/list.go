@@ -85,7 +85,14 @@ func (c *core) listLast(op *listOp, cause error) {
 		return
 	}
 	page.Fresh = morningai.FreshStale
-	page.Tasks = slices.DeleteFunc(slices.Clone(page.Tasks), func(t morningai.Task) bool { return c.known.deleted.has(t.ID, c.now) })
+	page.Tasks = slices.Clone(page.Tasks)
+	for i := range page.Tasks { // they may have been read since
+		page.Tasks[i] = c.known.show(page.Tasks[i])
+	}
+	page.Tasks = slices.DeleteFunc(page.Tasks, func(t morningai.Task) bool {
+		return c.known.deleted.has(t.ID, c.now) || op.filter.State == morningai.StateRetrying && t.State != morningai.StateScheduled ||
+			op.filter.State != "" && op.filter.State != morningai.StateRetrying && t.State != op.filter.State
+	})
 	c.withOwn(op, page)
 }
 
@@ -115,19 +122,14 @@ func (c *core) withOwn(op *listOp, page morningai.Page) {
 
 func (c *core) showPage(op *listOp, page morningai.Page) {
 	page.Fresh = c.overall(page.Fresh)
-	shown := page.Tasks[:0]
 	for i := range page.Tasks {
-		t := page.Tasks[i]
-		was := t.State
-		t = c.known.show(t) // a page of before may be older than what was read since
+		t := &page.Tasks[i]
+		c.known.see(t)
+		t.Pending = c.known.pending[t.ID]
 		if page.Fresh == morningai.FreshStale && t.Fresh == morningai.FreshLive {
 			t.Fresh = morningai.FreshStale
 		}
-		if t.State == was || op.filter.State == "" {
-			shown = append(shown, t)
-		}
 	}
-	page.Tasks = shown
 	c.reply(func() { op.done(page, nil) })
 }
 
