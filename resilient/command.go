@@ -11,14 +11,15 @@ import (
 // commandOp carries out orders where their tasks are. What the shared engine
 // has still to be told is journaled, and the answer says that it is pending.
 type commandOp struct {
-	c       *core
-	cmds    []morningai.Command
-	done    func([]morningai.CommandResult, error)
-	results []morningai.CommandResult
-	found   found
-	again   bool // tasks that have reached the shared engine meanwhile were tried again
-	open    int
-	err     error
+	c         *core
+	cmds      []morningai.Command
+	done      func([]morningai.CommandResult, error)
+	results   []morningai.CommandResult
+	found     found
+	withdrawn bool // tasks that were withdrawn meanwhile were looked for again
+	again     bool // tasks that have reached the shared engine meanwhile were tried again
+	open      int
+	err       error
 }
 
 func (c *core) command(op *commandOp) {
@@ -27,12 +28,12 @@ func (c *core) command(op *commandOp) {
 	for i := range op.cmds {
 		ids[i] = op.cmds[i].ID
 	}
+	all := make([]int, len(op.cmds))
+	for i := range all {
+		all[i] = i
+	}
 	if !c.holdsAny() {
 		op.open = 1
-		all := make([]int, len(op.cmds))
-		for i := range all {
-			all[i] = i
-		}
 		op.send(all)
 		return
 	}
@@ -42,15 +43,15 @@ func (c *core) command(op *commandOp) {
 			return
 		}
 		op.found = f
-		op.route()
+		op.route(all)
 	})
 }
 
-func (op *commandOp) route() {
+func (op *commandOp) route(at []int) {
 	c := op.c
-	op.open = 1
+	op.open++
 	var local, shared, later []int
-	for i := range op.cmds {
+	for _, i := range at {
 		id := op.cmds[i].ID
 		switch {
 		case op.found.owned[id] != nil:
@@ -72,7 +73,7 @@ func (op *commandOp) route() {
 				for i := range results {
 					results[i].Task.Fresh = morningai.FreshLocal
 				}
-				op.bury(local, cmds, results, err)
+				op.carried(local, cmds, results, err)
 			})
 	}
 	if len(shared) > 0 {
@@ -84,6 +85,37 @@ func (op *commandOp) route() {
 		op.later(later, nil)
 	}
 	op.part(nil, nil, nil)
+}
+
+// carried takes what the journal has done. A task that it does not own any more was
+// withdrawn meanwhile, and is looked for once again.
+func (op *commandOp) carried(at []int, cmds []morningai.Command, results []morningai.CommandResult, err error) {
+	c := op.c
+	var gone []int
+	var ids []morningai.ID
+	for k := range results {
+		if morningai.CodeOf(results[k].Err) == morningai.CodeNotFound {
+			gone, ids = append(gone, at[k]), append(ids, cmds[k].ID)
+		}
+	}
+	if err != nil || len(gone) == 0 || op.withdrawn {
+		op.bury(at, cmds, results, err)
+		return
+	}
+	op.withdrawn = true
+	op.open++
+	c.lookUp(ids, nil, func(f found, err error) {
+		if err != nil {
+			op.part(gone, nil, err)
+			return
+		}
+		for _, id := range ids {
+			op.found.owned[id], op.found.own[id], op.found.sent[id], op.found.ended[id] = f.owned[id], f.own[id], f.sent[id], f.ended[id]
+		}
+		op.route(gone)
+		op.part(nil, nil, nil)
+	})
+	op.bury(at, cmds, results, nil)
 }
 
 // bury leaves notes of tasks that were deleted where nobody else knows them: they
@@ -319,6 +351,9 @@ func (op *commandOp) keep(at []int, cause error) {
 		t := c.lastState(cmd.ID, &op.found)
 		if err := c.refusal(cmd, t, cause); err != nil {
 			results[k].Err = err
+			if cause != nil { // the shared engine may have carried it out
+				results[k].Err = c.statusUnknown(string(cmd.Kind), cause)
+			}
 			if t != nil {
 				results[k].Task = *t
 			}
@@ -410,102 +445,4 @@ func (c *core) statusUnknown(op string, cause error) error {
 		detail += " (" + why + ")"
 	}
 	return &morningai.Error{Code: morningai.CodeStatusUnknown, Op: op, Detail: detail, Hint: hint, RetryAfter: time.Second}
-}
-
-// setQueueOp changes the settings of a queue.
-type setQueueOp struct {
-	name   string
-	change morningai.QueueChange
-	done   func(morningai.QueueConfig, error)
-}
-
-func (c *core) setQueue(op *setQueueOp) {
-	if c.contact.open() {
-		c.setQueueLater(op, nil)
-		return
-	}
-	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
-		return c.remote.SetQueue(ctx, op.name, op.change)
-	}, func(q morningai.QueueConfig, err error) {
-		if outage(err) {
-			c.setQueueLater(op, err)
-			return
-		}
-		if err == nil {
-			c.mirror.told++
-			c.obeyShared(q, op.change, func() { c.reply(func() { op.done(q, nil) }) })
-			return
-		}
-		c.reply(func() { op.done(q, err) })
-	})
-}
-
-// obey takes over the settings of one queue, before the next look at all, and
-// calls then when nothing here oversteps them any more.
-func (c *core) obey(q morningai.QueueConfig, then func()) {
-	if c.mirror.Queues == nil {
-		c.mirror.Queues = map[string]morningai.QueueConfig{}
-	}
-	c.mirror.Queues[q.Name] = q
-	c.applyMirror(then)
-}
-
-// obeyShared takes over what the shared engine says of a queue after a change,
-// unless something later is known: another answer has overtaken this one, or the
-// shared engine has still to be told of what was set here.
-func (c *core) obeyShared(q morningai.QueueConfig, change morningai.QueueChange, then func()) {
-	known := c.mirror.Queues[q.Name]
-	if known.Version > q.Version || c.backlog.settings > 0 {
-		known.Name, known.Version = q.Name, max(known.Version, q.Version)
-		if c.backlog.settings > 0 {
-			known = changed(known, change)
-		}
-		q = known
-	}
-	c.obey(q, then)
-}
-
-// setQueueLater obeys a change here, and journals it for the others.
-func (c *core) setQueueLater(op *setQueueOp, cause error) {
-	if err := op.change.Validate(op.name); err != nil {
-		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
-		return
-	}
-	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change, c.mirror.Queues[op.name]})
-	if err != nil {
-		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
-		return
-	}
-	c.backlog.settings++
-	c.note([]morningai.Note{note}, func(err error) {
-		if err != nil {
-			c.backlog.settings--
-			if cause != nil { // the shared engine may have taken them
-				err = c.statusUnknown("set queue", cause)
-			}
-			c.reply(func() { op.done(morningai.QueueConfig{}, err) })
-			return
-		}
-		q := c.mirror.Queues[op.name]
-		q.Name = op.name
-		q = changed(q, op.change)
-		c.obey(q, func() {
-			q.Pending = true
-			c.reply(func() { op.done(q, nil) })
-		})
-		c.backlog.again(c)
-	})
-}
-
-func changed(q morningai.QueueConfig, change morningai.QueueChange) morningai.QueueConfig {
-	if change.Paused != nil {
-		q.Paused = *change.Paused
-	}
-	if change.Concurrency != nil {
-		q.Concurrency = *change.Concurrency
-	}
-	if change.Rate != nil {
-		q.Rate = *change.Rate
-	}
-	return q
 }

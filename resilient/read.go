@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -128,6 +129,8 @@ type getOp struct {
 	gone   map[morningai.ID]bool // known to be deleted
 	lacked map[morningai.ID]bool // what the shared engine may not have had when it was asked
 	asked  int
+	others bool // other nodes were asked
+	again  bool // the shared engine was asked after them once more
 	doubt  bool // a node that may know a missing one could not be asked
 }
 
@@ -303,6 +306,7 @@ func (op *getOp) ask(live bool) {
 				op.doubt = true
 			default:
 				op.asked++
+				op.others = true
 				op.askMember(i, m)
 			}
 		}
@@ -337,6 +341,11 @@ func (op *getOp) answer() {
 	if op.asked > 0 {
 		return
 	}
+	if op.others && !op.again && op.shared != nil && !op.doubt && op.lacks() {
+		op.again = true
+		op.lookAgain()
+		return
+	}
 	if op.inner != nil {
 		elsewhere := map[morningai.ID]bool{}
 		for i := range op.tasks {
@@ -355,6 +364,26 @@ func (op *getOp) answer() {
 		}
 	}
 	op.finish(nil)
+}
+
+// lookAgain asks the shared engine once more for what nobody has: it may have been
+// given it by a node that was asked after it.
+func (op *getOp) lookAgain() {
+	c, req := op.c, op.req
+	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
+		func(tasks []morningai.Task, err error) {
+			op.doubt = op.doubt || err != nil
+			for i := range tasks {
+				if op.tasks[i].ID.IsZero() {
+					op.tasks[i] = tasks[i]
+				}
+			}
+			op.answer()
+		})
+}
+
+func (op *getOp) lacks() bool {
+	return slices.ContainsFunc(op.tasks, func(t morningai.Task) bool { return t.ID.IsZero() })
 }
 
 // askFor asks other nodes for tasks; what they know is then last known.
