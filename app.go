@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,11 +35,13 @@ type App struct {
 	logger      *slog.Logger
 	node        string
 	concurrency int
+	slots       atomic.Int32 // handlers at once: concurrency, until it is changed
 	queues      map[string]int
 	grace       time.Duration
 	lease       time.Duration
 	sources     []Engine
-	exclusive   []string // types
+	successes   slog.Level // at which attempts that succeeded are logged
+	exclusive   []string   // types
 
 	mu         sync.Mutex
 	phase      appPhase
@@ -89,6 +92,10 @@ func WithLogger(logger *slog.Logger) AppOption {
 	}
 }
 
+// WithSuccessLevel sets the level at which attempts that succeeded are logged;
+// slog.LevelDebug unless given. Those that fail are logged as warnings and errors.
+func WithSuccessLevel(level slog.Level) AppOption { return func(a *App) { a.successes = level } }
+
 // WithGrace bounds how long running handlers may go on after [App.Stop] before
 // their contexts are cancelled, and how long one may ignore its timeout before
 // its attempt is failed without it.
@@ -124,6 +131,7 @@ func New(engine Engine, opts ...AppOption) *App {
 		concurrency: DefaultConcurrency,
 		grace:       DefaultGrace,
 		lease:       DefaultLease,
+		successes:   slog.LevelDebug,
 		stopped:     make(chan struct{}),
 	}
 	for _, opt := range opts {
@@ -141,6 +149,25 @@ func hostName() string {
 		return "unnamed" // the name is for people only
 	}
 	return cutText(name, MaxName)
+}
+
+// SetConcurrency changes how many handlers run at once while the app runs. Those
+// that run already go on, also if there are more of them than that.
+func (a *App) SetConcurrency(n int) error {
+	if n < 1 || n > MaxConcurrency {
+		return InvalidInput("set concurrency", FieldError{"concurrency", fmt.Sprintf("must be 1 to %d", MaxConcurrency)})
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.concurrency = n
+	if a.phase == phaseStarted {
+		a.slots.Store(int32(n))
+		for _, w := range a.crew.workers {
+			w.notify()
+			w.tighten()
+		}
+	}
+	return nil
 }
 
 // Lease is how long others wait before they call this app's worker dead.
@@ -202,6 +229,7 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.checkOptions(); err != nil {
 		return err
 	}
+	a.slots.Store(int32(a.concurrency))
 	c, err := hire(ctx, a, handlers)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

@@ -10,14 +10,14 @@ import (
 // crew is the workers of an app: one for each engine that it takes tasks from.
 // They share its slots.
 type crew struct {
-	limit   int
+	app     *App
 	busy    atomic.Int32 // slots taken
 	workers []*worker    // the app's own engine first; fixed before one starts
 }
 
 // hire registers a worker with each engine, and starts them once all are.
 func hire(ctx context.Context, app *App, handlers map[string]HandlerFunc) (*crew, error) {
-	c := &crew{limit: app.concurrency}
+	c := &crew{app: app}
 	for _, engine := range append([]Engine{app.engine}, app.sources...) {
 		w, err := newWorker(app, engine, handlers)
 		if err == nil {
@@ -41,7 +41,7 @@ func hire(ctx context.Context, app *App, handlers map[string]HandlerFunc) (*crew
 // take takes a slot. It is false if claims of several engines have together
 // brought more than there are slots.
 func (c *crew) take() bool {
-	if int(c.busy.Add(1)) <= c.limit || len(c.workers) == 1 {
+	if c.busy.Add(1) <= c.app.slots.Load() || len(c.workers) == 1 {
 		return true
 	}
 	c.busy.Add(-1)

@@ -123,6 +123,8 @@ func (e *execution) describe(state State) {
 	r := &e.final
 	level, text := slog.LevelDebug, "task attempt ended"
 	switch r.Outcome {
+	case OutcomeSucceeded:
+		level, text = e.app.successes, "task succeeded"
 	case OutcomeRetry:
 		level, text = slog.LevelWarn, "task attempt failed, it will be tried again"
 	case OutcomeFailed:

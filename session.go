@@ -94,7 +94,7 @@ func (w *worker) beat(ctx context.Context) error {
 func (w *worker) beatRequest() BeatRequest {
 	return BeatRequest{
 		Session: w.session, Node: w.app.node, Types: w.types, Queues: w.shares.names(),
-		Concurrency: w.app.concurrency, LeaseTime: w.app.lease,
+		Concurrency: int(w.app.slots.Load()), LeaseTime: w.app.lease,
 	}
 }
 

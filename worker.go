@@ -113,7 +113,7 @@ func (w *worker) start() {
 
 // capacity is how many tasks may be claimed now.
 func (w *worker) capacity() int {
-	slots := w.app.concurrency
+	slots := int(w.app.slots.Load())
 	free := slots - int(w.crew.busy.Load())
 	if w.reporter.bytes.Load() > maxUnrecordedBytes {
 		return 0
@@ -164,10 +164,9 @@ func (w *worker) awaitCapacity(ctx context.Context, n int, d time.Duration) {
 // claimLoop keeps one claim outstanding until the worker stops.
 func (w *worker) claimLoop() {
 	ctx := w.claimCtx
-	half := max(1, w.app.concurrency/2)
 	full := false // the last claim was filled: there may be more
 	for tries := 0; ctx.Err() == nil; {
-		n := w.capacity()
+		n, half := w.capacity(), max(1, int(w.app.slots.Load())/2)
 		if n == 0 || full && n < half {
 			w.awaitCapacity(ctx, 1, saturatedTime)
 			if w.capacity() > 0 {

@@ -41,6 +41,16 @@ type Health struct {
 	Storage Storage // of the embedded engine
 	Redis   Redis
 	Journal *Journal // of a server that shares a Redis; nil if it keeps none
+	Backups *Backups // that the server makes by itself; nil if it makes none
+}
+
+// Backups says how scheduled backups fare.
+type Backups struct {
+	Status      string    // "ok", "none": there has not been one yet, or "failing"
+	LastAt      time.Time // when the newest was begun; zero without one
+	File        string    // its name
+	Bytes       int64
+	Cause, Hint string
 }
 
 // Journal is what a server remembers of tasks that Redis may not have.
@@ -93,6 +103,12 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 		h.Storage = Storage{Status: s.Status, Cause: s.Cause, Hint: s.Hint}
 		if s.Since != nil {
 			h.Storage.Since = *s.Since
+		}
+	}
+	if b := out.Backups; b != nil {
+		h.Backups = &Backups{Status: b.Status, File: b.File, Bytes: b.Bytes, Cause: b.Cause, Hint: b.Hint}
+		if b.LastAt != nil {
+			h.Backups.LastAt = *b.LastAt
 		}
 	}
 	if j := out.Journal; j != nil {

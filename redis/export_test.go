@@ -31,6 +31,7 @@ func Scripts() map[string]string {
 		"open": scriptOpen.sha, "probe": scriptProbe.sha, "enqueue": scriptEnqueue.sha, "work": scriptWork.sha, "beat": scriptBeat.sha,
 		"reap": scriptReap.sha, "command": scriptCommand.sha, "queue": scriptQueue.sha, "import": scriptImport.sha, "export": scriptExport.sha,
 		"sweep": scriptSweep.sha, "get": scriptGet.sha, "list": scriptList.sha, "stats": scriptStats.sha, "events": scriptEvents.sha,
+		"restore": scriptRestore.sha,
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // contract runs the suite of all engines, a prefix for each check.
 func contract(t *testing.T, url string, opts ...redis.Option) {
 	var n atomic.Int64
-	enginetest.Run(t, enginetest.Harness{New: func(tb testing.TB) enginetest.Storage {
+	h := enginetest.Harness{New: func(tb testing.TB) enginetest.Storage {
 		address := fmt.Sprintf("%s?prefix=t%d", url, n.Add(1))
 		return func(tb testing.TB) morningai.Engine {
 			tb.Helper()
@@ -28,7 +28,9 @@ func contract(t *testing.T, url string, opts ...redis.Option) {
 			}
 			return e
 		}
-	}})
+	}}
+	enginetest.Run(t, h)
+	enginetest.RunRestorer(t, h)
 }
 
 func TestContractOnSentinel(t *testing.T) {

@@ -51,6 +51,8 @@ var (
 	importLua string
 	//go:embed lua/export.lua
 	exportLua string
+	//go:embed lua/restore.lua
+	restoreLua string
 	//go:embed lua/sweep.lua
 	sweepLua string
 	//go:embed lua/get.lua
@@ -118,6 +120,7 @@ var (
 	scriptQueue   = newScript(queueLua)
 	scriptImport  = newScript(importLua)
 	scriptExport  = newScript(exportLua)
+	scriptRestore = newScript(restoreLua)
 	scriptSweep   = newScript(sweepLua)
 	scriptGet     = newScript(getLua)
 	scriptList    = newScript(listLua)

@@ -51,6 +51,8 @@ func harness() enginetest.Harness {
 
 func TestContractHealthy(t *testing.T) { enginetest.Run(t, harness()) }
 
+func TestRestorer(t *testing.T) { enginetest.RunRestorer(t, harness()) }
+
 // self is the journal of the node.
 func self(engine morningai.Engine) morningai.ID {
 	id, _ := journals.Load(engine)

@@ -140,6 +140,9 @@ func (c *core) keepHouse() {
 // onShared makes a call of the shared engine. What it says of the engine's
 // health is noted before then sees it.
 func onShared[T any](c *core, name string, limit time.Duration, run func(context.Context) (T, error), then func(T, error)) {
+	if name != "beat" && name != "stats" && name != "probe" {
+		c.mirror.stir(c.now)
+	}
 	call := c.contact.began(c.now)
 	c.out = append(c.out, effect{to: toShared, name: name, limit: limit,
 		run: func(ctx context.Context) (any, error) { return run(ctx) },

@@ -333,13 +333,13 @@ func (c *core) setAside(r *morningai.Record, why error) {
 	cause, hint := reason(why)
 	note, err := jsonNote(keyOf(noteAside, r.Task.ID), r.UniqueKey, &aside{Record: packed(r), Code: string(morningai.CodeOf(why)), Reason: cause, At: c.now.UTC()})
 	if err != nil {
-		c.log(slog.LevelError, "a task that Redis refuses cannot be set aside", "task_id", r.Task.ID, "error", err)
+		c.log(slog.LevelError, "a task that Redis refuses cannot be set aside", "task_id", r.Task.ID, "trace_id", r.Task.TraceID, "error", err)
 		return
 	}
 	c.incidents.setAside(r.Task.ID)
 	c.backlog.settled(r.Task.ID)
 	delete(c.backlog.tries, r.Task.ID)
-	c.log(slog.LevelError, "Redis refuses a task for good, it is set aside in the journal", "task_id", r.Task.ID, "type", r.Task.Type, "cause", cause, "hint", hint)
+	c.log(slog.LevelError, "Redis refuses a task for good, it is set aside in the journal", "task_id", r.Task.ID, "trace_id", r.Task.TraceID, "type", r.Task.Type, "cause", cause, "hint", hint)
 	c.note([]morningai.Note{note}, func(err error) {
 		if err == nil {
 			c.erase(keyOf(noteTask, r.Task.ID), keyOf(noteOwn, r.Task.ID), keyOf(noteOutcome, r.Task.ID))

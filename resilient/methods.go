@@ -2,7 +2,6 @@ package resilient
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -329,6 +328,14 @@ func (e *Engine) Status(context.Context) (morningai.FleetStatus, error) {
 	return s, nil
 }
 
+// SetLimits replaces what [WithLimits] has set. A journal that is full by the old
+// ones, or by the new ones, is looked at again within a second.
+func (e *Engine) SetLimits(size, free int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.core.cfg.limit, e.core.cfg.minFree = size, free
+}
+
 // ProbeShared implements [morningai.Fleet].
 func (e *Engine) ProbeShared(ctx context.Context) error { return e.remote.Probe(ctx) }
 
@@ -344,18 +351,7 @@ func (e *Engine) Incidents(ctx context.Context) ([]morningai.Incident, error) {
 }
 
 func (c *core) readIncidents(ctx context.Context) ([]morningai.Incident, error) {
-	notes, err := c.journal.Notes(ctx, noteIncident, 0, 2*keepIncidents)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]morningai.Incident, len(notes))
-	for i := range notes {
-		if err := json.Unmarshal(notes[i].Data, &all[i]); err != nil {
-			return nil, err
-		}
-	}
-	slices.Reverse(all)
-	return all, nil
+	return Incidents(ctx, c.journal)
 }
 
 // with puts the report that still changes in its place.

@@ -163,7 +163,7 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 			continue
 		case !kept && !t.ID.IsZero():
 			c.incidents.repeated(r.Task.ID)
-			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID)
+			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID, "trace_id", r.Task.TraceID)
 		}
 		c.drop(r)
 	}

@@ -38,6 +38,13 @@ type Config struct {
 	RetainFailed    time.Duration // how long failed tasks stay, and canceled ones in Redis
 	RetainCount     int           // embedded engine: ended tasks to keep per queue; 0: no bound
 
+	// KeepLog is how many bytes of the log are kept in Data, for GET /v1/logs; 0:
+	// none. LogLevel is from which level on; nil: slog.LevelInfo.
+	KeepLog  int64
+	LogLevel slog.Leveler
+	// LogPayloads writes the payloads of accepted tasks into the log.
+	LogPayloads bool
+
 	HTTPAllow []netip.Prefix // addresses that http tasks may reach although they are not globally reachable
 }
 
@@ -66,6 +73,9 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if err := c.openLog(opening); err != nil {
+		return nil, err
+	}
 	peers, err := c.openPeers(opening)
 	if err != nil {
 		return nil, err
@@ -80,12 +90,13 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	opening(engine.Close)
 
 	settings := []morningai.AppOption{morningai.WithConcurrency(c.Concurrency), morningai.WithQueues(c.Queues),
-		morningai.WithGrace(c.Grace), morningai.WithNode(c.Node), morningai.WithLogger(c.Logger), morningai.WithSources(peers...)}
+		morningai.WithGrace(c.Grace), morningai.WithNode(c.Node), morningai.WithLogger(c.Logger), morningai.WithSuccessLevel(slog.LevelInfo), morningai.WithSources(peers...)}
 	if c.Lease != 0 {
 		settings = append(settings, morningai.WithLease(c.Lease))
 	}
 	app := morningai.New(engine, settings...)
 	opening(func() error { app.Client.Close(); return nil })
+	app.UseEnqueue(c.logAccepted)
 	docs, err := c.register(ctx, app, opening)
 	if err != nil {
 		return nil, err

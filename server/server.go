@@ -13,6 +13,7 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/address"
+	"github.com/RC918/morningai/internal/backup"
 	"github.com/RC918/morningai/internal/httpapi"
 	"github.com/RC918/morningai/internal/sessions"
 )
@@ -38,9 +39,13 @@ type Options struct {
 	// Documents is the folder that the app's faq tasks answer from, if it has
 	// any; clients on this machine can ask whether it is theirs.
 	Documents string
+	// LogFolder is where Open keeps the server's log, for those who ask for it.
+	LogFolder string
 	// OnlyAsk refuses orders with 409 wrong_state: nothing is accepted or
 	// commanded through this server, which runs tasks that others accept.
 	OnlyAsk bool
+	// Backups are made by Run.
+	Backups Backups
 	// Ready is called once requests are accepted, with the server's URL and the
 	// engine's name. May be nil.
 	Ready  func(url, engine string)
@@ -54,10 +59,12 @@ type Server struct {
 	handler  http.Handler
 	instance string
 	workers  *sessions.Keeper
-	stopping chan struct{}  // closed when Run begins to stop
-	release  []func() error // what Open opened, last first
-	where    *located       // for others that ask this server; nil without Open
-	wrong    error          // with the options; then there are no workers
+	tokens   *httpapi.Tokens // nil without a file
+	stopping chan struct{}   // closed when Run begins to stop
+	release  []func() error  // what Open opened, last first
+	keeper   *backup.Keeper  // of scheduled backups; nil without them
+	where    *located        // for others that ask this server; nil without Open
+	wrong    error           // with the options; then there are no workers
 }
 
 // New returns a server of the app. It neither starts the app nor listens. What is
@@ -88,7 +95,7 @@ func build(app *morningai.App, opts Options) (*Server, error) {
 			opts.Logger.Warn(w)
 		}
 	}
-	s := &Server{app: app, opts: opts, instance: rand.Text(), stopping: make(chan struct{})}
+	s := &Server{app: app, opts: opts, tokens: tokens, instance: rand.Text(), stopping: make(chan struct{})}
 	documents := ""
 	if opts.Documents != "" {
 		var err error
@@ -99,10 +106,14 @@ func build(app *morningai.App, opts Options) (*Server, error) {
 	if err := httpapi.CheckListen(opts.Listen, tokens, opts.Insecure); err != nil {
 		return nil, err
 	}
+	backups, err := s.openBackups()
+	if err != nil {
+		return nil, err
+	}
 	fleet, _ := app.Engine().(morningai.Fleet) // nil: the engine knows of no others
 	s.workers = sessions.New(app.Engine(), max(app.Lease(), leastClaim), opts.Logger)
-	var err error
-	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Workers: s.workers, Attempts: app.Attempts, OnAttempt: app.OnAttempt, OnlyAsk: opts.OnlyAsk, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
+	s.handler, err = httpapi.New(app.Client, httpapi.Options{Fleet: fleet, Backup: s.writeBackup, Backups: backups, Incidents: s.incidents(), Workers: s.workers,
+		Attempts: app.Attempts, OnAttempt: app.OnAttempt, OnlyAsk: opts.OnlyAsk, LogFolder: opts.LogFolder, Version: opts.Version, Tokens: tokens, AllowRemote: opts.Insecure,
 		Logger: opts.Logger, Stopping: s.stopping, Instance: s.instance, Documents: documents})
 	if err != nil {
 		return nil, err
@@ -167,6 +178,7 @@ func (s *Server) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 
+	stopBackups := s.keepBackups(base)
 	err = s.announce(ln.Addr())
 	if err == nil {
 		select {
@@ -177,6 +189,7 @@ func (s *Server) run(ctx context.Context) error {
 		}
 	}
 	close(s.stopping)
+	stopBackups()
 	err = errors.Join(err, s.stopWork(context.WithoutCancel(ctx)), s.shutdown(web, cut))
 	s.workers.Close()
 	<-served

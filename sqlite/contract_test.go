@@ -33,3 +33,5 @@ func harness() enginetest.Harness {
 func TestContract(t *testing.T) { enginetest.Run(t, harness()) }
 
 func TestJournal(t *testing.T) { enginetest.RunJournal(t, harness()) }
+
+func TestRestorer(t *testing.T) { enginetest.RunRestorer(t, harness()) }

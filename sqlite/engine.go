@@ -39,8 +39,9 @@ type Engine struct {
 	stop      chan struct{}
 	writerEnd chan struct{}
 	clockEnd  chan struct{}
-	gate      sync.RWMutex // held while a request is handed to the writer
-	closed    bool         // guarded by gate
+	gate      sync.RWMutex   // held while a request is handed to the writer
+	closed    bool           // guarded by gate
+	snapshots sync.WaitGroup // those under way; gate is held to add one
 	closeOnce sync.Once
 	closeErr  error
 	failed    atomic.Pointer[morningai.Error]
@@ -154,6 +155,7 @@ func (e *Engine) Close() error {
 		e.closed = true
 		e.gate.Unlock()
 		close(e.stop)
+		e.snapshots.Wait() // those under way notice stop
 		<-e.clockEnd
 		close(e.reqs)
 		<-e.writerEnd

@@ -33,6 +33,7 @@ type config struct {
 	realClock          bool
 	readyMax, cacheMax int           // per line and priority; rows
 	checkpoint         int           // pages of log after which it is copied into the file
+	unfinished         bool          // open a file that a restore has left half done
 	orphanGrace        time.Duration // how long an imported running task waits for its session
 }
 
@@ -95,6 +96,11 @@ func WithMaxEnded(perQueue int) Option { return func(c *config) { c.maxEnded = p
 // refused with morningai.ErrStorageFull; a reserve is kept so that running
 // tasks can still record how they end. 0, the default, sets no bound.
 func WithMaxBytes(n int64) Option { return func(c *config) { c.maxBytes = n } }
+
+// WithUnfinishedRestore opens a file although it holds only a part of a backup
+// ([morningai.RestoreState]), to go on with the restore. Without it such a file
+// is a morningai.ErrConflict.
+func WithUnfinishedRestore() Option { return func(c *config) { c.unfinished = true } }
 
 // WithLogger sets where the engine reports what it cannot return to a caller.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }

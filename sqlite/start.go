@@ -54,6 +54,9 @@ func (e *Engine) start() error {
 	if err := migrate(w); err != nil {
 		return err
 	}
+	if err := e.checkComplete(); err != nil {
+		return err
+	}
 	if e.cfg.maxBytes > 0 {
 		e.maxPages = e.cfg.maxBytes / pageSize
 		if err := w.run(fmt.Sprintf("PRAGMA max_page_count=%d", e.maxPages)); err != nil {

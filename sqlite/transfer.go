@@ -25,23 +25,9 @@ func (e *Engine) Export(ctx context.Context, cursor string, limit int) (morninga
 	}
 	err := e.read(ctx, "export", func(r *reader) error {
 		entries := e.snapshotRuns()
-		r.export.int(1, after)
-		r.export.int(2, int64(limit)+1)
-		var rows []*row
-		for {
-			ok, err := r.export.step()
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			found, err := e.scanRow(r.export)
-			if err != nil {
-				r.export.reset()
-				return err
-			}
-			rows = append(rows, found)
+		rows, err := e.exportRows(r, after, limit+1)
+		if err != nil {
+			return err
 		}
 		if len(rows) > limit {
 			rows = rows[:limit]
@@ -130,7 +116,7 @@ func (e *Engine) Import(ctx context.Context, records []morningai.Record) ([]morn
 func (w *importWork) apply(t *txn) error {
 	for i := range w.records {
 		rec := &w.records[i]
-		if err := checkRecord(rec); err != nil {
+		if err := rec.Validate(); err != nil {
 			w.results[i] = morningai.ImportResult{Err: err}
 			continue
 		}
@@ -141,32 +127,6 @@ func (w *importWork) apply(t *txn) error {
 		w.results[i] = res
 	}
 	return nil
-}
-
-// specOf rebuilds the request that led to a record.
-func specOf(rec *morningai.Record) morningai.TaskSpec {
-	k := &rec.Task
-	return morningai.TaskSpec{ID: k.ID, TraceID: k.TraceID, Type: k.Type, Queue: k.Queue, Priority: k.Priority, Payload: k.Payload,
-		MaxAttempts: k.MaxAttempts, Exclusive: k.Exclusive, Timeout: k.Timeout, UniqueKey: rec.UniqueKey, Metadata: k.Metadata, RunAt: k.RunAt, Retention: rec.Retention,
-		Fingerprint: rec.Fingerprint}
-}
-
-func checkRecord(rec *morningai.Record) error {
-	k := &rec.Task
-	spec := specOf(rec)
-	if k.ID.IsZero() {
-		return morningai.InvalidInput("import", morningai.FieldError{Location: "id", Message: "must not be zero"})
-	}
-	if !k.State.Valid() {
-		return morningai.InvalidInput("import", morningai.FieldError{Location: "state", Message: "must be a state"})
-	}
-	if _, ok := outcomeNumber(rec.Settled); !ok {
-		return morningai.InvalidInput("import", morningai.FieldError{Location: "settled", Message: "must be an outcome"})
-	}
-	if k.Life < 1 || k.Version < 1 || k.Attempt < 0 || k.Failures < 0 || rec.Claim < 0 {
-		return morningai.InvalidInput("import", morningai.FieldError{Location: "life, version, attempt, failures, claim", Message: "must not be negative, life and version at least 1"})
-	}
-	return spec.Normalize()
 }
 
 // stored gives Compare what it looks at.
@@ -232,7 +192,7 @@ func (t *txn) clear(it *item) error {
 // install writes an imported record over it, or as a new row.
 func (t *txn) install(it *item, rec *morningai.Record) (*item, error) {
 	k := &rec.Task
-	spec := specOf(rec)
+	spec := rec.Spec()
 	if err := spec.Normalize(); err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (c *reach) discover(ctx context.Context, guess string) (found string, tried
 		}
 		tried = append(tried, fmt.Sprintf("%s from the data folder %s (%v)", note.URL, folder, reason(err)))
 	}
-	if note.URL == guess {
+	if guess == "" || note.URL == guess {
 		return "", tried, nil
 	}
 	if _, err := identify(ctx, guess); err != nil {

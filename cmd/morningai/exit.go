@@ -99,7 +99,7 @@ func exitCode(err error) int {
 	case morningai.CodeNotFound:
 		return exitNotFound
 	case morningai.CodeConflict, morningai.CodeIdempotencyConflict, morningai.CodeWrongState, morningai.CodeStorageFull,
-		morningai.CodeLocked, morningai.CodeNewerFormat, client.CodeForbidden, server.CodeWrongRedis:
+		morningai.CodeLocked, morningai.CodeNewerFormat, client.CodeForbidden, server.CodeWrongRedis, server.CodeDamaged, server.CodeUntrusted:
 		return exitRefused
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

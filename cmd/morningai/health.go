@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/RC918/morningai/client"
 )
@@ -31,6 +32,7 @@ func (c *healthCmd) Run(ctx context.Context, s streams) error {
 			{"storage", because(h.Storage.Status, h.Storage.Cause)},
 			{"redis", because(h.Redis.Status, h.Redis.Cause)},
 			{"journal", journalHealth(h.Journal)},
+			{"backup", backupHealth(h.Backups, time.Now())},
 			{"hint", printable(hintOf(&h))},
 			{"workers", fmt.Sprint(h.Workers)},
 			{"version", h.Version},
@@ -60,10 +62,23 @@ func journalHealth(j *client.Journal) string {
 	return because(fmt.Sprintf("%s, %d entries undelivered", j.Status, j.Entries), j.Cause)
 }
 
+func backupHealth(b *client.Backups, now time.Time) string {
+	switch {
+	case b == nil:
+		return ""
+	case b.LastAt.IsZero():
+		return because(b.Status, b.Cause)
+	}
+	return because(fmt.Sprintf("%s, %s old", b.Status, age(max(now.Sub(b.LastAt), 0))), b.Cause)
+}
+
 // hintOf is what to do first: what cannot be written comes before what is away.
 func hintOf(h *client.Health) string {
 	if h.Journal != nil && h.Journal.Hint != "" {
 		return h.Journal.Hint
 	}
-	return h.Storage.Hint + h.Redis.Hint // only one of them is in use
+	if first := h.Storage.Hint + h.Redis.Hint; first != "" || h.Backups == nil { // only one of them is in use
+		return first
+	}
+	return h.Backups.Hint
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
-	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/server"
 )
 
@@ -23,16 +21,7 @@ type journalFolder struct {
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
-func (f *journalFolder) folder() (string, error) {
-	if f.Data != "" {
-		return f.Data, nil
-	}
-	folder, err := address.DataFolder(os.Getenv)
-	if err != nil {
-		return "", usage(err.Error(), "")
-	}
-	return folder, nil
-}
+func (f *journalFolder) folder() (string, error) { return dataFolder(f.Data) }
 
 // entryJSON is an entry of a journal as it is printed.
 type entryJSON struct {

@@ -17,6 +17,8 @@ import (
 )
 
 type commands struct {
+	EnvFile string `name:"env-file" type:"path" placeholder:"FILE" env:"MORNINGAI_ENV_FILE" help:"Take settings from lines NAME=VALUE, before those of the environment; serve reads it again at SIGHUP."`
+
 	Serve    serveCmd    `cmd:"" help:"Run the API and the workers."`
 	Ask      askCmd      `cmd:"" help:"Answer a question from a folder of Markdown documents."`
 	Task     taskCmd     `cmd:"" help:"Submit, watch and command tasks."`
@@ -25,6 +27,9 @@ type commands struct {
 	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
 	RQ       rqCmd       `cmd:"" name:"rq" help:"Work with Python programs that use RQ."`
 	Journal  journalCmd  `cmd:"" help:"List and deliver what the journal of a server holds that will not come back."`
+	Backup   backupCmd   `cmd:"" help:"Create, verify and restore backups of everything."`
+	Migrate  migrateCmd  `cmd:"" help:"Move everything from one engine to another; shows what it would do unless --apply is given."`
+	Logs     logsCmd     `cmd:"" help:"Show what a server has logged, as far as it is kept."`
 	Health   healthCmd   `cmd:"" help:"Say how a running server is."`
 	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong, and say how to put it right; changes nothing."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
@@ -47,7 +52,24 @@ func main() {
 // run carries out one command line and returns the exit code. After printing
 // help it does not return: the parser ends the process.
 func run(args []string, s streams) int {
-	parser, err := kong.New(&commands{},
+	settings := &envFile{}
+	settings.find(args)
+	if err := settings.apply(); err != nil {
+		return report(s.err, err)
+	}
+	parser, err := newParser(&commands{}, s, settings)
+	if err != nil {
+		return report(s.err, err)
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return report(s.err, misused(err, args))
+	}
+	return report(s.err, parsed.Run())
+}
+
+func newParser(c *commands, s streams, settings *envFile) (*kong.Kong, error) {
+	parser, err := kong.New(c,
 		kong.Name("morningai"),
 		kong.Description(about),
 		kong.Writers(s.out, s.err),
@@ -55,15 +77,28 @@ func run(args []string, s streams) int {
 		kong.Vars{"guess": guess},
 		kong.BindTo(context.Background(), (*context.Context)(nil)),
 		kong.Bind(s),
+		kong.Bind(settings),
 	)
 	if err != nil {
-		return report(s.err, fmt.Errorf("the command line is declared wrongly: %w", err))
+		return nil, fmt.Errorf("the command line is declared wrongly: %w", err)
 	}
-	parsed, err := parser.Parse(args)
+	return parser, nil
+}
+
+// parseAgain parses a command line in the environment as the file of settings has
+// it now.
+func (f *envFile) parseAgain(c *commands, args []string) error {
+	if err := f.apply(); err != nil {
+		return err
+	}
+	parser, err := newParser(c, streams{out: io.Discard, err: io.Discard}, f)
 	if err != nil {
-		return report(s.err, misused(err, args))
+		return err
 	}
-	return report(s.err, parsed.Run())
+	if _, err := parser.Parse(args); err != nil {
+		return misused(err, args)
+	}
+	return nil
 }
 
 // misused turns what the parser says into a usage error that names the help to

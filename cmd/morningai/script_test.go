@@ -25,7 +25,7 @@ import (
 //
 //	serve NAME [FLAG…]     start a server on the data folder $WORK/data unless
 //	                       --data says otherwise, wait for its ready line, set $URL
-//	signal NAME TERM|KILL  send a signal
+//	signal NAME TERM|HUP|KILL  send a signal
 //	ended NAME CODE        wait for the end and check the exit code; what the
 //	                       server said is in NAME.log then
 //	exits CODE COMMAND…    run the program and check its exit code
@@ -110,7 +110,7 @@ func environment(ts *testscript.TestScript) []string {
 
 func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2)
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill}
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "INT": os.Interrupt, "KILL": os.Kill}
 	ts.Check(daemonOf(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
 }
 

@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/RC918/morningai"
-	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/server"
 )
 
@@ -43,65 +43,87 @@ type serveCmd struct {
 	RetainSucceeded time.Duration  `default:"24h" placeholder:"D" env:"MORNINGAI_RETAIN_SUCCEEDED" help:"How long succeeded tasks stay, and canceled ones of the embedded engine (${default})."`
 	RetainFailed    time.Duration  `default:"168h" placeholder:"D" env:"MORNINGAI_RETAIN_FAILED" help:"How long failed tasks stay, and canceled ones in Redis (${default})."`
 	RetainCount     int            `default:"0" placeholder:"N" env:"MORNINGAI_RETAIN_COUNT" help:"Ended tasks that the embedded engine keeps per queue; 0 sets no bound (${default})."`
+	BackupDir       string         `type:"path" placeholder:"DIR" env:"MORNINGAI_BACKUP_DIR" help:"Make backups of everything in this folder, which no other server uses."`
+	BackupEvery     time.Duration  `default:"1h" placeholder:"D" env:"MORNINGAI_BACKUP_EVERY" help:"With --backup-dir: time from one backup to the next (${default})."`
+	BackupKeep      int            `default:"24" placeholder:"N" env:"MORNINGAI_BACKUP_KEEP" help:"With --backup-dir: backups that stay, the newest (${default})."`
+	BackupKey       string         `type:"path" placeholder:"FILE" env:"MORNINGAI_BACKUP_KEY" help:"With --backup-dir: sign backups with the key in this file, of 32 bytes or more."`
 	LogLevel        string         `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" env:"MORNINGAI_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	LogFormat       string         `default:"text" enum:"text,json" placeholder:"FORMAT" env:"MORNINGAI_LOG_FORMAT" help:"text or json (${default})."`
+	LogKeep         string         `name:"log-keep" default:"64MiB" placeholder:"SIZE" env:"MORNINGAI_LOG_KEEP" help:"How much of the log is kept in the data folder, for morningai logs; 0 keeps none (${default})."`
+	LogPayloads     bool           `name:"log-payloads" env:"MORNINGAI_LOG_PAYLOADS" help:"Write the payloads of accepted tasks into the log; they may hold secrets."`
 }
 
 // Run serves until a signal asks it to stop.
-func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context) error {
+func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context, settings *envFile) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	url, err := c.redisURL()
 	if err != nil {
 		return err
 	}
-	limit, err := bytesOf("--journal-limit", c.JournalLimit)
+	limits, err := c.limits()
 	if err != nil {
 		return err
 	}
-	minFree, err := bytesOf("--journal-min-free", c.JournalMinFree)
+	keep, err := bytesOf("--log-keep", c.LogKeep)
 	if err != nil {
 		return err
 	}
-	data := c.Data
-	if data == "" {
-		var err error
-		if data, err = address.DataFolder(os.Getenv); err != nil {
-			return usage(err.Error(), "")
-		}
+	if err := c.checkBackups(); err != nil {
+		return err
 	}
-	ctx, release := c.untilSignal(ctx, s)
-	defer release()
+	data, err := dataFolder(c.Data)
+	if err != nil {
+		return err
+	}
 	if url != "" {
 		fmt.Fprintf(s.err, "engine redis at %s (from %s)\n", redisHost(url), redisSource(line))
 		if c.NoJournal {
 			fmt.Fprintln(s.err, "no journal: while Redis is away, requests are answered with 503 redis_unavailable")
 		}
 	}
+	level := new(slog.LevelVar)
+	level.Set(c.level())
+	logger := c.logger(s.err, level)
+	manager := startNotifier(logger)
+	defer manager.stop()
+	ctx, release := c.untilSignal(ctx, s, manager)
+	defer release()
 	srv, err := server.Open(ctx, server.Config{
 		Options: server.Options{
 			Listen: c.Listen, TokenFile: c.TokenFile, Insecure: c.Insecure, Version: programVersion(),
-			Logger: c.logger(s.err),
+			Logger:  logger,
+			Backups: server.Backups{Folder: c.BackupDir, Every: c.BackupEvery, Keep: c.BackupKeep, KeyFile: c.BackupKey},
 			Ready: func(url, engine string) {
 				fmt.Fprintf(s.err, "morningai ready on %s (engine: %s)\n", url, engine)
+				manager.ready(url)
 			},
 		},
 		Data: data, Docs: c.Docs, Repo: c.Repo, Concurrency: c.Concurrency, Queues: c.Queues, Grace: c.Grace,
 		Role: server.Role(c.Role), Peers: c.Peer, PeerToken: c.PeerToken,
 		Redis: server.Redis{URL: url, AllowEviction: c.AllowEviction, NoJournal: c.NoJournal, Durability: morningai.Durability(c.Durability),
-			JournalLimit: limit, JournalMinFree: minFree}, Lease: c.Lease, Node: c.Node,
+			JournalLimit: limits.JournalLimit, JournalMinFree: limits.JournalMinFree}, Lease: c.Lease, Node: c.Node,
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
-		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow),
+		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow), KeepLog: keep, LogLevel: level, LogPayloads: c.LogPayloads,
 	})
 	if err != nil {
 		return err
 	}
+	r := reloader{srv: srv, log: logger, level: level, manager: manager, args: line.Args, settings: settings}
+	defer r.follow(hangups)()
 	return srv.Run(ctx)
 }
 
-func (c *serveCmd) logger(w io.Writer) *slog.Logger {
+func (c *serveCmd) level() slog.Level {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		level = slog.LevelInfo // the flag allows names of levels only
+		return slog.LevelInfo // the flag allows names of levels only
 	}
+	return level
+}
+
+func (c *serveCmd) logger(w io.Writer, level slog.Leveler) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
@@ -109,9 +131,19 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
+// limits are the settings that may change while the server runs.
+func (c *serveCmd) limits() (server.Limits, error) {
+	limit, err := bytesOf("--journal-limit", c.JournalLimit)
+	if err != nil {
+		return server.Limits{}, err
+	}
+	minFree, err := bytesOf("--journal-min-free", c.JournalMinFree)
+	return server.Limits{Concurrency: c.Concurrency, JournalLimit: limit, JournalMinFree: minFree}, err
+}
+
 // untilSignal returns a context that ends with the first signal. The second one
 // ends the process, and what runs then is treated as after a crash.
-func (c *serveCmd) untilSignal(ctx context.Context, s streams) (context.Context, func()) {
+func (c *serveCmd) untilSignal(ctx context.Context, s streams, manager *notifier) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, stopSignals...)
@@ -121,6 +153,7 @@ func (c *serveCmd) untilSignal(ctx context.Context, s streams) (context.Context,
 		select {
 		case <-signals:
 			fmt.Fprintf(s.err, "stopping: running tasks have %s to finish; a second signal stops at once\n", c.Grace)
+			manager.stopping()
 			cancel()
 		case <-over:
 			return

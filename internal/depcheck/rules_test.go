@@ -62,6 +62,12 @@ func rules() []rule {
 			bad:   reaches("client", "internal/wire", "server"),
 		},
 		{
+			name:  "backups reach no engine",
+			why:   "they are made of what the contract says; what they knew beside it would be missing on the next engine",
+			check: neverReach(is("internal/backup"), is(engines...)),
+			bad:   reaches("internal/backup", "sqlite"),
+		},
+		{
 			name:  "the history checker reaches no engine",
 			why:   "it judges what was seen of a fleet; whoever knows how an engine works would excuse it",
 			check: neverReach(is("internal/drill"), is(engines...)),

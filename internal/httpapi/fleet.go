@@ -33,12 +33,16 @@ func (a *api) getIncident(c *call) (answer, error) {
 	return answer{}, refusal(morningai.CodeNotFound, "there is no such incident", "each server remembers its own")
 }
 
-// incidents are none without a fleet: there was nothing to be away.
+// incidents are the outages of this server. One without a fleet has none of its
+// own, but may have been given some with a backup.
 func (a *api) incidents(ctx context.Context) ([]morningai.Incident, error) {
-	if a.fleet == nil {
-		return nil, nil
+	switch {
+	case a.fleet != nil:
+		return a.fleet.Incidents(ctx)
+	case a.reports != nil:
+		return a.reports(ctx)
 	}
-	return a.fleet.Incidents(ctx)
+	return nil, nil
 }
 
 func (a *api) listNodes(c *call) (answer, error) {

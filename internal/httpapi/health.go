@@ -12,6 +12,10 @@ import (
 
 func (a *api) health(c *call) (answer, error) {
 	h := wire.Health{Status: "ok", Version: a.version, Engine: a.engine}
+	if a.backups != nil {
+		backups := a.backups()
+		h.Backups = &backups
+	}
 	if a.fleet != nil {
 		return a.fleetHealth(c, h)
 	}

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -53,6 +54,16 @@ type Options struct {
 	// OnlyAsk refuses whatever would change something, except reports and claims
 	// of workers: this server runs tasks, and others accept them.
 	OnlyAsk bool
+	// Backup writes a backup of the engine. Nothing is written before the first
+	// part of it is known to be good.
+	Backup func(context.Context, io.Writer) error
+	// Backups tells how scheduled backups fare; nil if there are none.
+	Backups func() wire.Backups
+	// Incidents returns the outages that the server remembers; nil if there are
+	// none to remember.
+	Incidents func(context.Context) ([]morningai.Incident, error)
+	// LogFolder is where the log of the server is kept; "": it is not kept.
+	LogFolder string
 	// Attempts counts the attempts that the server's own handlers have ended, by
 	// outcome; nil if it has none. OnAttempt takes what is to be called for each
 	// of them; may be nil.
@@ -74,6 +85,11 @@ type api struct {
 	fleet    morningai.Fleet // nil without one
 	keeper   *sessions.Keeper
 	onlyAsk  bool
+	backup   func(context.Context, io.Writer) error
+	copying  chan struct{} // a token while a backup is read
+	backups  func() wire.Backups
+	reports  func(context.Context) ([]morningai.Incident, error)
+	logDir   string       // the folder of the kept log, or ""
 	engine   string       // its name
 	redis    bool         // the engine keeps its tasks in Redis
 	sessions atomic.Int64 // known last
@@ -95,7 +111,7 @@ func newAPI(client *morningai.Client, opts Options) (*api, error) {
 	a := &api{
 		client: client, access: access{tokens: opts.Tokens, remote: opts.AllowRemote},
 		log: opts.Logger, version: opts.Version, stopping: opts.Stopping, bodyTime: defaultBodyTime, mux: http.NewServeMux(),
-		keeper: opts.Workers, onlyAsk: opts.OnlyAsk,
+		keeper: opts.Workers, onlyAsk: opts.OnlyAsk, backup: opts.Backup, copying: make(chan struct{}, 1), backups: opts.Backups, reports: opts.Incidents, logDir: opts.LogFolder,
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -180,6 +196,9 @@ type content struct {
 	kind string
 	data []byte
 }
+
+// written is the body of an answer that is on its way already.
+type written struct{}
 
 // Refuse returns a handler that fails every request, and logs err as the reason.
 func Refuse(err error, logger *slog.Logger) http.Handler {
@@ -340,6 +359,9 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, rt route, err error) 
 // write sends an answer. Once it has begun, what goes wrong is between the
 // connection's two ends.
 func (a *api) write(w http.ResponseWriter, status int, body any) {
+	if _, sent := body.(written); sent {
+		return
+	}
 	c, ok := body.(content)
 	if !ok {
 		var err error

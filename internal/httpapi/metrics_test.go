@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/wire"
 )
 
 // scrape returns the metrics by series, as they are written.
@@ -214,6 +215,8 @@ func everything(t *testing.T) string {
 	f.set(func() {
 		f.status.JournalLimit, f.incidents = 1, []morningai.Incident{{ID: morningai.ID{2}}}
 	})
+	now := time.Now()
+	b.api.backups = func() wire.Backups { return wire.Backups{Status: "ok", LastAt: &now} }
 	b.want(202, "POST", "/v1/tasks", `{"type":"nobody"}`)
 	b.finishOne("remote", "mail")
 	return string(b.want(200, "GET", "/metrics", "").raw)

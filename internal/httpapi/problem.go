@@ -55,7 +55,7 @@ var kinds = []kind{
 	{morningai.CodeTooLarge, http.StatusRequestEntityTooLarge, 0, "over a size limit; nothing was done"},
 	{codeUnsupportedType, http.StatusUnsupportedMediaType, 0, "the body must be application/json, not encoded"},
 	{morningai.CodeInvalidInput, http.StatusUnprocessableEntity, 0, "fields are wrong; nothing was done"},
-	{sessions.CodeTooMany, http.StatusTooManyRequests, 5 * time.Second, "there are too many workers"},
+	{sessions.CodeTooMany, http.StatusTooManyRequests, 5 * time.Second, "there are too many workers, or another backup is being read"},
 	{codeInternal, http.StatusInternalServerError, 0, "the server failed; its log says why"},
 	{morningai.CodeStorageFailed, http.StatusServiceUnavailable, 5 * time.Second, "the disk did not confirm a write; repeat with the same id or key to learn"},
 	{codeRedisUnavailable, http.StatusServiceUnavailable, 2 * time.Second, "Redis does not answer or takes no writes; repeat with the same id or key to learn"},

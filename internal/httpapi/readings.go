@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/wire"
 )
 
 // contacts are the states of the circuit.
@@ -25,6 +26,9 @@ func (a *api) readings(ctx context.Context) readings {
 		a.readFleet(ctx, &r)
 	}
 	a.readTasks(ctx, &r)
+	if a.backups != nil {
+		readBackups(&r, a.backups())
+	}
 	const ended = "Attempts whose outcome was recorded through this server, by outcome and by who ran them: handlers of this process, or workers over HTTP."
 	if a.metrics.attempts != nil {
 		readAttempts(&r, ended, "here", a.metrics.attempts())
@@ -33,6 +37,16 @@ func (a *api) readings(ctx context.Context) readings {
 		readAttempts(&r, ended, "http", a.keeper.Attempts())
 	}
 	return r
+}
+
+// readBackups tells of scheduled backups. Without one there is no age.
+func readBackups(r *readings, b wire.Backups) {
+	if b.LastAt != nil {
+		r.gauge("morningai_backup_age_seconds", "Time since the newest scheduled backup was begun; absent while there is none.", time.Since(*b.LastAt).Seconds())
+		r.gauge("morningai_backup_bytes", "Size of the newest scheduled backup.", float64(b.Bytes))
+	}
+	r.counter("morningai_backups_total", "Scheduled backups that this process has tried to make, by what became of them.", float64(b.Made), "outcome", "made")
+	r.counter("morningai_backups_total", "Scheduled backups that this process has tried to make, by what became of them.", float64(b.Failed), "outcome", "failed")
 }
 
 func oneIf(is bool) float64 {

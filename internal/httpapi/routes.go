@@ -131,6 +131,14 @@ func routes() []route {
 		{method: "GET", path: "/v1/tasks/{id}/why", scope: ScopeRead, id: "explain-task", summary: "Why a task is not running",
 			answers: one(http.StatusOK, morningai.Explanation{}, "the reasons, most important first"), fails: append(slices.Clip(down), morningai.CodeNotFound), serve: (*api).why},
 
+		{method: "GET", path: "/v1/logs", scope: ScopeRead, id: "list-server-logs", summary: "What this server has logged, as far as it is kept",
+			params: []param{
+				{name: "trace_id", doc: "only lines about tasks of this trace, or about the task with this id"},
+				{name: "since", doc: "a time, or a duration such as 15m back from now"},
+				{name: "level", doc: "and above; all if absent", enum: logLevels},
+				{name: "limit", doc: "the newest lines; 1,000 if absent", most: maxLogLines}},
+			answers: one(http.StatusOK, wire.LogLines{}, "oldest first"), fails: []morningai.Code{morningai.CodeNotFound}, serve: (*api).serverLogs},
+
 		{method: "GET", path: "/v1/queues", scope: ScopeRead, id: "list-queues", summary: "All queues that were set up or used",
 			answers: one(http.StatusOK, wire.Queues{}, "by name"), fails: down, serve: (*api).listQueues},
 		{method: "GET", path: "/v1/queues/{name}", scope: ScopeRead, id: "get-queue", summary: "Read a queue",
@@ -140,6 +148,10 @@ func routes() []route {
 				{http.StatusAccepted, wire.Queue{}, "the same, and Redis has still to be told"}}, fails: full, serve: (*api).setQueue},
 		{method: "GET", path: "/v1/stats", scope: ScopeRead, id: "get-stats", summary: "Counts and throughput",
 			answers: one(http.StatusOK, wire.Stats{}, "counts of this moment"), fails: down, serve: (*api).stats},
+
+		{method: "GET", path: "/v1/backup", scope: ScopeAdmin, id: "get-backup", summary: "A backup of everything, made while work goes on",
+			answers: one(http.StatusOK, content{kind: backupType}, "the file; one that is cut off has no valid end"),
+			fails:   append(slices.Clip(down), sessions.CodeTooMany, morningai.CodeNotFound), serve: (*api).getBackup},
 
 		{method: "GET", path: "/v1/incidents", scope: ScopeRead, id: "list-incidents", summary: "The outages that this server remembers",
 			answers: one(http.StatusOK, wire.Incidents{}, "newest first, the one that lasts among them"), fails: down, serve: (*api).listIncidents},

@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"reflect"
 	"slices"
@@ -20,7 +22,10 @@ func TestEveryRoute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := start(t, open(t), Options{Tokens: tokens})
+	b := start(t, open(t), Options{Tokens: tokens, Backup: func(_ context.Context, w io.Writer) error {
+		_, err := io.WriteString(w, "backup")
+		return err
+	}})
 	var doc struct {
 		OpenAPI string
 		Paths   map[string]map[string]json.RawMessage

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -40,6 +41,7 @@ func (s Scope) String() string { return scopeNames[s] }
 // Tokens are the callers that a server knows. It holds digests only: what is
 // printed, logged or left in memory does not open a door.
 type Tokens struct {
+	mu      sync.RWMutex
 	entries []token
 	// Warnings say what is unwise about the file, in sentences for the log.
 	Warnings []string
@@ -166,14 +168,33 @@ func (t *Tokens) add(line string) (wrong string, weak bool) {
 // tells nothing about any token.
 func (t *Tokens) find(presented string) (token, bool) {
 	digest := sha256.Sum256([]byte(presented))
+	t.mu.RLock()
+	entries := t.entries // replaced as a whole
+	t.mu.RUnlock()
 	found := -1
-	for i := range t.entries {
-		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], t.entries[i].digest[:]), i, found)
+	for i := range entries {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], entries[i].digest[:]), i, found)
 	}
 	if found < 0 {
 		return token{}, false
 	}
-	return t.entries[found], true
+	return entries[found], true
+}
+
+// Reload reads the file again and takes its tokens in place of those before. After
+// an error they stay as they are. It returns what is unwise about the file.
+func (t *Tokens) Reload(path string) (warnings []string, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, tokenFileError("is a pipe, which was read once", nil)
+	}
+	next, err := LoadTokens(path)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries = next.entries
+	return next.Warnings, nil
 }
 
 // CheckListen decides whether a server may listen at an address such as

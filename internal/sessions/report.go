@@ -170,11 +170,11 @@ func (k *Keeper) giveUp(c *claim) {
 	late := c.late(time.Now())
 	k.mu.Unlock()
 	if !late {
-		k.log.Warn("nothing was heard of a claim for its lease, its task goes back to its queue", "worker", c.w.key.Name, "task_id", c.lease.ID, "type", c.task.Type)
+		k.log.Warn("nothing was heard of a claim for its lease, its task goes back to its queue", "worker", c.w.key.Name, "task_id", c.lease.ID, "trace_id", c.task.TraceID, "type", c.task.Type)
 		k.release(c.lease)
 		return
 	}
-	k.log.Warn("a worker ignores a task's timeout, its attempt is failed", "worker", c.w.key.Name, "task_id", c.lease.ID, "type", c.task.Type)
+	k.log.Warn("a worker ignores a task's timeout, its attempt is failed", "worker", c.w.key.Name, "task_id", c.lease.ID, "trace_id", c.task.TraceID, "type", c.task.Type)
 	end := End{Outcome: morningai.OutcomeRetry, Error: &morningai.TaskError{Code: morningai.ErrorCodeTimeout,
 		Message: fmt.Sprintf("the worker did not finish within the task's timeout of %v", c.task.Timeout)}}
 	k.conclude(c.lease, end)

@@ -48,6 +48,7 @@ type Health struct {
 	Redis   RedisHealth `json:"redis"`
 	Storage *Storage    `json:"storage,omitempty" doc:"of the embedded engine"`
 	Journal *Journal    `json:"journal,omitempty" doc:"of a server that shares a Redis and keeps a journal"`
+	Backups *Backups    `json:"backup,omitempty" doc:"of a server that makes backups by itself"`
 	Workers int         `json:"workers" doc:"live worker sessions"`
 	Version string      `json:"version"`
 }
@@ -72,6 +73,21 @@ type Journal struct {
 	Tombstones time.Time `json:"tombstones_since" doc:"what ended since then is remembered, in case Redis comes back older than that"`
 	// Unprotected names the nodes of the fleet that have none.
 	Unprotected []string `json:"unprotected,omitempty" doc:"servers on the same Redis that keep no journal: what they accept is not protected"`
+}
+
+// Backups says how the backups fare that a server makes by itself.
+type Backups struct {
+	Status string     `json:"status" enum:"ok,none,failing" doc:"none: there has not been one yet"`
+	LastAt *time.Time `json:"last_at,omitempty" doc:"when the newest one was begun"`
+	Age    *Duration  `json:"age,omitempty" doc:"for how long that was"`
+	File   string     `json:"file,omitempty" doc:"its name"`
+	Bytes  int64      `json:"bytes,omitempty"`
+	Next   *time.Time `json:"next_at,omitempty" doc:"when the next one is due"`
+	Cause  string     `json:"cause,omitempty"`
+	Hint   string     `json:"hint,omitempty"`
+	Since  *time.Time `json:"since,omitempty" doc:"when it began to fail"`
+	Made   int64      `json:"-"` // since the server started
+	Failed int64      `json:"-"`
 }
 
 // Storage is what the last real write said.

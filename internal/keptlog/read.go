@@ -1,0 +1,125 @@
+package keptlog
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Line is one line of a log.
+type Line struct {
+	At      time.Time      `json:"at"`
+	Level   string         `json:"level" enum:"DEBUG,INFO,WARN,ERROR"`
+	Message string         `json:"message"`
+	TraceID string         `json:"trace_id,omitempty" doc:"absent on lines that are about no task"`
+	TaskID  string         `json:"task_id,omitempty"`
+	Attrs   map[string]any `json:"attrs" doc:"what else the line says"`
+}
+
+// Filter selects lines; zero fields select all.
+type Filter struct {
+	TraceID string // also the id of a task
+	Since   time.Time
+	Level   slog.Level // and above
+	Limit   int        // of the newest lines
+}
+
+// ErrNone says that the folder holds no log.
+var ErrNone = errors.New("the folder holds no log")
+
+// Read returns the newest lines that the filter selects, oldest first. It may be
+// called while a Log writes, in this process or another.
+func Read(ctx context.Context, folder string, f Filter) ([]Line, error) {
+	var files []io.Reader
+	for _, name := range []string{previous, current} {
+		file, err := os.Open(filepath.Join(folder, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the kept log: %w", err)
+		}
+		defer file.Close()
+		files = append(files, file)
+	}
+	if len(files) == 0 {
+		return nil, ErrNone
+	}
+	k := keeper{filter: f, wanted: []byte(f.TraceID)}
+	lines := bufio.NewReaderSize(io.MultiReader(files...), 64<<10)
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		text, err := lines.ReadBytes('\n')
+		if err == nil { // what has no end yet is still being written
+			k.consider(text)
+		}
+		if errors.Is(err, io.EOF) {
+			return k.kept(), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the kept log: %w", err)
+		}
+	}
+}
+
+// keeper keeps the newest lines.
+type keeper struct {
+	filter Filter
+	wanted []byte
+	ring   []Line
+	next   int // where the next one goes, once the ring is full
+}
+
+func (k *keeper) consider(text []byte) {
+	if !bytes.Contains(text, k.wanted) {
+		return
+	}
+	line, ok := parse(text)
+	if !ok || line.At.Before(k.filter.Since) {
+		return
+	}
+	var level slog.Level
+	if level.UnmarshalText([]byte(line.Level)) != nil || level < k.filter.Level {
+		return
+	}
+	if want := k.filter.TraceID; want != "" && line.TraceID != want && line.TaskID != want {
+		return
+	}
+	if k.filter.Limit <= 0 || len(k.ring) < k.filter.Limit {
+		k.ring = append(k.ring, line)
+		return
+	}
+	k.ring[k.next] = line
+	k.next = (k.next + 1) % len(k.ring)
+}
+
+func (k *keeper) kept() []Line {
+	return append(append([]Line{}, k.ring[k.next:]...), k.ring[:k.next]...)
+}
+
+// parse takes a line apart. A damaged one is passed over.
+func parse(text []byte) (Line, bool) {
+	var all map[string]any
+	if err := json.Unmarshal(text, &all); err != nil {
+		return Line{}, false
+	}
+	take := func(name string) string {
+		s, _ := all[name].(string)
+		delete(all, name)
+		return s
+	}
+	at, err := time.Parse(time.RFC3339Nano, take(slog.TimeKey))
+	l := Line{At: at.UTC(), Level: take(slog.LevelKey), Message: take(slog.MessageKey), TraceID: take("trace_id"), TaskID: take("task_id"), Attrs: all}
+	return l, err == nil && l.Message != ""
+}
