@@ -36,7 +36,7 @@ func (op *enqueueOp) goOn(f *found) {
 	var rest, mine, again []int
 	for i := range op.specs {
 		s := &op.specs[i]
-		had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID])
+		had := f.before(s.ID)
 		holder := f.holders[s.UniqueKey]
 		switch {
 		case f.owned[s.ID] != nil:
@@ -146,6 +146,16 @@ func asksFor(r *morningai.Record, s *morningai.TaskSpec, ofGrant bool) bool {
 	return request.SameRequest(s)
 }
 
+// before is what the journal says of an earlier request for an id. An outcome whose
+// task was never known here says nothing of it.
+func (f *found) before(id morningai.ID) *morningai.Record {
+	ended := f.ended[id]
+	if ended != nil && ended.Task.Type == "" {
+		ended = nil
+	}
+	return first(f.own[id], f.sent[id], ended)
+}
+
 func first[T any](list ...*T) *T {
 	for _, x := range list {
 		if x != nil {
@@ -219,7 +229,7 @@ func (c *core) acknowledged(r *morningai.Record) morningai.Task {
 func (op *enqueueOp) fromBefore(receipt *morningai.Receipt, s *morningai.TaskSpec) {
 	c, f := op.c, op.found
 	shown := c.known.get(s.ID)
-	switch had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID]); {
+	switch had := f.before(s.ID); {
 	case had != nil:
 		*receipt = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 	case shown != nil:
