@@ -33,11 +33,18 @@ type Config struct {
 
 	Redis Redis // where tasks live that several servers share; without one they live in Data
 
+	Notify Notify // who is told of outages that last
+
 	SyncNormal      bool          // embedded engine: acknowledge before the disk confirms, which survives a crash of the process, not of the machine
 	RetainSucceeded time.Duration // how long succeeded tasks stay, and canceled ones of the embedded engine
 	RetainFailed    time.Duration // how long failed tasks stay, and canceled ones in Redis
 	RetainCount     int           // embedded engine: ended tasks to keep per queue; 0: no bound
 
+	// RQQueues are the queues of Python's RQ, in the same Redis, to which tasks of
+	// the types rq:path.to.func are delivered from the queue of the same name.
+	RQQueues []string
+	// RQSerializer is how RQ's workers read jobs: "json" or "pickle"; json if "".
+	RQSerializer string
 	// KeepLog is how many bytes of the log are kept in Data, for GET /v1/logs; 0:
 	// none. LogLevel is from which level on; nil: slog.LevelInfo.
 	KeepLog  int64
@@ -88,6 +95,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	opening(engine.Close)
+	notify, err := c.notifier(engine)
+	if err != nil {
+		return nil, err
+	}
 
 	settings := []morningai.AppOption{morningai.WithConcurrency(c.Concurrency), morningai.WithQueues(c.Queues),
 		morningai.WithGrace(c.Grace), morningai.WithNode(c.Node), morningai.WithLogger(c.Logger), morningai.WithSuccessLevel(slog.LevelInfo), morningai.WithSources(peers...)}
@@ -101,6 +112,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	bridge, err := c.openBridge(app, engine, opening)
+	if err != nil {
+		return nil, err
+	}
 
 	opts := c.Options
 	opts.AddressFolder, opts.Documents, opts.OnlyAsk = c.Data, docs, c.Role == RoleWorker
@@ -108,7 +123,7 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	s.release, s.where = release, where
+	s.release, s.where, s.notify, s.bridge = release, where, notify, bridge
 	return s, nil
 }
 
