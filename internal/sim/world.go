@@ -199,7 +199,7 @@ func (w *world) settle() string {
 		if quiet++; !still || w.moving() {
 			quiet = 0
 		}
-		if quiet >= 4 {
+		if quiet >= 7 { // nobody has to be expected any more that was started in an outage
 			return ""
 		}
 	}
