@@ -262,6 +262,9 @@ type BeatReply struct {
 	Lost     []Lease // held according to the request, but superseded or unknown here
 	Sessions []Session
 	Members  []Member // all on record, after what this beat has changed
+	// Settings is another text whenever the settings of a queue have changed; ""
+	// from an engine that does not tell.
+	Settings string
 	// Alone: whoever watches the session has not seen this beat, because it cannot
 	// be reached now. Of what the session holds it keeps alive only what the node's
 	// own journal has handed out ([Grant.Own]).

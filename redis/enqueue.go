@@ -21,8 +21,9 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 	defer e.active.Done()
 	out := make([]morningai.Receipt, len(specs))
 	jobs := make(map[*partition]*enqueueJob)
+	var spec morningai.TaskSpec
 	for i := range specs {
-		spec := specs[i]
+		spec = specs[i]
 		if err := e.settle(&spec); err != nil {
 			out[i].Err = err
 			continue
@@ -36,7 +37,7 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 			}
 			jobs[p] = j
 		}
-		j.specs, j.at = append(j.specs, e.prepare(spec)), append(j.at, i)
+		j.specs, j.at = append(j.specs, e.prepare(&spec)), append(j.at, i)
 	}
 	for p, j := range jobs {
 		j.left = len(j.specs)
@@ -122,11 +123,11 @@ func (j *enqueueJob) abandoned() bool {
 }
 
 // settle hands in the receipt of one spec.
-func (j *enqueueJob) settle(i int, r morningai.Receipt, err error) {
+func (j *enqueueJob) settle(i int, r *morningai.Receipt, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.gone {
-		j.out[j.at[i]] = r
+		j.out[j.at[i]] = *r
 	}
 	if err != nil && j.err == nil {
 		j.err = err
@@ -207,7 +208,7 @@ func (q *enqueuer) send(items []enqueueItem) {
 	kept := items[:0]
 	for _, it := range items {
 		if it.job.abandoned() {
-			it.job.settle(it.i, morningai.Receipt{}, context.DeadlineExceeded)
+			it.job.settle(it.i, &morningai.Receipt{}, context.DeadlineExceeded)
 		} else {
 			kept = append(kept, it)
 		}
@@ -220,7 +221,7 @@ func (q *enqueuer) send(items []enqueueItem) {
 	var err error
 	if len(items) == 1 {
 		if err = q.part.alone(send); err == errPoison {
-			items[0].job.settle(items[0].i, morningai.Receipt{Err: err}, nil)
+			items[0].job.settle(items[0].i, &morningai.Receipt{Err: err}, nil)
 			return
 		}
 	} else if err = send(); err != nil && q.part.poisoned(err) {
@@ -237,7 +238,7 @@ func (q *enqueuer) send(items []enqueueItem) {
 		return
 	}
 	for _, it := range items {
-		it.job.settle(it.i, morningai.Receipt{}, err)
+		it.job.settle(it.i, &morningai.Receipt{}, err)
 	}
 }
 

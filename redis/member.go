@@ -14,6 +14,9 @@ import (
 // without a command more.
 const memberField = 17
 
+// settingsField is when the settings of a queue were changed last.
+const settingsField = "q"
+
 // memberArgs is what a beat changes of the members: one that is recorded, or
 // removed if nothing of it is packed, and those that are forgotten.
 func memberArgs(req *morningai.BeatRequest) []string {
@@ -49,6 +52,21 @@ func readMember(journal, text string) (morningai.Member, bool) {
 		ContactAt: fromNanos(be64(text[16:])), Backlog: int64(r.uvarint())}
 	m.Node, m.URL, m.Version = r.text(), r.text(), r.text()
 	return m, r.ok
+}
+
+// readSettings says when the settings were changed last: "-" for never, so that it
+// says something always.
+func readSettings(sessions rueidis.RedisMessage) string {
+	list, err := sessions.AsStrSlice()
+	if err != nil {
+		return ""
+	}
+	for i := 0; i+1 < len(list); i += 2 {
+		if list[i] == settingsField {
+			return list[i+1]
+		}
+	}
+	return "-"
 }
 
 // readMembers finds the members among the sessions, and sorts them by journal.

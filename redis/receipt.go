@@ -39,25 +39,37 @@ func (x *index) of(name string) uint16 {
 // prepared is a spec as it travels, made by its caller's goroutine: the one that
 // sends has enough to do.
 type prepared struct {
-	spec   morningai.TaskSpec
-	task   morningai.Task
-	flags  uint16
-	packed string
+	spec    morningai.TaskSpec
+	created time.Time
+	flags   uint16
+	packed  string
 }
 
-func (e *Engine) prepare(s morningai.TaskSpec) prepared {
+func (e *Engine) prepare(s *morningai.TaskSpec) prepared {
 	created := e.acceptedAt()
-	flags, packedSpec := packSpec(&s, created)
-	t := morningai.Task{
-		ID: s.ID, TraceID: s.TraceID, Type: s.Type, Queue: s.Queue, Priority: s.Priority, State: morningai.StateQueued,
-		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, Exclusive: s.Exclusive, CreatedAt: created, Life: 1, Version: 1, Fresh: morningai.FreshLive,
-		Payload: cloneBytes(s.Payload), Metadata: cloneMap(s.Metadata),
-	}
+	flags, packedSpec := packSpec(s, created)
 	if s.RunAt.After(created) {
 		flags |= flagRunAt
+	}
+	return prepared{spec: *s, created: created, flags: flags, packed: packedSpec}
+}
+
+// task fills in the task as it was just accepted.
+func (p *prepared) task(t *morningai.Task, now time.Time) {
+	s := &p.spec
+	*t = morningai.Task{
+		ID: s.ID, TraceID: s.TraceID, Type: s.Type, Queue: s.Queue, Priority: s.Priority, State: morningai.StateQueued,
+		MaxAttempts: s.MaxAttempts, Timeout: s.Timeout, Exclusive: s.Exclusive, CreatedAt: p.created, Life: 1, Version: 1, Fresh: morningai.FreshLive,
+		Payload: cloneBytes(s.Payload), Metadata: cloneMap(s.Metadata),
+	}
+	if p.flags&flagRunAt != 0 {
 		t.State, t.RunAt = morningai.StateScheduled, time.UnixMicro(ceilMicro(s.RunAt)).UTC()
 	}
-	return prepared{spec: s, task: t, flags: flags, packed: packedSpec}
+	asAccepted(t, now)
+}
+
+func asAccepted(t *morningai.Task, now time.Time) {
+	t.AsOf, t.Durable, t.Runs = now, "redis", "here"
 }
 
 type enqueueBatch struct {
@@ -101,14 +113,31 @@ func (b *enqueueBatch) kindOf(p *prepared) byte {
 
 // deliver hands in the receipts.
 func (b *enqueueBatch) deliver() {
-	receipts, err := b.receipts(b.reply)
-	for i, it := range b.specs {
-		if err != nil {
-			it.job.settle(it.i, morningai.Receipt{}, err)
-		} else {
-			it.job.settle(it.i, receipts[i], nil)
-		}
+	known, err := b.known()
+	compact, now := "", time.Now().UTC()
+	if err == nil {
+		compact, err = b.reply[0].ToString()
 	}
+	for _, it := range b.specs {
+		var r morningai.Receipt
+		if err == nil {
+			compact, err = it.job.specs[it.i].receipt(&r, compact, known, now)
+		}
+		it.job.settle(it.i, &r, err)
+	}
+}
+
+// known are the stored tasks that came with the reply.
+func (b *enqueueBatch) known() (map[morningai.ID]*stored, error) {
+	found, err := readStored(b.reply[1], b.reply[2], b.reply[3])
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	byID := make(map[morningai.ID]*stored, len(found))
+	for _, s := range found {
+		byID[s.id] = s
+	}
+	return byID, nil
 }
 
 // ceilMicro rounds up: nothing runs before it is due.
@@ -132,53 +161,36 @@ func (b *enqueueBatch) args() []string {
 	return append(args, b.items...)
 }
 
-func (b *enqueueBatch) receipts(reply []rueidis.RedisMessage) ([]morningai.Receipt, error) {
-	compact, err := reply[0].ToString()
-	if err != nil {
-		return nil, err
+// receipt reads the next answer of a compact reply and returns the rest of it.
+func (p *prepared) receipt(r *morningai.Receipt, compact string, known map[morningai.ID]*stored, now time.Time) (string, error) {
+	if compact == "" {
+		return "", errCorrupt
 	}
-	found, err := readStored(reply[1], reply[2], reply[3])
-	if err != nil {
-		return nil, err
-	}
-	var byID map[morningai.ID]*stored
-	if len(found) > 0 {
-		byID = make(map[morningai.ID]*stored, len(found))
-	}
-	for _, s := range found {
-		byID[s.id] = s
-	}
-	now := time.Now().UTC()
-	out := make([]morningai.Receipt, len(b.specs))
-	for i, it := range b.specs {
-		p := &it.job.specs[it.i]
-		if compact == "" {
-			return nil, errCorrupt
+	letter, rest := compact[0], compact[1:]
+	switch letter {
+	case 'a':
+		p.task(&r.Task, now)
+	case 'e':
+		*r = repeated(&p.spec, known[p.spec.ID], now)
+		if r.Err == nil {
+			asAccepted(&r.Task, now)
 		}
-		letter := compact[0]
-		compact = compact[1:]
-		switch letter {
-		case 'a':
-			out[i].Task = p.task
-		case 'e':
-			out[i] = repeated(&p.spec, byID[p.spec.ID], now)
-		case 'd':
-			if len(compact) < 16 {
-				return nil, errCorrupt
-			}
-			holder := byID[morningai.ID([]byte(compact[:16]))]
-			compact = compact[16:]
-			if holder == nil {
-				return nil, errCorrupt
-			}
-			out[i].Existing = true
-			out[i].Task, out[i].Err = holder.task(now)
-			out[i].Task.Duplicate = true
+	case 'd':
+		if len(rest) < 16 {
+			return "", errCorrupt
 		}
-		if out[i].Err == nil {
-			t := &out[i].Task
-			t.AsOf, t.Durable, t.Runs = now, "redis", "here"
+		holder := known[morningai.ID([]byte(rest[:16]))]
+		rest = rest[16:]
+		if holder == nil {
+			return "", errCorrupt
 		}
+		r.Existing = true
+		if r.Task, r.Err = holder.task(now); r.Err == nil {
+			asAccepted(&r.Task, now)
+		}
+		r.Task.Duplicate = true
+	default:
+		return "", errCorrupt
 	}
-	return out, nil
+	return rest, nil
 }

@@ -173,7 +173,7 @@ func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
 	}
 	out := make([]morningai.Session, 0, len(list)/2)
 	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) >= memberField {
+		if len(list[i]) >= memberField || list[i] == settingsField {
 			continue
 		}
 		s, ok := readSession(list[i], list[i+1])
@@ -279,6 +279,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		}
 		members[s.ID] = s
 	}
+	reply.Settings += readSettings(got[3])
 	p.wakeTypes(got[4])
 	if p.n == 0 {
 		if reply.Members, err = readMembers(got[3]); err != nil {

@@ -41,3 +41,27 @@ func TestPutOff(t *testing.T) {
 		}
 	}
 }
+
+// TestSettingsInBeat: a beat says another text once a queue's settings have changed,
+// and the same one as long as they have not.
+func TestSettingsInBeat(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	e, other := open(t, server.URL()), open(t, server.URL())
+	session := join(t, e, 1)
+	texts := map[string]bool{}
+	for n, change := range []morningai.QueueChange{{}, {Paused: new(true)}, {Paused: new(false)}, {Concurrency: new(3)}} {
+		if n > 0 {
+			if _, err := other.SetQueue(t.Context(), "mail", change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			reply := beat(t, e, morningai.BeatRequest{Session: session})
+			if texts[reply.Settings] = true; reply.Settings == "" || len(texts) != n+1 {
+				t.Fatalf("after %d changes %d texts, the last %q", n, len(texts), reply.Settings)
+			}
+		}
+		enqueue(t, e, specs(1)) // is none of the settings
+	}
+}

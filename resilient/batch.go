@@ -2,6 +2,7 @@ package resilient
 
 import (
 	"context"
+	"slices"
 
 	"github.com/RC918/morningai"
 )
@@ -19,30 +20,50 @@ type batch struct {
 // sendAll enqueues each durability apart, in order. A batch that names an id
 // twice goes one by one, because what becomes of the first decides.
 func (b *batch) sendAll(ctx context.Context, todo []int) {
-	seen := map[morningai.ID]bool{}
-	groups := map[morningai.Durability][]int{}
-	var order []morningai.Durability
-	for _, i := range todo {
-		s := &b.specs[i]
-		if seen[s.ID] {
-			for _, i := range todo {
-				b.send(ctx, b.specs[i].Durability, []int{i})
-			}
-			return
+	if b.namesTwice(todo) {
+		for _, i := range todo {
+			b.send(ctx, b.specs[i].Durability, []int{i})
 		}
-		seen[s.ID] = true
-		if groups[s.Durability] == nil {
-			order = append(order, s.Durability)
-		}
-		groups[s.Durability] = append(groups[s.Durability], i)
+		return
 	}
-	for _, d := range order {
-		b.send(ctx, d, groups[d])
+	for len(todo) > 0 {
+		d := b.specs[todo[0]].Durability
+		var same, others []int
+		for k, i := range todo {
+			switch {
+			case b.specs[i].Durability != d && others == nil:
+				same, others = slices.Clone(todo[:k]), []int{i}
+			case b.specs[i].Durability != d:
+				others = append(others, i)
+			case others != nil:
+				same = append(same, i)
+			}
+		}
+		if others == nil {
+			same = todo
+		}
+		b.send(ctx, d, same)
+		todo = others
 	}
 }
 
+// namesTwice looks for an id that is there twice.
+func (b *batch) namesTwice(todo []int) bool {
+	if len(todo) < 2 {
+		return false
+	}
+	seen := make(map[morningai.ID]struct{}, len(todo))
+	for _, i := range todo {
+		seen[b.specs[i].ID] = struct{}{}
+	}
+	return len(seen) < len(todo)
+}
+
 func (b *batch) send(ctx context.Context, d morningai.Durability, at []int) {
-	op := &enqueueOp{durability: d, specs: pick(b.specs, at), fresh: pick(b.fresh, at)}
+	op := &enqueueOp{durability: d, specs: b.specs, fresh: b.fresh}
+	if len(at) < len(b.specs) {
+		op.specs, op.fresh = pick(b.specs, at), pick(b.fresh, at)
+	}
 	some, err := ask(ctx, b.e, func(done func([]morningai.Receipt, error)) {
 		op.done = done
 		b.e.core.enqueue(op)

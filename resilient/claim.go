@@ -327,6 +327,7 @@ func (c *core) beat(op *beatOp, here bool) {
 					op.shared = reply
 					c.noteMembers(reply.Members)
 					c.noteSessions(reply.Sessions)
+					c.mirror.noteSettings(reply.Settings, c.now)
 					c.forgotten(forgetting)
 				} else if !outage(err) {
 					op.failed = err

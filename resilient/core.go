@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -19,10 +18,11 @@ type core struct {
 	journal morningai.Journal // the same
 	random  func() float64    // in [0, 1)
 
-	now    time.Time
-	out    []effect
-	timers timers
-	calls  int64 // waiting calls made
+	now     time.Time
+	out     []effect
+	timers  timers
+	budgets budgets
+	calls   int64 // waiting calls made
 
 	contact   detector
 	mirror    mirror
@@ -40,17 +40,18 @@ type core struct {
 	forgets   []*forgetOp
 	alone     []string // nodes without a journal, as the last beat has shown
 	disk      disk
-	trash     []morningai.NoteKey      // to be erased, soon
-	met       bool                     // the shared engine has answered since the start
-	asked     map[morningai.ID]*asking // given ids that are being enqueued
+	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
+	toErase   map[morningai.NoteKey]bool // any more was written anew since
+	met       bool                       // the shared engine has answered since the start
+	asked     map[morningai.ID]*asking   // given ids that are being enqueued
 	closing   bool
 }
 
 func newCore(cfg config, remote morningai.Engine, journal morningai.Journal, random func() float64, now time.Time) *core {
 	c := &core{cfg: cfg, remote: remote, journal: journal, random: random, now: now,
 		sessions: map[morningai.SessionID]*session{}, mine: map[morningai.ID]morningai.Lease{}, held: map[morningai.ID]*holding{},
-		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages()}
-	c.contact = detector{state: morningai.ContactUp, since: now, heard: now, waiting: map[int64]time.Time{}}
+		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages(), toErase: map[morningai.NoteKey]bool{}}
+	c.contact = detector{state: morningai.ContactUp, since: now, heard: now, oldest: 1}
 	c.backlog.due = now
 	return c
 }
@@ -63,11 +64,31 @@ type effect struct {
 	// waits numbers a call that stands still by design, so that it can be
 	// ended early; 0 for others.
 	waits int64
+	// What is to be written, instead of run: calls that write the same kind may be
+	// made as one.
+	notes []morningai.Note
+	tasks []morningai.TaskSpec
 	run   func(ctx context.Context) (any, error)
 	then  func(result any, err error) // an event: the shell hands it back through step
+	line  *line
+}
+
+// line is one for people.
+type line struct {
 	level slog.Level
 	text  string
 	attrs []any
+}
+
+// call makes the call of an effect.
+func (f *effect) call(ctx context.Context, remote morningai.Engine, journal morningai.Journal) (any, error) {
+	switch {
+	case f.notes != nil:
+		return nil, journal.Note(ctx, f.notes)
+	case f.tasks != nil:
+		return remote.Enqueue(ctx, f.tasks)
+	}
+	return f.run(ctx)
 }
 
 type target uint8
@@ -81,10 +102,12 @@ const (
 	toCancel                // the waiting call with this number ends
 )
 
-// step lets the core handle one event at a time.
-func (c *core) step(now time.Time, event func()) []effect {
+// step lets the core handle events that have come, one after the other.
+func (c *core) step(now time.Time, events ...func()) []effect {
 	c.now = now
-	event()
+	for _, event := range events {
+		event()
+	}
 	c.expire()
 	c.watchContact()
 	c.keepHouse()
@@ -93,6 +116,16 @@ func (c *core) step(now time.Time, event func()) []effect {
 	c.out = nil
 	return out
 }
+
+// reuse takes back what step has returned, once it was performed.
+func (c *core) reuse(effects []effect) {
+	clear(effects)
+	if c.out == nil && cap(effects) <= maxReuse {
+		c.out = effects[:0]
+	}
+}
+
+const maxReuse = 4096
 
 // wake is when there is something to do, if nothing happens before.
 func (c *core) wake() time.Time {
@@ -107,6 +140,9 @@ func (c *core) wake() time.Time {
 	at = earlier(at, c.backlog.wake(c))
 	if len(c.timers) > 0 {
 		at = earlier(at, c.timers[0].at)
+	}
+	if b := c.budgets.first(); b != nil {
+		at = earlier(at, b.at)
 	}
 	return at
 }
@@ -140,6 +176,9 @@ func (c *core) keepHouse() {
 // onShared makes a call of the shared engine. What it says of the engine's
 // health is noted before then sees it.
 func onShared[T any](c *core, name string, limit time.Duration, run func(context.Context) (T, error), then func(T, error)) {
+	if name != "beat" && name != "stats" && name != "probe" {
+		c.mirror.stir(c.now)
+	}
 	call := c.contact.began(c.now)
 	c.out = append(c.out, effect{to: toShared, name: name, limit: limit,
 		run: func(ctx context.Context) (any, error) { return run(ctx) },
@@ -201,10 +240,16 @@ func (c *core) note(notes []morningai.Note, then func(error)) {
 	for i := range notes {
 		c.disk.written += int64(len(notes[i].Data))
 		if len(c.trash) > 0 { // what stood there before is replaced, not erased
-			c.trash = slices.DeleteFunc(c.trash, func(k morningai.NoteKey) bool { return k == notes[i].NoteKey })
+			delete(c.toErase, notes[i].NoteKey)
 		}
 	}
-	c.write("note", func(ctx context.Context) error { return c.journal.Note(ctx, notes) }, then)
+	if notes == nil {
+		notes = []morningai.Note{}
+	}
+	c.out = append(c.out, effect{to: toJournal, name: "note", notes: notes, then: func(_ any, err error) {
+		c.noteDisk(err)
+		then(err)
+	}})
 }
 
 // erase removes notes that have served their purpose, with others. If it fails
@@ -215,6 +260,9 @@ func (c *core) erase(keys ...morningai.NoteKey) {
 	}
 	if len(c.trash) == 0 {
 		c.after(eraseEvery, c.empty)
+	}
+	for _, k := range keys {
+		c.toErase[k] = true
 	}
 	c.trash = append(c.trash, keys...)
 }
@@ -229,7 +277,13 @@ func (c *core) eraseNow(keys []morningai.NoteKey, then func()) {
 const eraseEvery = 50 * time.Millisecond
 
 func (c *core) empty() {
-	keys := c.trash
+	var keys []morningai.NoteKey
+	for _, k := range c.trash {
+		if c.toErase[k] {
+			keys = append(keys, k)
+			delete(c.toErase, k)
+		}
+	}
 	c.trash = nil
 	if len(keys) > 0 {
 		c.write("erase", func(ctx context.Context) error { return c.journal.Erase(ctx, keys) }, func(error) {})
@@ -245,7 +299,7 @@ func (c *core) reply(answer func()) {
 }
 
 func (c *core) log(level slog.Level, text string, attrs ...any) {
-	c.out = append(c.out, effect{to: toLog, level: level, text: text, attrs: attrs})
+	c.out = append(c.out, effect{to: toLog, line: &line{level, text, attrs}})
 }
 
 // timer calls f when its time has come.
@@ -259,12 +313,10 @@ type timer struct {
 // for first.
 type timers []timer
 
-func (t timers) Len() int { return len(t) }
-func (t timers) Less(i, j int) bool {
-	return t[i].at.Before(t[j].at) || t[i].at.Equal(t[j].at) && t[i].seq < t[j].seq
-}
-func (t timers) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
+func (t timers) Len() int           { return len(t) }
+func (t timers) Less(i, j int) bool { return t[i].before(t[j].at, t[j].seq) }
+func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
 func (t *timers) Pop() any {
 	last := (*t)[len(*t)-1]
 	(*t)[len(*t)-1] = timer{}
@@ -279,9 +331,22 @@ func (c *core) after(d time.Duration, f func()) {
 }
 
 func (c *core) expire() {
-	for len(c.timers) > 0 && !c.timers[0].at.After(c.now) {
-		heap.Pop(&c.timers).(timer).f()
+	for {
+		b := c.budgets.first()
+		switch due := len(c.timers) > 0 && !c.timers[0].at.After(c.now); {
+		case b != nil && !b.at.After(c.now) && !(due && c.timers[0].before(b.at, b.seq)):
+			c.budgets.drop()
+			b.end()
+		case due:
+			heap.Pop(&c.timers).(timer).f()
+		default:
+			return
+		}
 	}
+}
+
+func (t *timer) before(at time.Time, seq int64) bool {
+	return t.at.Before(at) || t.at.Equal(at) && t.seq < seq
 }
 
 // outage reports whether an error of a whole call says that the shared engine

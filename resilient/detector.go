@@ -22,17 +22,18 @@ type detector struct {
 	state    morningai.Contact
 	since    time.Time // of up or suspect, or of down or recovering
 	cause    error
-	heard    time.Time // when the last reply came, success or not
-	healthy  time.Time // when the last success was sent
-	waiting  map[int64]time.Time
-	oldest   int64 // no call before it is waiting
-	last     int64
+	heard    time.Time   // when the last reply came, success or not
+	healthy  time.Time   // when the last success was sent
+	waiting  []time.Time // when the calls from number oldest on were sent; zero: it has ended
+	oldest   int64       // of the calls that wait, if any
 	probing  bool
 	next     time.Time // of the next probe; zero: none is planned
 	tries    int
 	passed   int       // probes in a row
 	passedAt time.Time // when the first of them was sent
 	opened   time.Time // of the last outage
+	strange  bool      // it was there when this process began, and so may others be of whom the node has never heard
+	closed   time.Time // the end of such an outage
 }
 
 const (
@@ -48,9 +49,8 @@ const (
 
 // began notes that a call was sent.
 func (d *detector) began(now time.Time) int64 {
-	d.last++
-	d.waiting[d.last] = now
-	return d.last
+	d.waiting = append(d.waiting, now)
+	return d.oldest + int64(len(d.waiting)) - 1
 }
 
 // open reports whether new calls go to the journal.
@@ -61,14 +61,9 @@ func (d *detector) open() bool {
 // sentAt is when the oldest call without a reply was sent.
 func (d *detector) sentAt() (time.Time, bool) {
 	if len(d.waiting) == 0 {
-		d.oldest = d.last
 		return time.Time{}, false
 	}
-	for ; ; d.oldest++ {
-		if at, ok := d.waiting[d.oldest]; ok {
-			return at, true
-		}
-	}
+	return d.waiting[0], true
 }
 
 // silence is for how long there has been no reply although one was due.
@@ -106,8 +101,14 @@ func (d *detector) wake(l *limits) time.Time {
 
 // ended notes that a call waits no longer, and returns when it was sent.
 func (d *detector) ended(call int64) time.Time {
-	sent := d.waiting[call]
-	delete(d.waiting, call)
+	at := call - d.oldest
+	sent := d.waiting[at]
+	d.waiting[at] = time.Time{}
+	n := 0
+	for n < len(d.waiting) && d.waiting[n].IsZero() {
+		n++
+	}
+	d.waiting, d.oldest = d.waiting[n:], d.oldest+int64(n)
 	return sent
 }
 
@@ -243,6 +244,7 @@ func (c *core) openCircuit(cause error) {
 	}
 	d.passed = 0
 	d.opened = c.now
+	d.strange = d.strange || !c.met && !c.hasOthers()
 	c.toState(morningai.ContactDown, cause)
 	c.beginIncident(cause, noticed)
 }
@@ -250,6 +252,9 @@ func (c *core) openCircuit(cause error) {
 func (c *core) closeCircuit() {
 	d := &c.contact
 	d.passed, d.healthy = 0, c.now
+	if d.strange {
+		d.strange, d.closed = false, c.now
+	}
 	c.toState(morningai.ContactUp, nil)
 	c.mirror.next = c.now // what others have changed meanwhile
 	c.endIncident()

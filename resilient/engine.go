@@ -22,14 +22,15 @@ type Engine struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	calls  sync.WaitGroup // effects under way
+	inbox  inbox
+	crew   crew
 	loop   sync.WaitGroup
+	end    chan struct{} // closed when nothing is under way any more
 
-	mu      sync.Mutex
-	core    *core
-	closed  bool
-	waiting map[int64]context.CancelFunc // calls that wait by design
-	alarm   chan struct{}                // holds a token when the time to wake may have moved
+	mu       sync.Mutex // the loop holds it while it steps the core
+	core     *core
+	answered int                          // calls whose answers the core has seen in this turn
+	waiting  map[int64]context.CancelFunc // calls that wait by design
 }
 
 var (
@@ -61,7 +62,8 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
-	e := &Engine{remote: remote, journal: journal, cfg: cfg, waiting: map[int64]context.CancelFunc{}, alarm: make(chan struct{}, 1)}
+	e := &Engine{remote: remote, journal: journal, cfg: cfg, waiting: map[int64]context.CancelFunc{}, end: make(chan struct{}),
+		inbox: inbox{bell: make(chan struct{}, 1)}, crew: crew{work: make(chan *call)}}
 	e.core = newCore(cfg, remote, journal, rand.Float64, time.Now())
 	if err := e.core.load(info, &mirrors[0], &stats); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
@@ -74,7 +76,7 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 		e.core.resumeIncident(reports[0])
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.loop.Go(e.wakeLoop)
+	e.loop.Go(e.run)
 	return e, nil
 }
 
@@ -98,115 +100,62 @@ func (c *core) load(info morningai.JournalInfo, mirrored *morningai.Note, stats 
 	return nil
 }
 
-// do steps the core with an event and performs what comes of it.
-func (e *Engine) do(event func()) error {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return morningai.ErrClosed
+// Close implements [morningai.Engine]. It closes both engines; what has not been
+// delivered stays in the journal and is delivered after the next Open.
+func (e *Engine) Close() error {
+	closing := make(chan struct{})
+	if !e.inbox.close(func() {
+		e.core.closing = true
+		e.core.closeWaits()
+		e.core.empty()
+		e.core.writeIncident()
+	}, closing) {
+		return nil
 	}
-	e.perform(e.core.step(time.Now(), event))
-	e.mu.Unlock()
-	e.wake()
-	return nil
+	<-closing
+	e.endWaits()
+	e.settleCalls(closePatience)
+	e.cancel()
+	e.crew.under.Wait()
+	close(e.end)
+	e.loop.Wait()
+	close(e.crew.work)
+	e.crew.hands.Wait()
+	return errors.Join(e.remote.Close(), e.journal.Close())
 }
 
-func (e *Engine) wake() {
-	select {
-	case e.alarm <- struct{}{}:
-	default:
-	}
-}
+// closePatience is how long Close waits for calls under way before it ends them.
+const closePatience = time.Second
 
-// wakeLoop steps the core when something is due.
-func (e *Engine) wakeLoop() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var planned time.Time
-	for {
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-e.alarm:
-		case <-timer.C:
-			planned = time.Time{}
-			if e.do(func() {}) != nil {
-				return
-			}
-		}
-		e.mu.Lock()
-		at := e.core.wake()
-		e.mu.Unlock()
-		if at.IsZero() || !planned.IsZero() && !at.Before(planned) && planned.After(time.Now()) {
-			continue
-		}
-		planned = at
-		timer.Reset(max(time.Until(at), 0))
-	}
-}
-
-// perform starts effects; mu is held. Replies are handed over at once: whoever
-// waits has a place for them.
-func (e *Engine) perform(effects []effect) {
-	for i := range effects {
-		f := effects[i]
-		switch f.to {
-		case toReply:
-			_, _ = f.run(e.ctx) // it only hands over, and cannot fail
-		case toLog:
-			e.cfg.logger.Log(e.ctx, f.level, f.text, f.attrs...)
-		case toCancel:
-			if cancel := e.waiting[f.waits]; cancel != nil {
-				cancel()
-			}
-		default:
-			ctx, cancel := context.WithCancel(e.ctx)
-			if f.waits != 0 {
-				e.waiting[f.waits] = cancel
-			}
-			e.calls.Go(func() { e.call(ctx, cancel, &f) })
-		}
-	}
-}
-
-// overtime is how long a call may take to notice that its time is over.
-const overtime = 100 * time.Millisecond
-
-// call makes one call and hands what came of it back. A call that does not end
-// in time is given up; its result is dropped.
-func (e *Engine) call(ctx context.Context, cancel context.CancelFunc, f *effect) {
-	defer cancel()
-	type outcome struct {
-		result any
-		err    error
-	}
-	var got outcome
-	if f.limit == 0 {
-		got.result, got.err = f.run(ctx)
-	} else {
-		limited, stop := context.WithTimeout(ctx, f.limit)
-		defer stop()
-		done := make(chan outcome, 1)
-		e.calls.Go(func() {
-			result, err := f.run(limited)
-			done <- outcome{result, err}
-		})
-		timer := time.NewTimer(f.limit + overtime)
-		defer timer.Stop()
-		select {
-		case got = <-done:
-		case <-timer.C:
-			got.err = context.DeadlineExceeded
-		}
-		if got.err != nil && limited.Err() != nil && ctx.Err() == nil {
-			got.err = errors.Join(context.DeadlineExceeded, got.err)
-		}
-	}
+func (e *Engine) endWaits() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if f.waits != 0 {
-		delete(e.waiting, f.waits)
+	for _, cancel := range e.waiting {
+		cancel()
 	}
-	e.perform(e.core.step(time.Now(), func() { f.then(got.result, got.err) }))
-	e.wake()
+}
+
+// settleCalls waits for calls under way, for so long.
+func (e *Engine) settleCalls(patience time.Duration) {
+	ended := make(chan struct{})
+	e.loop.Go(func() {
+		e.crew.under.Wait()
+		close(ended)
+	})
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
+}
+
+// closeWaits answers whoever waits: the engine is closed.
+func (c *core) closeWaits() {
+	for op := range c.claims {
+		c.endClaim(op, morningai.ClaimReply{}, morningai.ErrClosed)
+	}
+	for op := range c.streams {
+		op.finish(morningai.EventsPage{}, morningai.ErrClosed)
+	}
 }

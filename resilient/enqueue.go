@@ -20,6 +20,7 @@ type enqueueOp struct {
 	at       time.Time // of acceptance
 	replied  bool
 	over     bool // the budget is used up
+	budget   *budget
 	noted    result
 	shared   result
 	receipts []morningai.Receipt // of the shared engine
@@ -73,6 +74,9 @@ func (op *enqueueOp) mayBeKnown() bool {
 
 func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
 	op.replied = true
+	if op.budget != nil {
+		op.budget.op = nil
+	}
 	op.askedNoMore()
 	if err == nil {
 		for i := range receipts {
@@ -99,7 +103,7 @@ func (op *enqueueOp) begin() {
 	}
 	if op.durability != morningai.DurabilityJournal {
 		op.send()
-		c.after(c.cfg.limits.budget, func() { op.over = true; op.decide() })
+		op.budget = c.budgets.begin(c, op)
 	}
 }
 
@@ -120,16 +124,22 @@ func (op *enqueueOp) note(specs []morningai.TaskSpec) {
 
 func (op *enqueueOp) send() {
 	c, specs := op.c, op.specs
-	onShared(c, "enqueue", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Receipt, error) { return c.remote.Enqueue(ctx, specs) },
-		func(receipts []morningai.Receipt, err error) {
-			op.shared, op.receipts = result{true, err}, receipts
-			if err == nil {
-				op.settle()
-			} else if outage(err) {
-				op.leaveOpen()
-			}
-			op.decide()
-		})
+	call := c.contact.began(c.now)
+	c.out = append(c.out, effect{to: toShared, name: "enqueue", limit: c.cfg.limits.call, tasks: specs, then: func(result any, err error) {
+		c.noteContact(call, c.contact.ended(call), err)
+		receipts, _ := result.([]morningai.Receipt)
+		op.sent(receipts, err)
+	}})
+}
+
+func (op *enqueueOp) sent(receipts []morningai.Receipt, err error) {
+	op.shared, op.receipts = result{true, err}, receipts
+	if err == nil {
+		op.settle()
+	} else if outage(err) {
+		op.leaveOpen()
+	}
+	op.decide()
 }
 
 // leaveOpen has the tasks sent again later: what became of them is not known.

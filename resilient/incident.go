@@ -86,7 +86,10 @@ func (c *core) writeIncident() {
 	if !i.settled {
 		i.next = c.now.Add(writeIncidentEvery)
 	}
-	i.current.Backlog = c.backlog.undelivered()
+	i.current.Backlog = 0
+	if !i.settled { // what waits after that belongs to the next outage
+		i.current.Backlog = c.backlog.undelivered()
+	}
 	note, err := jsonNote(keyOf(noteIncident, i.current.ID), "", &i.current)
 	if err != nil {
 		c.log(slog.LevelError, "the report of an outage cannot be written", "error", err)

@@ -1,7 +1,6 @@
 package resilient
 
 import (
-	"container/list"
 	"slices"
 	"time"
 
@@ -11,8 +10,8 @@ import (
 // lastKnown remembers tasks as they were shown last, so that a reader is never
 // shown an older state, and is shown something while the shared engine is away.
 type lastKnown struct {
-	byID    map[morningai.ID]*list.Element
-	order   *list.List // most recent first
+	byID    map[morningai.ID]*shown
+	ring    shown // most recent first, from ring.next on
 	bytes   int
 	pending map[morningai.ID]bool // an order about the task has still to be delivered
 	unsure  recent                // the shared engine may have them, and the journal does not
@@ -23,11 +22,28 @@ type lastKnown struct {
 	refused         recent // by the shared engine: their notes are about to go
 }
 
+// shown is a task as it was shown last, in the ring of all that are remembered.
+type shown struct {
+	task       morningai.Task
+	next, prev *shown
+}
+
+func (s *shown) unlink() {
+	s.prev.next, s.next.prev = s.next, s.prev
+}
+
+func (s *shown) linkAfter(at *shown) {
+	s.prev, s.next = at, at.next
+	s.prev.next, s.next.prev = s, s
+}
+
 // maxKnownBytes bounds what is remembered.
 const maxKnownBytes = 32 << 20
 
 func newLastKnown() *lastKnown {
-	return &lastKnown{byID: map[morningai.ID]*list.Element{}, order: list.New(), pending: map[morningai.ID]bool{}}
+	k := &lastKnown{byID: map[morningai.ID]*shown{}, pending: map[morningai.ID]bool{}}
+	k.ring.next, k.ring.prev = &k.ring, &k.ring
+	return k
 }
 
 // recent remembers the last ids of a kind, for as long as the shared engine is
@@ -81,27 +97,30 @@ func (k *lastKnown) see(t *morningai.Task) {
 	if t.ID.IsZero() {
 		return
 	}
-	kept := *t
-	kept.Durable, kept.Runs, kept.Duplicate, kept.Pending = "", "", false, false
-	if at, ok := k.byID[t.ID]; ok {
-		had := at.Value.(*morningai.Task)
-		if laterThan(had, t) {
+	s := k.byID[t.ID]
+	if s == nil {
+		s = &shown{}
+		k.byID[t.ID] = s
+	} else {
+		if laterThan(&s.task, t) {
 			return
 		}
-		k.bytes += sizeOf(t) - sizeOf(had)
-		at.Value = &kept
-		k.order.MoveToFront(at)
-	} else {
-		k.byID[t.ID] = k.order.PushFront(&kept)
-		k.bytes += sizeOf(t)
+		k.bytes -= sizeOf(&s.task)
+		s.unlink()
 	}
-	for k.bytes > maxKnownBytes && k.order.Len() > 1 {
-		last := k.order.Back()
-		had := last.Value.(*morningai.Task)
-		k.bytes -= sizeOf(had)
-		k.order.Remove(last)
-		delete(k.byID, had.ID)
+	s.task = *t
+	s.task.Durable, s.task.Runs, s.task.Duplicate, s.task.Pending = "", "", false, false
+	k.bytes += sizeOf(t)
+	s.linkAfter(&k.ring)
+	for k.bytes > maxKnownBytes && k.ring.prev != s {
+		k.drop(k.ring.prev)
 	}
+}
+
+func (k *lastKnown) drop(s *shown) {
+	k.bytes -= sizeOf(&s.task)
+	s.unlink()
+	delete(k.byID, s.task.ID)
 }
 
 // laterThan reports whether a is a later state of a task than b.
@@ -113,18 +132,16 @@ func laterThan(a, b *morningai.Task) bool {
 }
 
 func (k *lastKnown) get(id morningai.ID) *morningai.Task {
-	if at, ok := k.byID[id]; ok {
-		return at.Value.(*morningai.Task)
+	if s := k.byID[id]; s != nil {
+		return &s.task
 	}
 	return nil
 }
 
 func (k *lastKnown) forget(id morningai.ID, now time.Time) {
 	k.deleted.add(id, now)
-	if at, ok := k.byID[id]; ok {
-		k.bytes -= sizeOf(at.Value.(*morningai.Task))
-		k.order.Remove(at)
-		delete(k.byID, id)
+	if s := k.byID[id]; s != nil {
+		k.drop(s)
 	}
 }
 

@@ -2,7 +2,6 @@ package resilient
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -23,7 +22,7 @@ func ask[T any](ctx context.Context, e *Engine, begin func(done func(T, error)),
 	if err := ctx.Err(); err != nil {
 		return zero, err
 	}
-	if err := e.do(func() { begin(func(value T, err error) { got <- answer[T]{value, err} }) }); err != nil {
+	if err := e.inbox.put(func() { begin(func(value T, err error) { got <- answer[T]{value, err} }) }); err != nil {
 		return zero, err
 	}
 	select {
@@ -31,7 +30,7 @@ func ask[T any](ctx context.Context, e *Engine, begin func(done func(T, error)),
 		return a.value, a.err
 	case <-ctx.Done():
 		if abandon != nil {
-			_ = e.do(abandon) // closed: nobody waits anyway
+			_ = e.inbox.put(abandon) // closed: nobody waits anyway
 		}
 		late := time.NewTimer(lastWords)
 		defer late.Stop()
@@ -69,7 +68,7 @@ func (e *Engine) idle(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return e.do(func() {})
+	return e.inbox.put(func() {})
 }
 
 // Enqueue implements [morningai.Engine]. A task is acknowledged when it is where
@@ -251,70 +250,10 @@ func (e *Engine) Probe(ctx context.Context) error {
 	return err
 }
 
-// Close implements [morningai.Engine]. It closes both engines; what has not been
-// delivered stays in the journal and is delivered after the next Open.
-func (e *Engine) Close() error {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return nil
-	}
-	e.core.closing = true
-	e.perform(e.core.step(time.Now(), func() {
-		e.core.closeWaits()
-		e.core.empty()
-		e.core.writeIncident()
-	}))
-	e.closed = true
-	e.mu.Unlock()
-	e.endWaits()
-	e.settleCalls(closePatience)
-	e.cancel()
-	e.loop.Wait()
-	e.calls.Wait()
-	return errors.Join(e.remote.Close(), e.journal.Close())
-}
-
-// closePatience is how long Close waits for calls under way before it ends them.
-const closePatience = time.Second
-
-func (e *Engine) endWaits() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, cancel := range e.waiting {
-		cancel()
-	}
-}
-
-// settleCalls waits for calls under way, for so long.
-func (e *Engine) settleCalls(patience time.Duration) {
-	ended := make(chan struct{})
-	e.loop.Go(func() {
-		e.calls.Wait()
-		close(ended)
-	})
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-ended:
-	case <-timer.C:
-	}
-}
-
 // Forget implements [morningai.Fleet].
 func (e *Engine) Forget(ctx context.Context, journal morningai.ID) error {
 	_, err := ask(ctx, e, func(done func(struct{}, error)) { e.core.forgetMember(&forgetOp{id: journal, done: done}) }, nil)
 	return err
-}
-
-// closeWaits answers whoever waits: the engine is closed.
-func (c *core) closeWaits() {
-	for op := range c.claims {
-		c.endClaim(op, morningai.ClaimReply{}, morningai.ErrClosed)
-	}
-	for op := range c.streams {
-		op.finish(morningai.EventsPage{}, morningai.ErrClosed)
-	}
 }
 
 // Status implements [morningai.Fleet].

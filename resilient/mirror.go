@@ -20,15 +20,20 @@ type mirror struct {
 	Members  []morningai.Member               `json:"members"`
 	Verified time.Time                        `json:"verified"` // when the shared engine was last found to have what it is to have
 
-	next    time.Time
-	looking bool
-	told    int                              // settings that this node has set
-	applied map[string]morningai.QueueConfig // the journal's own settings
-	written []byte
+	next     time.Time
+	looking  bool
+	stirred  bool                             // something else than looking was asked of the shared engine
+	settings string                           // as a beat has named them last; "" if it does not
+	told     int                              // settings that this node has set
+	applied  map[string]morningai.QueueConfig // the journal's own settings
+	written  []byte
 }
 
 const (
 	lookAtFleetEvery = 3 * time.Second
+	// lookAtRestEvery holds while this node asks for nothing, if beats tell when
+	// settings change.
+	lookAtRestEvery = 30 * time.Second
 	// memberGone is when a member that has neither been in contact nor been
 	// forgotten no longer takes its share of the limits.
 	memberGone = time.Hour
@@ -43,11 +48,17 @@ func (c *core) lookAtFleet() {
 		return
 	}
 	m.looking = true
-	told := m.told
+	told, settings, stirred := m.told, m.settings, m.stirred
+	m.stirred = false
 	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
 		m.looking, m.next = false, c.now.Add(lookAtFleetEvery)
 		if err != nil {
 			return
+		}
+		if settings != m.settings {
+			m.next = c.now
+		} else if settings != "" && !stirred && !m.stirred {
+			m.next = c.now.Add(lookAtRestEvery)
 		}
 		if m.told != told || c.backlog.settings > 0 {
 			m.next = c.now.Add(retryPass) // it may be from before what this node has told
@@ -56,6 +67,21 @@ func (c *core) lookAtFleet() {
 		c.seeStats(stats)
 		c.applyMirror()
 	})
+}
+
+// stir lets a node that works look at the fleet often.
+func (m *mirror) stir(now time.Time) {
+	m.stirred = true
+	if soon := now.Add(lookAtFleetEvery); m.next.After(soon) {
+		m.next = soon
+	}
+}
+
+// noteSettings looks at the fleet at once if a beat tells of other settings.
+func (m *mirror) noteSettings(settings string, now time.Time) {
+	if settings != m.settings {
+		m.settings, m.next = settings, now
+	}
 }
 
 func (c *core) seeStats(stats morningai.Stats) {

@@ -70,8 +70,14 @@ func specOf(r *morningai.Record) morningai.TaskSpec {
 }
 
 func taskNote(kind morningai.NoteKind, r *morningai.Record) (morningai.Note, error) {
-	data, err := r.AppendBinary(nil)
+	data, err := r.AppendBinary(make([]byte, 0, roomFor(r)))
 	return morningai.Note{NoteKey: keyOf(kind, r.Task.ID), Alt: r.UniqueKey, Data: data}, err
+}
+
+// roomFor is about how long a packed record will be.
+func roomFor(r *morningai.Record) int {
+	t := &r.Task
+	return 160 + len(t.Type) + len(t.Queue) + len(t.Payload) + len(t.Result) + len(r.UniqueKey) + len(r.Node)
 }
 
 // outcomeNote is the whole record as an outcome leaves it, from which the
@@ -96,7 +102,7 @@ func outcomeNote(h *holding, r *morningai.Report) (morningai.Note, error) {
 	}
 	record.Attempts = []morningai.Attempt{{Number: r.Attempt, Life: t.Life, Node: r.Node, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
 		Outcome: r.Outcome, Error: r.Error, Stack: r.Stack}}
-	data, err := record.AppendBinary(nil)
+	data, err := record.AppendBinary(make([]byte, 0, roomFor(&record)))
 	return morningai.Note{NoteKey: keyOf(noteOutcome, t.ID), Data: data}, err
 }
 

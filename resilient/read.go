@@ -297,7 +297,7 @@ func (op *getOp) ask(live bool) {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
-		op.doubt = op.doubt || c.mayHaveComeSince(id)
+		op.doubt = op.doubt || c.mayHaveComeSince(id) || c.strangersRecover(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -384,6 +384,18 @@ func (c *core) acquainted() bool {
 func (c *core) mayHaveComeSince(id morningai.ID) bool {
 	return len(c.sessions) > 0 && c.hasOthers() && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
 }
+
+// strangersRecover reports whether a node that this one has never heard of can
+// have accepted a task, and has still to say that it is there: both were started
+// while the shared engine was away.
+func (c *core) strangersRecover(id morningai.ID) bool {
+	d := &c.contact
+	return !d.closed.IsZero() && c.now.Sub(d.closed) < strangers && id[6]>>4 == 7 &&
+		id.Time().After(d.opened.Add(-clearMargin)) && id.Time().Before(d.closed.Add(strangers))
+}
+
+// strangers is by when after an outage every node has made itself known.
+const strangers = 3 * time.Second
 
 // acquaintance is more than the time between two beats.
 const acquaintance = 1500 * time.Millisecond

@@ -52,21 +52,22 @@ func (n *simNode) Step(now time.Time, event func()) []sim.Effect {
 	out := make([]sim.Effect, len(effects))
 	for i := range effects {
 		f := &effects[i]
-		out[i] = sim.Effect{To: simTargets[f.to], Name: f.name, Limit: f.limit, Waits: f.waits, Run: f.run, Then: f.then}
+		out[i] = sim.Effect{To: simTargets[f.to], Name: f.name, Limit: f.limit, Waits: f.waits, Then: f.then,
+			Run: func(ctx context.Context) (any, error) { return f.call(ctx, n.c.remote, n.c.journal) }}
 		if f.to == toLog {
-			out[i].Text = line(f)
+			out[i].Text = textOf(f.line)
 		}
 	}
 	return out
 }
 
-func line(f *effect) string {
-	text := f.text
-	for i := 0; i+1 < len(f.attrs); i += 2 {
-		text += fmt.Sprintf(" %v=%v", f.attrs[i], f.attrs[i+1])
+func textOf(l *line) string {
+	text := l.text
+	for i := 0; i+1 < len(l.attrs); i += 2 {
+		text += fmt.Sprintf(" %v=%v", l.attrs[i], l.attrs[i+1])
 	}
-	if f.level > slog.LevelInfo {
-		return f.level.String() + " " + text
+	if l.level > slog.LevelInfo {
+		return l.level.String() + " " + text
 	}
 	return text
 }

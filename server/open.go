@@ -33,6 +33,8 @@ type Config struct {
 
 	Redis Redis // where tasks live that several servers share; without one they live in Data
 
+	Notify Notify // who is told of outages that last
+
 	SyncNormal      bool          // embedded engine: acknowledge before the disk confirms, which survives a crash of the process, not of the machine
 	RetainSucceeded time.Duration // how long succeeded tasks stay, and canceled ones of the embedded engine
 	RetainFailed    time.Duration // how long failed tasks stay, and canceled ones in Redis
@@ -88,6 +90,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	opening(engine.Close)
+	notify, err := c.notifier(engine)
+	if err != nil {
+		return nil, err
+	}
 
 	settings := []morningai.AppOption{morningai.WithConcurrency(c.Concurrency), morningai.WithQueues(c.Queues),
 		morningai.WithGrace(c.Grace), morningai.WithNode(c.Node), morningai.WithLogger(c.Logger), morningai.WithSuccessLevel(slog.LevelInfo), morningai.WithSources(peers...)}
@@ -108,7 +114,7 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	s.release, s.where = release, where
+	s.release, s.where, s.notify = release, where, notify
 	return s, nil
 }
 

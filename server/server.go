@@ -16,6 +16,7 @@ import (
 	"github.com/RC918/morningai/internal/backup"
 	"github.com/RC918/morningai/internal/httpapi"
 	"github.com/RC918/morningai/internal/sessions"
+	"github.com/RC918/morningai/internal/webhook"
 )
 
 // DefaultListen is where Run listens unless told otherwise.
@@ -63,6 +64,7 @@ type Server struct {
 	stopping chan struct{}   // closed when Run begins to stop
 	release  []func() error  // what Open opened, last first
 	keeper   *backup.Keeper  // of scheduled backups; nil without them
+	notify   *webhook.Sender // of outages that last; nil without a receiver
 	where    *located        // for others that ask this server; nil without Open
 	wrong    error           // with the options; then there are no workers
 }
@@ -178,7 +180,7 @@ func (s *Server) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 
-	stopBackups := s.keepBackups(base)
+	stopBackups, stopNotifying := s.keepBackups(base), s.keepNotifying(base)
 	err = s.announce(ln.Addr())
 	if err == nil {
 		select {
@@ -190,6 +192,7 @@ func (s *Server) run(ctx context.Context) error {
 	}
 	close(s.stopping)
 	stopBackups()
+	stopNotifying()
 	err = errors.Join(err, s.stopWork(context.WithoutCancel(ctx)), s.shutdown(web, cut))
 	s.workers.Close()
 	<-served

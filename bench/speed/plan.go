@@ -62,8 +62,8 @@ func compare(ctx context.Context, s settings) ([]row, error) {
 				if m == latency {
 					j.Seconds = max(3, 2*s.seconds)
 				}
-				if c.name == ours && s.profile != "" {
-					j.Profile = profilePath(s.profile, m)
+				if s.profile != "" && (c.name == ours || c.name == withJournal) {
+					j.Profile = profilePath(s.profile, c.name+" "+m)
 				}
 				if err := samples[i].take(ctx, s, j); err != nil {
 					return nil, err

@@ -95,3 +95,18 @@ func (b *bar) draw(err error) {
 		b.tty, b.bar = false, nil
 	}
 }
+
+// describe says what is done now.
+func (b *bar) describe(what string) {
+	b.what = what
+	if b.bar != nil {
+		b.bar.Describe(what)
+	}
+}
+
+// add shows that some more is through.
+func (b *bar) add(n int) {
+	if b.bar != nil {
+		b.draw(b.bar.Add(n))
+	}
+}

@@ -27,6 +27,7 @@ type commands struct {
 	Incident incidentCmd `cmd:"" help:"Report the outages that were survived."`
 	RQ       rqCmd       `cmd:"" name:"rq" help:"Work with Python programs that use RQ."`
 	Journal  journalCmd  `cmd:"" help:"List and deliver what the journal of a server holds that will not come back."`
+	Drill    drillCmd    `cmd:"" help:"Stage outages against throw-away Redis servers and count what was lost."`
 	Backup   backupCmd   `cmd:"" help:"Create, verify and restore backups of everything."`
 	Migrate  migrateCmd  `cmd:"" help:"Move everything from one engine to another; shows what it would do unless --apply is given."`
 	Logs     logsCmd     `cmd:"" help:"Show what a server has logged, as far as it is kept."`

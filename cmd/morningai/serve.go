@@ -47,6 +47,9 @@ type serveCmd struct {
 	BackupEvery     time.Duration  `default:"1h" placeholder:"D" env:"MORNINGAI_BACKUP_EVERY" help:"With --backup-dir: time from one backup to the next (${default})."`
 	BackupKeep      int            `default:"24" placeholder:"N" env:"MORNINGAI_BACKUP_KEEP" help:"With --backup-dir: backups that stay, the newest (${default})."`
 	BackupKey       string         `type:"path" placeholder:"FILE" env:"MORNINGAI_BACKUP_KEY" help:"With --backup-dir: sign backups with the key in this file, of 32 bytes or more."`
+	NotifyURL       string         `name:"notify-url" placeholder:"URL" env:"MORNINGAI_NOTIFY_URL" help:"With Redis and a journal: tell this address of outages that last, and of their end."`
+	NotifySecret    string         `placeholder:"TEXT" env:"MORNINGAI_NOTIFY_SECRET" help:"What notifications are signed with, 16 bytes or more. It belongs into the environment variable: command lines are public."`
+	NotifyAfter     time.Duration  `default:"1m" placeholder:"D" env:"MORNINGAI_NOTIFY_AFTER" help:"How long an outage lasts before anybody is told (${default})."`
 	LogLevel        string         `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" env:"MORNINGAI_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	LogFormat       string         `default:"text" enum:"text,json" placeholder:"FORMAT" env:"MORNINGAI_LOG_FORMAT" help:"text or json (${default})."`
 	LogKeep         string         `name:"log-keep" default:"64MiB" placeholder:"SIZE" env:"MORNINGAI_LOG_KEEP" help:"How much of the log is kept in the data folder, for morningai logs; 0 keeps none (${default})."`
@@ -104,6 +107,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context, setti
 		Role: server.Role(c.Role), Peers: c.Peer, PeerToken: c.PeerToken,
 		Redis: server.Redis{URL: url, AllowEviction: c.AllowEviction, NoJournal: c.NoJournal, Durability: morningai.Durability(c.Durability),
 			JournalLimit: limits.JournalLimit, JournalMinFree: limits.JournalMinFree}, Lease: c.Lease, Node: c.Node,
+		Notify:     server.Notify{URL: c.NotifyURL, Secret: c.NotifySecret, After: c.NotifyAfter},
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
 		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow), KeepLog: keep, LogLevel: level, LogPayloads: c.LogPayloads,
 	})

@@ -82,7 +82,7 @@ func rules() []rule {
 		{
 			name:  "what stages outages is out of the server's reach",
 			why:   "the drill command has it; a server that could break its own Redis would one day do it",
-			check: neverReach(is("server", "client"), is("internal/redisproc", "internal/faultproxy")),
+			check: neverReach(is("server", "client"), is("internal/chaos", "internal/redisproc", "internal/faultproxy")),
 			bad:   reaches("server", "internal/wire", "internal/faultproxy"),
 		},
 		{

@@ -166,3 +166,22 @@ func TestServerThatWillNotComeBack(t *testing.T) {
 	f.nodes = []*node{b}
 	f.succeededOnce(f.atRest(), made)
 }
+
+// An outage that begins after another one was settled leaves the report of that
+// one as it was: what waits now belongs to the second.
+func TestSecondOutageLeavesTheFirstReportAlone(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	a := f.startNode("a")
+	f.during(killed, time.Second, func() { f.degraded(a) })
+	f.settle()
+	tr := f.traffic(100, f.mixed, a) // some are under way when Redis falls silent
+	rest(300 * time.Millisecond)
+	f.during(frozen, time.Second, func() { f.degraded(a) })
+	made := tr.stop()
+	f.settle()
+	if all := f.incidents(a); len(all) != 2 || all[0].Backlog != 0 || all[1].Backlog != 0 {
+		t.Errorf("the reports are %+v", all)
+	}
+	f.succeededOnce(f.everyStatusAgrees(), made)
+}

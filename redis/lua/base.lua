@@ -17,7 +17,8 @@
 --   purge ZSET ids of one batch by the time they may go
 --   events STREAM one entry per batch         sessions HASH session -> counter,
 --     details; session,seq -> unfinished grants of one reply; in partition 0,
---     m,journal -> what is known of the node that keeps it
+--     m,journal -> what is known of the node that keeps it; q -> when the
+--     settings of a queue were changed last
 --   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
 -- KEYS 23.. wake lists and control lists, one token each.

@@ -21,6 +21,7 @@ local function run()
   end
   local cfg = pack('>BI4I4BI6', paused, conc, count, per, version + 1)
   call('HSET', QUEUES, q, cfg)
+  call('HSET', SESSIONS, 'q', nowns) -- a beat brings it
   local waiting = call('HGETALL', WAITING)
   for i = 1, #waiting, 2 do
     local wq, t = unstruct('>I3I3', waiting[i])

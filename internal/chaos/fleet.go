@@ -1,0 +1,209 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/RC918/morningai/internal/drill"
+	"github.com/RC918/morningai/internal/faultproxy"
+	"github.com/RC918/morningai/internal/redisproc"
+)
+
+const (
+	lease    = 5 * time.Second
+	patience = 60 * time.Second
+	// password is that of the servers' user. Whoever reads the log of a drill must
+	// not find it.
+	password = "drill-s3cret"
+)
+
+// fleet is a Redis, the servers on it and what has happened to them.
+type fleet struct {
+	config   *Config
+	scenario scenario
+	random   *rand.Rand
+	dir      string
+	history  *drill.History
+	began    time.Time
+	final    drill.Final
+	callee   *callee
+	redis    *redisproc.Server
+	more     []*redisproc.Server // replicas and sentinels
+	nodes    []*node
+	from, to time.Time // of the fault
+	admin    *redisproc.Conn
+	others   sync.WaitGroup // calls that end with Redis at the latest
+}
+
+func newFleet(c *Config, s scenario) (*fleet, error) {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(s.name))
+	dir, err := os.MkdirTemp("", "drill")
+	if err != nil {
+		return nil, err
+	}
+	f := &fleet{config: c, scenario: s, random: rand.New(rand.NewPCG(c.Seed, hash.Sum64())), dir: dir, began: time.Now()}
+	f.history = drill.NewHistory(drill.Setup{LeaseTime: lease}, nil)
+	if f.callee, err = newCallee(f.history); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return f, nil
+}
+
+// now is the time since the beginning of the history.
+func (f *fleet) now() time.Duration { return time.Since(f.began) }
+
+// start starts Redis and the servers, and waits until all are ready.
+func (f *fleet) start(ctx context.Context) error {
+	if err := f.startRedis(); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(f.dir, "docs"), 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		n := &node{fleet: f, name: name, data: filepath.Join(f.dir, name), log: filepath.Join(f.dir, name+".log")}
+		address := f.address()
+		if f.scenario.proxied {
+			var err error
+			if n.proxy, err = faultproxy.NewProxy(f.redis.Addr()); err != nil {
+				return err
+			}
+			address = strings.Replace(address, f.redis.Addr(), n.proxy.Addr(), 1)
+		}
+		n.redis = address
+		f.nodes = append(f.nodes, n)
+	}
+	if f.scenario.early != nil {
+		if err := f.scenario.early(ctx, f); err != nil {
+			return err
+		}
+	}
+	for _, n := range f.nodes {
+		if err := n.start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// user are the arguments with which Redis knows the servers' user.
+func user() []string { return []string{"--user", "app", "on", ">" + password, "~*", "&*", "+@all"} }
+
+func (f *fleet) startRedis() (err error) {
+	args := append(user(), f.scenario.redis...)
+	if f.scenario.redis == nil {
+		// Without a sync by itself: with everysec Redis answers before it has written
+		// while a sync is under way, and so a kill loses what was acknowledged.
+		args = append(args, "--appendonly", "yes", "--appendfsync", "no")
+	}
+	if f.redis, err = redisproc.Start(redisproc.Options{Args: args}); err != nil {
+		return err
+	}
+	if f.scenario.cluster {
+		if _, err := f.redis.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383"); err != nil {
+			return err
+		}
+		return f.awaitInfo(f.redis, "CLUSTER INFO", "cluster_state:ok")
+	}
+	if f.scenario.group {
+		return f.startGroup(args)
+	}
+	return nil
+}
+
+// startGroup adds two replicas and three sentinels.
+func (f *fleet) startGroup(args []string) error {
+	main := fmt.Sprintf("127.0.0.1 %d", f.redis.Port())
+	for range 2 {
+		r, err := redisproc.Start(redisproc.Options{Args: append(append([]string{}, args...), "--replicaof", main, "--repl-diskless-sync-delay", "0")})
+		if err != nil {
+			return err
+		}
+		f.more = append(f.more, r)
+		if err := f.awaitInfo(r, "INFO replication", "master_link_status:up"); err != nil {
+			return err
+		}
+	}
+	sentinels := f.more
+	for range 3 {
+		s, err := redisproc.Start(redisproc.Options{Sentinel: []string{"sentinel monitor main " + main + " 2",
+			"sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 3000"}})
+		if err != nil {
+			return err
+		}
+		f.more = append(f.more, s)
+	}
+	for _, s := range f.more[len(sentinels):] {
+		for _, want := range []string{"num-slaves\n2\n", "num-other-sentinels\n2\n"} {
+			if err := f.awaitInfo(s, "SENTINEL MASTER main", want); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fleet) awaitInfo(s *redisproc.Server, command, want string) error {
+	return redisproc.Until("Redis to say "+strings.TrimSpace(want), func() (bool, error) {
+		text, err := s.Do(strings.Fields(command)...)
+		return err == nil && strings.Contains(text, want), nil
+	})
+}
+
+// address is where the servers find Redis.
+func (f *fleet) address() string {
+	const user = "app:" + password + "@"
+	switch {
+	case f.scenario.group:
+		var hosts []string
+		for _, s := range f.more[2:] {
+			hosts = append(hosts, s.Addr())
+		}
+		return "redis+sentinel://" + user + strings.Join(hosts, ",") + "/main"
+	case f.scenario.cluster:
+		return "redis+cluster://" + user + f.redis.Addr()
+	}
+	return "redis://" + user + f.redis.Addr()
+}
+
+// close ends everything and removes it.
+func (f *fleet) close() error {
+	var errs []error
+	for _, n := range f.nodes {
+		n.kill()
+		if n.proxy != nil {
+			n.proxy.Close()
+		}
+		n.idle()
+	}
+	for _, s := range append(f.more, f.redis) {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	f.others.Wait()
+	f.callee.close()
+	return errors.Join(append(errs, os.RemoveAll(f.dir))...)
+}
+
+// explained adds the end of the logs to an error of the staging.
+func (f *fleet) explained(err error) error {
+	for _, n := range f.nodes {
+		if text, readErr := os.ReadFile(n.log); readErr == nil && len(text) > 0 {
+			err = fmt.Errorf("%w\nthe end of what server %s has logged:\n%s", err, n.name, text[max(0, len(text)-1500):])
+		}
+	}
+	return err
+}
+
+// aside makes a call that takes as long as the fault.
+func (f *fleet) aside(call func()) { f.others.Go(call) }
