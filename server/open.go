@@ -40,6 +40,11 @@ type Config struct {
 	RetainFailed    time.Duration // how long failed tasks stay, and canceled ones in Redis
 	RetainCount     int           // embedded engine: ended tasks to keep per queue; 0: no bound
 
+	// RQQueues are the queues of Python's RQ, in the same Redis, to which tasks of
+	// the types rq:path.to.func are delivered from the queue of the same name.
+	RQQueues []string
+	// RQSerializer is how RQ's workers read jobs: "json" or "pickle"; json if "".
+	RQSerializer string
 	// KeepLog is how many bytes of the log are kept in Data, for GET /v1/logs; 0:
 	// none. LogLevel is from which level on; nil: slog.LevelInfo.
 	KeepLog  int64
@@ -107,6 +112,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	bridge, err := c.openBridge(app, engine, opening)
+	if err != nil {
+		return nil, err
+	}
 
 	opts := c.Options
 	opts.AddressFolder, opts.Documents, opts.OnlyAsk = c.Data, docs, c.Role == RoleWorker
@@ -114,7 +123,7 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	s.release, s.where, s.notify = release, where, notify
+	s.release, s.where, s.notify, s.bridge = release, where, notify, bridge
 	return s, nil
 }
 
