@@ -370,7 +370,7 @@ func TestAnotherLayout(t *testing.T) {
 	s.Do("HSET", "mai:{0}:meta", "partitions", "4", "format", "2")
 	found(t, examine(t, at(t, s.URL())), redisData, "partitions=4", "HGETALL mai:{0}:meta")
 	s.Do("HSET", "mai:{0}:meta", "partitions", "1", "format", "99")
-	found(t, examine(t, at(t, s.URL())), redisData, "another version")
+	found(t, examine(t, at(t, s.URL())), redisData, "format 99")
 }
 
 func TestClusterAndSentinel(t *testing.T) {
