@@ -125,7 +125,7 @@ func (n *network) arrive(c *call) {
 		defer c.link.Refuse(nil)
 	}
 	l := c.link
-	l.waiting, l.changed = 0, false
+	l.waiting, l.changed, l.taken = 0, false, nil
 	result, err := c.effect.Run(context.Background())
 	n.note(c.effect.Name, int64(len(l.node)))
 	if c.waits(l.waiting, n.now) {
@@ -135,6 +135,9 @@ func (n *network) arrive(c *call) {
 	n.trace(l.node, "  %s takes effect%s", c.effect.Name, failure(err))
 	if l.changed {
 		n.unpark()
+	}
+	if err == nil && len(l.taken) > 0 {
+		c.host.w.strike(c.host, l.taken)
 	}
 	lost := n.losing
 	if state == reachFlaky {
