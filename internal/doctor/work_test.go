@@ -218,9 +218,13 @@ func TestOutage(t *testing.T) {
 	if morningai.CodeOf(err) != morningai.CodeStorageFull {
 		t.Fatal(err)
 	}
-	redistest.Until(t, "the size of the journal to be looked at", func() bool {
+	redistest.Until(t, "the journal to be nearly full", func() bool {
+		spec.ID = morningai.ID{}
+		if _, err := cl.Enqueue(t.Context(), spec); err != nil && morningai.CodeOf(err) != morningai.CodeStorageFull {
+			t.Error(err)
+		}
 		h, err := cl.Health(t.Context())
-		return err == nil && h.Journal.Bytes > 2<<20
+		return err == nil && float64(h.Journal.Bytes) > fullAt*float64(h.Journal.Limit)
 	})
 	r = examine(t, o)
 	found(t, r, redisConnect, "systemctl start redis-server")
