@@ -43,6 +43,7 @@ type Result struct {
 	Repeated    int `json:"repeated"`
 	Lost        int `json:"lost"`
 	WrongStatus int `json:"wrong_status"`
+	Incidents   int `json:"incidents"` // the most that one server reports
 	// NoticedAfter is nil if no server made an outage of it.
 	NoticedAfter   *Span    `json:"noticed_after"`
 	RecoveredAfter *Span    `json:"recovered_after"`

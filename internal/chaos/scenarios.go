@@ -18,6 +18,7 @@ type scenario struct {
 	proxied bool     // each server has a way to Redis of its own that can be broken
 	group   bool     // Redis is a Sentinel group
 	cluster bool     // Redis is a Cluster of one
+	slow    bool     // Redis is not away
 	early   func(ctx context.Context, f *fleet) error
 	play    func(ctx context.Context, f *fleet) error
 }
@@ -261,7 +262,7 @@ func failover(ctx context.Context, f *fleet) error {
 
 func brownouts() []scenario {
 	slow := func(name, what string, begin func(n *node)) scenario {
-		return scenario{name: name, what: what, proxied: true, play: func(ctx context.Context, f *fleet) error {
+		return scenario{name: name, what: what, proxied: true, slow: true, play: func(ctx context.Context, f *fleet) error {
 			f.history.Add(drill.Op{Kind: drill.RedisDown})
 			err := errors.Join(proxies(begin)(f), wait(ctx, f.config.Duration), heal(f))
 			f.over()
@@ -272,7 +273,7 @@ func brownouts() []scenario {
 		slow("slow", "every reply takes 300 ms longer", func(n *node) { n.proxy.Delay(300 * time.Millisecond) }),
 		slow("resets", "5 % of what is sent ends its connection", func(n *node) { n.proxy.ResetAtRandom(0.05, n.fleet.config.Seed) }),
 		slow("narrow", "1 MB a second has to do for each server", func(n *node) { n.proxy.Limit(1 << 20) }),
-		{name: "stutter", what: "Redis stops and goes on ten times a second", play: func(ctx context.Context, f *fleet) error {
+		{name: "stutter", what: "Redis stops and goes on ten times a second", slow: true, play: func(ctx context.Context, f *fleet) error {
 			f.history.Add(drill.Op{Kind: drill.RedisDown})
 			end := time.Now().Add(f.config.Duration)
 			for time.Now().Before(end) {
