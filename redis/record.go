@@ -133,7 +133,7 @@ func (s *stored) task(now time.Time) (morningai.Task, error) {
 	switch {
 	case t.State == morningai.StateSucceeded:
 		t.Error = nil
-	case t.State == morningai.StateCanceled && (t.Error == nil || s.outcome != 0 && t.Error.Code != morningai.ErrorCodeCanceled):
+	case t.State == morningai.StateCanceled && (t.Error == nil || s.outcome != 0 && outcomeNames[s.outcome] != morningai.OutcomeCanceled):
 		// Of an attempt only its own cancel is shown; an order says why itself.
 		t.Error = &morningai.TaskError{Code: morningai.ErrorCodeCanceled, Message: "canceled"}
 	}

@@ -226,11 +226,32 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 		c.held[g.Task.ID] = &holding{lease: g.Lease, task: g.Task, session: s.id}
 		c.known.see(&g.Task)
 	}
+	if !journal && c.backlog.settings > 0 {
+		reply.Grants = c.handBack(reply.Grants)
+	}
 	if journal {
 		c.incidents.current.RanLocally += int64(len(reply.Grants))
 	}
 	reply.Seq = s.reply(reply.Seq, journal)
 	c.endClaim(op, *reply, nil)
+}
+
+// handBack returns grants from queues that were paused here and that the shared
+// engine does not know to be paused, and keeps the others.
+func (c *core) handBack(grants []morningai.Grant) []morningai.Grant {
+	var reports []morningai.Report
+	kept := slices.DeleteFunc(grants, func(g morningai.Grant) bool {
+		if !c.mirror.Queues[g.Task.Queue].Paused {
+			return false
+		}
+		reports = append(reports, morningai.Report{Lease: g.Lease, Node: c.cfg.node, Outcome: morningai.OutcomeReleased, Attempt: g.Task.Attempt,
+			StartedAt: c.now.UTC(), FinishedAt: c.now.UTC()})
+		return true
+	})
+	if len(reports) > 0 { // if nobody can be told now, the journal keeps it
+		c.finish(&finishOp{reports: reports, parts: parts[morningai.Verdict]{done: func([]morningai.Verdict, error) {}}})
+	}
+	return kept
 }
 
 // giveUp makes the journal take back what it has handed out in an answer that
@@ -397,99 +418,4 @@ func (c *core) endBeat(op *beatOp) {
 		}
 	}
 	c.reply(func() { op.done(reply, nil) })
-}
-
-// forgetOp removes a member from the record, with the next beat.
-type forgetOp struct {
-	id   morningai.ID
-	done func(struct{}, error)
-}
-
-func (c *core) forgetMember(op *forgetOp) {
-	refuse := func(err error) { c.reply(func() { op.done(struct{}{}, err) }) }
-	at := slices.IndexFunc(c.members, func(m morningai.Member) bool { return m.Journal == op.id })
-	switch {
-	case c.contact.open():
-		refuse(c.statusUnknown("forget", nil))
-	case at < 0:
-		refuse(&morningai.Error{Code: morningai.CodeNotFound, Op: "forget", Detail: "there is no such node"})
-	case c.members[at].Connected || op.id == c.cfg.member:
-		refuse(&morningai.Error{Code: morningai.CodeWrongState, Op: "forget", Detail: "the node is connected", Hint: "stop it first"})
-	case !c.beats():
-		refuse(&morningai.Error{Code: morningai.CodeWrongState, Op: "forget", Detail: "this node takes no part in the fleet", Hint: "ask a node that runs workers"})
-	default:
-		c.forgets = append(c.forgets, op)
-	}
-}
-
-// beats reports whether a session of this node is alive in the shared engine.
-func (c *core) beats() bool {
-	for _, s := range c.sessions {
-		if !s.here && c.now.Sub(s.heard) <= s.lease {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *core) forgotten(ops []*forgetOp) {
-	for _, op := range ops {
-		if i := slices.Index(c.forgets, op); i >= 0 {
-			c.forgets = slices.Delete(c.forgets, i, i+1)
-			c.reply(func() { op.done(struct{}{}, nil) })
-		}
-	}
-}
-
-// withSessions adds the journal's own sessions, such as those of peers.
-func withSessions(shared, local []morningai.Session) []morningai.Session {
-	for i := range local {
-		if !slices.ContainsFunc(shared, func(s morningai.Session) bool { return s.ID == local[i].ID }) {
-			shared = append(shared, local[i])
-		}
-	}
-	return shared
-}
-
-// reapOp declares sessions dead where they are known.
-type reapOp struct {
-	done   func([]morningai.SessionID, error)
-	open   int
-	shared bool // the shared engine was asked
-	reaped []morningai.SessionID
-	err    error
-}
-
-func (c *core) reap(op *reapOp, observed []morningai.Observation) {
-	part := func(reaped []morningai.SessionID, err error) {
-		for _, id := range reaped {
-			if !slices.Contains(op.reaped, id) {
-				op.reaped = append(op.reaped, id)
-			}
-		}
-		if err != nil {
-			op.err = err
-		}
-		if op.open--; op.open > 0 {
-			return
-		}
-		if len(op.reaped) > 0 {
-			op.err = nil // the others will be observed again
-		}
-		c.reply(func() { op.done(op.reaped, op.err) })
-	}
-	op.open = 1
-	onJournal(c, "reap", func(ctx context.Context) ([]morningai.SessionID, error) { return c.journal.Reap(ctx, observed) },
-		func(reaped []morningai.SessionID, err error) {
-			if op.shared {
-				// Of a session that both know the shared engine tells.
-				reaped = slices.DeleteFunc(reaped, func(id morningai.SessionID) bool { s := c.sessions[id]; return s == nil || !s.here })
-			}
-			part(reaped, err)
-		})
-	if !c.contact.open() {
-		op.open++
-		op.shared = true
-		onShared(c, "reap", c.cfg.limits.call, func(ctx context.Context) ([]morningai.SessionID, error) { return c.remote.Reap(ctx, observed) }, part)
-	}
 }

@@ -11,14 +11,15 @@ import (
 // commandOp carries out orders where their tasks are. What the shared engine
 // has still to be told is journaled, and the answer says that it is pending.
 type commandOp struct {
-	c       *core
-	cmds    []morningai.Command
-	done    func([]morningai.CommandResult, error)
-	results []morningai.CommandResult
-	found   found
-	again   bool // tasks that have reached the shared engine meanwhile were tried again
-	open    int
-	err     error
+	c         *core
+	cmds      []morningai.Command
+	done      func([]morningai.CommandResult, error)
+	results   []morningai.CommandResult
+	found     found
+	withdrawn bool // tasks that were withdrawn meanwhile were looked for again
+	again     bool // tasks that have reached the shared engine meanwhile were tried again
+	open      int
+	err       error
 }
 
 func (c *core) command(op *commandOp) {
@@ -27,12 +28,12 @@ func (c *core) command(op *commandOp) {
 	for i := range op.cmds {
 		ids[i] = op.cmds[i].ID
 	}
+	all := make([]int, len(op.cmds))
+	for i := range all {
+		all[i] = i
+	}
 	if !c.holdsAny() {
 		op.open = 1
-		all := make([]int, len(op.cmds))
-		for i := range all {
-			all[i] = i
-		}
 		op.send(all)
 		return
 	}
@@ -42,15 +43,15 @@ func (c *core) command(op *commandOp) {
 			return
 		}
 		op.found = f
-		op.route()
+		op.route(all)
 	})
 }
 
-func (op *commandOp) route() {
+func (op *commandOp) route(at []int) {
 	c := op.c
-	op.open = 1
+	op.open++
 	var local, shared, later []int
-	for i := range op.cmds {
+	for _, i := range at {
 		id := op.cmds[i].ID
 		switch {
 		case op.found.owned[id] != nil:
@@ -72,7 +73,7 @@ func (op *commandOp) route() {
 				for i := range results {
 					results[i].Task.Fresh = morningai.FreshLocal
 				}
-				op.part(local, results, err)
+				op.carried(local, cmds, results, err)
 			})
 	}
 	if len(shared) > 0 {
@@ -86,10 +87,68 @@ func (op *commandOp) route() {
 	op.part(nil, nil, nil)
 }
 
+// carried takes what the journal has done. A task that it does not own any more was
+// withdrawn meanwhile, and is looked for once again.
+func (op *commandOp) carried(at []int, cmds []morningai.Command, results []morningai.CommandResult, err error) {
+	c := op.c
+	var gone []int
+	var ids []morningai.ID
+	for k := range results {
+		if morningai.CodeOf(results[k].Err) == morningai.CodeNotFound {
+			gone, ids = append(gone, at[k]), append(ids, cmds[k].ID)
+		}
+	}
+	if err != nil || len(gone) == 0 || op.withdrawn {
+		op.bury(at, cmds, results, err)
+		return
+	}
+	op.withdrawn = true
+	op.open++
+	c.lookUp(ids, nil, func(f found, err error) {
+		if err != nil {
+			op.part(gone, nil, err)
+			return
+		}
+		for _, id := range ids {
+			op.found.owned[id], op.found.own[id], op.found.sent[id], op.found.ended[id] = f.owned[id], f.own[id], f.sent[id], f.ended[id]
+		}
+		op.route(gone)
+		op.part(nil, nil, nil)
+	})
+	op.bury(at, cmds, results, nil)
+}
+
+// bury leaves notes of tasks that were deleted where nobody else knows them: they
+// may be asked for again, and the shared engine is told that they are gone.
+func (op *commandOp) bury(at []int, cmds []morningai.Command, results []morningai.CommandResult, err error) {
+	var notes []morningai.Note
+	for i := range results {
+		if cmds[i].Kind != morningai.CommandDelete || results[i].Err != nil || err != nil {
+			continue
+		}
+		r := morningai.Record{Task: results[i].Task, Deleted: true}
+		var note morningai.Note
+		if note, err = taskNote(noteOwn, &r); err == nil {
+			notes = append(notes, note)
+		}
+	}
+	if len(notes) == 0 {
+		op.part(at, results, err)
+		return
+	}
+	op.c.backlog.own += int64(len(notes))
+	op.c.note(notes, func(err error) {
+		op.part(at, results, err)
+		op.c.backlog.again(op.c)
+	})
+}
+
 func (op *commandOp) part(at []int, results []morningai.CommandResult, err error) {
 	for k, i := range at {
 		if err == nil {
 			op.results[i] = results[k]
+		} else {
+			op.results[i].Err = err
 		}
 	}
 	if err != nil {
@@ -243,7 +302,22 @@ func (op *commandOp) edit(i int, r *morningai.Record) {
 		shown = was
 	}
 	shown.Fresh, shown.AsOf = morningai.FreshLocal, c.now.UTC()
-	c.note([]morningai.Note{note}, func(err error) {
+	notes := []morningai.Note{note}
+	if shown.Pending = !c.unheardOf(t.ID); shown.Pending { // others may have the id, and have to be told
+		order, err := jsonNote(keyOf(noteCommand, c.sequenceKey()), t.ID.String(), &order{Command: *cmd, At: c.now.UTC()})
+		if err != nil {
+			op.part([]int{i}, nil, err)
+			return
+		}
+		notes = append(notes, order)
+		c.backlog.commands++
+	}
+	c.note(notes, func(err error) {
+		if shown.Pending && err != nil {
+			c.backlog.commands--
+		} else if shown.Pending {
+			c.known.await(t.ID)
+		}
 		op.part([]int{i}, []morningai.CommandResult{{Task: shown}}, err)
 	})
 }
@@ -277,6 +351,9 @@ func (op *commandOp) keep(at []int, cause error) {
 		t := c.lastState(cmd.ID, &op.found)
 		if err := c.refusal(cmd, t, cause); err != nil {
 			results[k].Err = err
+			if cause != nil { // the shared engine may have carried it out
+				results[k].Err = c.statusUnknown(string(cmd.Kind), cause)
+			}
 			if t != nil {
 				results[k].Task = *t
 			}
@@ -299,6 +376,9 @@ func (op *commandOp) keep(at []int, cause error) {
 	c.note(notes, func(err error) {
 		if err != nil {
 			c.backlog.commands -= int64(len(notes))
+			if cause != nil { // the shared engine may have carried them out
+				err = c.statusUnknown(string(op.cmds[noted[0]].Kind), cause)
+			}
 			op.part(at, nil, err)
 			return
 		}
@@ -365,81 +445,4 @@ func (c *core) statusUnknown(op string, cause error) error {
 		detail += " (" + why + ")"
 	}
 	return &morningai.Error{Code: morningai.CodeStatusUnknown, Op: op, Detail: detail, Hint: hint, RetryAfter: time.Second}
-}
-
-// setQueueOp changes the settings of a queue.
-type setQueueOp struct {
-	name   string
-	change morningai.QueueChange
-	done   func(morningai.QueueConfig, error)
-}
-
-func (c *core) setQueue(op *setQueueOp) {
-	if c.contact.open() {
-		c.setQueueLater(op)
-		return
-	}
-	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
-		return c.remote.SetQueue(ctx, op.name, op.change)
-	}, func(q morningai.QueueConfig, err error) {
-		if outage(err) {
-			c.setQueueLater(op)
-			return
-		}
-		if err == nil {
-			c.mirror.told++
-			c.obey(q)
-		}
-		c.reply(func() { op.done(q, err) })
-	})
-}
-
-// obey takes over the settings of one queue, before the next look at all.
-func (c *core) obey(q morningai.QueueConfig) {
-	if c.mirror.Queues == nil {
-		c.mirror.Queues = map[string]morningai.QueueConfig{}
-	}
-	c.mirror.Queues[q.Name] = q
-	c.applyMirror()
-}
-
-// setQueueLater obeys a change here, and journals it for the others.
-func (c *core) setQueueLater(op *setQueueOp) {
-	if err := op.change.Validate(op.name); err != nil {
-		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
-		return
-	}
-	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change, c.mirror.Queues[op.name]})
-	if err != nil {
-		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
-		return
-	}
-	c.backlog.settings++
-	c.note([]morningai.Note{note}, func(err error) {
-		if err != nil {
-			c.backlog.settings--
-			c.reply(func() { op.done(morningai.QueueConfig{}, err) })
-			return
-		}
-		q := c.mirror.Queues[op.name]
-		q.Name = op.name
-		q = changed(q, op.change)
-		c.obey(q)
-		q.Pending = true
-		c.backlog.again(c)
-		c.reply(func() { op.done(q, nil) })
-	})
-}
-
-func changed(q morningai.QueueConfig, change morningai.QueueChange) morningai.QueueConfig {
-	if change.Paused != nil {
-		q.Paused = *change.Paused
-	}
-	if change.Concurrency != nil {
-		q.Concurrency = *change.Concurrency
-	}
-	if change.Rate != nil {
-		q.Rate = *change.Rate
-	}
-	return q
 }

@@ -43,7 +43,7 @@ type core struct {
 	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
 	toErase   map[morningai.NoteKey]bool // any more was written anew since
 	met       bool                       // the shared engine has answered since the start
-	asked     map[morningai.ID]*asking   // given ids that are being enqueued
+	asked     map[morningai.ID]*asking   // ids that are being enqueued
 	closing   bool
 }
 

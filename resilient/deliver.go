@@ -29,6 +29,7 @@ type backlog struct {
 	local    bool                  // the journal may own tasks
 	doubt    map[morningai.ID]bool // false while the first call about it is under way
 	doubts   []morningai.ID        // in order; some are settled
+	promised map[morningai.ID]bool // of doubt: acknowledged by the journal alone before the first call
 	ready    int64                 // of doubt, how many are true
 	tries    map[morningai.ID]int  // of tasks that were refused in a way that may pass
 	own      int64                 // tasks that wait in the journal
@@ -96,6 +97,19 @@ func (b *backlog) underWay(id morningai.ID) {
 	}
 }
 
+// undecided reports whether a task's enqueue is under way and nobody was told of it.
+func (b *backlog) undecided(id morningai.ID) bool {
+	ready, open := b.doubt[id]
+	return open && !ready && !b.promised[id]
+}
+
+func (b *backlog) promise(id morningai.ID) {
+	if b.promised == nil {
+		b.promised = map[morningai.ID]bool{}
+	}
+	b.promised[id] = true
+}
+
 func (b *backlog) forgetSettled() {
 	b.doubts = slices.DeleteFunc(b.doubts, func(id morningai.ID) bool {
 		_, has := b.doubt[id]
@@ -120,6 +134,7 @@ func (b *backlog) settled(id morningai.ID) {
 		b.ready--
 	}
 	delete(b.doubt, id)
+	delete(b.promised, id)
 	if len(b.doubts) > 2*len(b.doubt)+deliverPage {
 		b.forgetSettled()
 	}

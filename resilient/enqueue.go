@@ -148,6 +148,7 @@ func (op *enqueueOp) leaveOpen() {
 		for i := range op.specs {
 			op.c.backlog.doubtful(op.specs[i].ID)
 		}
+		op.c.backlog.again(op.c)
 	}
 }
 
@@ -162,7 +163,7 @@ func (op *enqueueOp) settle() {
 			c.backlog.doubtful(id)
 			continue
 		}
-		acked := c.backlog.doubt[id] // another request for it was answered from the journal
+		acked := c.backlog.doubt[id] || c.backlog.promised[id] // another request for it was answered from the journal
 		if r.Err != nil || r.Task.Duplicate {
 			if op.replied || acked {
 				// Its acknowledgement holds; what becomes of it is settled apart.
@@ -286,11 +287,15 @@ func (op *enqueueOp) acknowledgeJournal() {
 	if op.durability == morningai.DurabilityJournal && !op.c.contact.open() {
 		runs = morningai.RunsHere
 	}
+	if runs == morningai.RunsHere {
+		for i := range op.specs {
+			op.c.backlog.promise(op.specs[i].ID)
+		}
+	}
 	op.finish(op.fromJournal(op.specs, runs), nil)
 	if runs == morningai.RunsLater {
 		op.c.incidents.accepted(len(op.specs))
 		op.leaveOpen()
-		op.c.backlog.again(op.c)
 	}
 }
 

@@ -15,19 +15,20 @@ import (
 type forwarding struct {
 	c       *core
 	records []*morningai.Record
-	counter *int64 // of the incident: what was new to the shared engine counts there
-	missing bool   // the shared engine did not show them
-	own     bool   // the shared engine cannot have them from here
+	counter *int64                // of the incident: what was new to the shared engine counts there
+	missing bool                  // the shared engine did not show them
+	own     bool                  // the shared engine cannot have them from here
+	fresh   map[morningai.ID]bool // they were new to the shared engine a moment ago
 	then    func(error)
 }
 
 // begin imports what has no unique key, or has it behind it; the others are
-// enqueued, because somebody else may hold their keys.
+// enqueued first, because somebody else may hold their keys.
 func (f *forwarding) begin() {
 	var whole []morningai.Record
 	var keyed []*morningai.Record
 	for _, r := range f.records {
-		if r.UniqueKey != "" && r.Task.Attempt == 0 && !r.Task.State.Terminal() && !r.Deleted {
+		if r.UniqueKey != "" && r.Task.State != morningai.StateRunning && !r.Task.State.Terminal() && !r.Deleted {
 			keyed = append(keyed, r)
 		} else {
 			whole = append(whole, *r)
@@ -65,7 +66,7 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
-	if f.own && res.Status == morningai.ImportUpdated && r.Task.Attempt > 0 {
+	if f.own && res.Status == morningai.ImportUpdated && r.Task.Attempt > 0 && !f.fresh[r.Task.ID] {
 		c.incidents.repeated(r.Task.ID) // another node was asked for it too
 	}
 	switch res.Status {
@@ -74,6 +75,9 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	case morningai.ImportRepeated:
 		c.incidents.repeated(r.Task.ID)
 	case morningai.ImportKept:
+		if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
+			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
+		}
 		if f.missing { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
 		}
@@ -105,6 +109,7 @@ func (f *forwarding) refused(r *morningai.Record, err error) {
 func (f *forwarding) arrived(t *morningai.Task) {
 	delete(f.c.backlog.tries, t.ID)
 	f.c.backlog.settled(t.ID)
+	f.c.known.see(t)
 	if t.State.Terminal() {
 		f.c.erase(keyOf(noteTask, t.ID))
 	}
@@ -119,7 +124,10 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	specs := make([]morningai.TaskSpec, len(keyed))
 	for i, r := range keyed {
 		specs[i] = specOf(r)
-		if r.Task.State == morningai.StateScheduled && c.sharesKeys() {
+		switch {
+		case r.Task.Attempt > 0:
+			specs[i].RunAt = c.now.Add(tombstones) // what it has come to is imported before
+		case r.Task.State == morningai.StateScheduled && c.sharesKeys():
 			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime))
 		}
 	}
@@ -142,6 +150,9 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 				default:
 					if !r.Existing {
 						*f.counter++
+						f.fresh[keyed[i].Task.ID] = true
+					}
+					if !r.Existing || keyed[i].Task.Attempt > 0 {
 						accepted = append(accepted, asAccepted(keyed[i], &r.Task))
 					}
 					f.arrived(&r.Task)
@@ -156,9 +167,14 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 }
 
 // asAccepted is a record that says when its task was accepted, which decides
-// who keeps a key, and for the rest what the shared engine made of it.
+// who keeps a key, and for the rest what the shared engine made of it. One that
+// has run is told as it is.
 func asAccepted(r *morningai.Record, t *morningai.Task) morningai.Record {
 	out := *r
+	if r.Task.Attempt > 0 {
+		out.Task.Version = max(r.Task.Version, t.Version+1)
+		return out
+	}
 	out.Task.State, out.Task.RunAt, out.Task.Version = t.State, t.RunAt, t.Version+1
 	return out
 }
@@ -264,7 +280,7 @@ func (c *core) forward(notes []morningai.Note, counter *int64, missing bool, the
 		c.failedDelivery(err, len(notes))
 		return
 	}
-	f := &forwarding{c: c, records: records, counter: counter, missing: missing, own: counter == &c.incidents.current.Forwarded, then: func(err error) {
+	f := &forwarding{c: c, records: records, fresh: map[morningai.ID]bool{}, counter: counter, missing: missing, own: counter == &c.incidents.current.Forwarded, then: func(err error) {
 		switch {
 		case err == nil:
 			then()

@@ -38,13 +38,12 @@ func (c *core) beginIncident(cause error, noticed time.Duration) {
 		"noticed_after", noticed.Round(time.Millisecond), "incident", i.current.ID)
 }
 
-// resumeIncident takes up the report of an outage that an earlier process of
-// this node did not see the end of.
+// resumeIncident takes up the last report of an earlier process of this node. One
+// that was settled is not opened again, but what turns out later belongs to it.
 func (c *core) resumeIncident(last morningai.Incident) {
-	if last.EndedAt.IsZero() || last.Backlog > 0 {
-		c.incidents.current = last
-		c.incidents.lasting = last.EndedAt.IsZero()
-	}
+	i := &c.incidents
+	i.current, i.lasting = last, last.EndedAt.IsZero()
+	i.settled = !i.lasting && last.Backlog == 0
 }
 
 func (c *core) endIncident() {

@@ -97,7 +97,7 @@ func (k *lastKnown) see(t *morningai.Task) {
 	if t.ID.IsZero() {
 		return
 	}
-	s := k.byID[t.ID]
+	s, fresh := k.byID[t.ID], t.Fresh
 	if s == nil {
 		s = &shown{}
 		k.byID[t.ID] = s
@@ -105,10 +105,14 @@ func (k *lastKnown) see(t *morningai.Task) {
 		if laterThan(&s.task, t) {
 			return
 		}
+		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
+			fresh = s.task.Fresh // where it was known from
+		}
 		k.bytes -= sizeOf(&s.task)
 		s.unlink()
 	}
 	s.task = *t
+	s.task.Fresh = fresh
 	s.task.Durable, s.task.Runs, s.task.Duplicate, s.task.Pending = "", "", false, false
 	k.bytes += sizeOf(t)
 	s.linkAfter(&k.ring)

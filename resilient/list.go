@@ -86,6 +86,13 @@ func (c *core) listLast(op *listOp, cause error) {
 	}
 	page.Fresh = morningai.FreshStale
 	page.Tasks = slices.Clone(page.Tasks)
+	for i := range page.Tasks { // they may have been read since
+		page.Tasks[i] = c.known.show(page.Tasks[i])
+	}
+	page.Tasks = slices.DeleteFunc(page.Tasks, func(t morningai.Task) bool {
+		return c.known.deleted.has(t.ID, c.now) || op.filter.State == morningai.StateRetrying && t.State != morningai.StateScheduled ||
+			op.filter.State != "" && op.filter.State != morningai.StateRetrying && t.State != op.filter.State
+	})
 	c.withOwn(op, page)
 }
 
@@ -146,7 +153,7 @@ func (c *core) stats(op *statsOp) {
 		default:
 			if c.mirror.told == told && c.backlog.settings == 0 {
 				c.seeStats(stats)
-				c.applyMirror()
+				c.applyMirror(func() {})
 			}
 			stats.Fresh = c.overall(stats.Fresh)
 			c.reply(func() { op.done(stats, nil) })
@@ -158,12 +165,18 @@ func (c *core) stats(op *statsOp) {
 // hold tasks that the shared engine does not know.
 func (c *core) overall(fresh morningai.Freshness) morningai.Freshness {
 	apart := slices.ContainsFunc(c.members, func(m morningai.Member) bool {
-		return m.Journal != c.cfg.member && (m.Backlog > 0 || !m.Connected)
+		return m.Journal != c.cfg.member && (m.Backlog > 0 || !m.Connected || c.unheard(&m))
 	})
 	if fresh == morningai.FreshLive && (apart || c.backlog.undelivered() > 0 || !c.acquainted()) {
 		return morningai.FreshStale
 	}
 	return fresh
+}
+
+// unheard reports whether a node has not said since the last outage, or for longer
+// than it takes to say so, what it has accepted on its own.
+func (c *core) unheard(m *morningai.Member) bool {
+	return m.ContactAt.Before(c.incidents.current.EndedAt.Add(clearMargin)) || c.now.Sub(m.ContactAt) > acquaintance+clearMargin
 }
 
 // statsLast answers with the counts as they were known last.

@@ -65,7 +65,7 @@ func (c *core) lookAtFleet() {
 			return
 		}
 		c.seeStats(stats)
-		c.applyMirror()
+		c.applyMirror(func() {})
 	})
 }
 
@@ -95,8 +95,15 @@ func (c *core) seeStats(stats morningai.Stats) {
 }
 
 // applyMirror gives the journal the settings to obey in an outage: pauses as
-// they are, limits shared out among the nodes.
-func (c *core) applyMirror() {
+// they are, limits shared out among the nodes. Then is called when it has them.
+func (c *core) applyMirror(then func()) {
+	open := 1
+	done := func() {
+		if open--; open == 0 {
+			then()
+		}
+	}
+	defer done()
 	m := &c.mirror
 	if m.applied == nil {
 		m.applied = map[string]morningai.QueueConfig{}
@@ -109,12 +116,14 @@ func (c *core) applyMirror() {
 			continue
 		}
 		change := morningai.QueueChange{Paused: &want.Paused, Concurrency: &want.Concurrency, Rate: &want.Rate}
+		open++
 		onJournal(c, "set queue", func(ctx context.Context) (morningai.QueueConfig, error) {
 			return c.journal.SetQueue(ctx, name, change)
 		}, func(_ morningai.QueueConfig, err error) {
 			if err == nil {
 				m.applied[name] = want
 			}
+			done()
 		})
 	}
 	c.writeMirror()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -34,14 +35,11 @@ func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, 
 		return f, f.read(ctx, c.journal, ids, uniqueKeys)
 	}, func(f found, err error) {
 		for _, id := range ids {
-			if ready, open := c.backlog.doubt[id]; open && !ready {
-				delete(f.sent, id) // its enqueue is undecided: nobody was told of it
+			if c.backlog.undecided(id) {
+				delete(f.sent, id)
 			}
 		}
-		maps.DeleteFunc(f.holders, func(_ string, r *morningai.Record) bool {
-			ready, open := c.backlog.doubt[r.Task.ID]
-			return open && !ready
-		})
+		maps.DeleteFunc(f.holders, func(_ string, r *morningai.Record) bool { return c.backlog.undecided(r.Task.ID) })
 		then(f, err)
 	})
 }
@@ -131,6 +129,8 @@ type getOp struct {
 	gone   map[morningai.ID]bool // known to be deleted
 	lacked map[morningai.ID]bool // what the shared engine may not have had when it was asked
 	asked  int
+	others bool // other nodes were asked
+	again  bool // the shared engine was asked after them once more
 	doubt  bool // a node that may know a missing one could not be asked
 }
 
@@ -222,7 +222,7 @@ func (op *getOp) merge() {
 	case op.found == nil:
 		op.look(op.merge) // the shared engine may have lost it
 	case op.here:
-		op.finish(nil)
+		op.answer()
 	default:
 		op.ask(shared != nil)
 	}
@@ -269,7 +269,7 @@ func (op *getOp) fromJournal(i int) {
 	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !op.lacked[id]:
 		return // the shared engine has had it, and is asked by whoever asks here
 	case (f.sent[id] != nil || f.ended[id] != nil) && !c.met && c.known.get(id) == nil:
-		// An earlier process of this node may have shown a later state.
+		op.doubt = true // an earlier process of this node may have shown a later state
 	default:
 		t := c.lastState(id, f)
 		if t == nil && f.ended[id] != nil {
@@ -306,6 +306,7 @@ func (op *getOp) ask(live bool) {
 				op.doubt = true
 			default:
 				op.asked++
+				op.others = true
 				op.askMember(i, m)
 			}
 		}
@@ -323,7 +324,9 @@ func (op *getOp) askMember(i int, m *member) {
 			t, _ := result.(morningai.Task)
 			switch {
 			case err == nil && t.Fresh == morningai.FreshStale && op.shared != nil:
-				// The shared engine has said that it is gone.
+				// The shared engine has said that it is gone; or it has been given it
+				// since it was asked.
+				op.doubt = true
 			case err == nil && !t.ID.IsZero() && (op.tasks[i].ID.IsZero() || laterThan(&t, &op.tasks[i])):
 				op.tasks[i] = t
 			case err != nil && morningai.CodeOf(err) != morningai.CodeNotFound:
@@ -336,6 +339,11 @@ func (op *getOp) askMember(i int, m *member) {
 
 func (op *getOp) answer() {
 	if op.asked > 0 {
+		return
+	}
+	if op.others && !op.again && op.shared != nil && !op.doubt && op.lacks() {
+		op.again = true
+		op.lookAgain()
 		return
 	}
 	if op.inner != nil {
@@ -356,6 +364,26 @@ func (op *getOp) answer() {
 		}
 	}
 	op.finish(nil)
+}
+
+// lookAgain asks the shared engine once more for what nobody has: it may have been
+// given it by a node that was asked after it.
+func (op *getOp) lookAgain() {
+	c, req := op.c, op.req
+	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
+		func(tasks []morningai.Task, err error) {
+			op.doubt = op.doubt || err != nil
+			for i := range tasks {
+				if op.tasks[i].ID.IsZero() {
+					op.tasks[i] = tasks[i]
+				}
+			}
+			op.answer()
+		})
+}
+
+func (op *getOp) lacks() bool {
+	return slices.ContainsFunc(op.tasks, func(t morningai.Task) bool { return t.ID.IsZero() })
 }
 
 // askFor asks other nodes for tasks; what they know is then last known.

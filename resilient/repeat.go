@@ -1,6 +1,8 @@
 package resilient
 
 import (
+	"time"
+
 	"github.com/RC918/morningai"
 )
 
@@ -34,7 +36,7 @@ func (op *enqueueOp) goOn(f *found) {
 	var rest, mine, again []int
 	for i := range op.specs {
 		s := &op.specs[i]
-		had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID])
+		had := f.before(s.ID)
 		holder := f.holders[s.UniqueKey]
 		switch {
 		case f.owned[s.ID] != nil:
@@ -50,7 +52,7 @@ func (op *enqueueOp) goOn(f *found) {
 			t := c.acknowledged(holder)
 			t.Duplicate = true
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
-		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil:
+		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil && c.known.get(s.ID).Fresh != morningai.FreshLocal:
 			t := *c.known.get(s.ID)
 			t.Fresh, t.Durable, t.Runs = morningai.FreshStale, string(morningai.DurabilityRedis), morningai.RunsLater
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
@@ -94,7 +96,7 @@ func (op *enqueueOp) conflicts(s *morningai.TaskSpec, had *morningai.Record, ofG
 	return shown != nil && !sameWork(shown, &morningai.Task{Type: s.Type, Queue: s.Queue, Payload: s.Payload})
 }
 
-// asking is a request for a given id that is under way.
+// asking is a request for an id that is under way.
 type asking struct {
 	op    *enqueueOp
 	later []*enqueueOp // requests for the id that wait for this one
@@ -113,10 +115,11 @@ func (op *enqueueOp) waitsForAnother() bool {
 	return false
 }
 
-// ask takes given ids for this request while it is under way.
+// ask takes ids for this request while it is under way. An id that was made for it
+// too: whoever has read it may give it again.
 func (op *enqueueOp) ask() {
 	for i := range op.specs {
-		if s := &op.specs[i]; !op.fresh[i] && op.c.asked[s.ID] == nil && !op.inner {
+		if s := &op.specs[i]; op.c.asked[s.ID] == nil && !op.inner {
 			op.c.asked[s.ID] = &asking{op: op}
 		}
 	}
@@ -141,6 +144,16 @@ func asksFor(r *morningai.Record, s *morningai.TaskSpec, ofGrant bool) bool {
 		request.UniqueKey, request.Retention, request.Fingerprint = s.UniqueKey, s.Retention, s.Fingerprint
 	}
 	return request.SameRequest(s)
+}
+
+// before is what the journal says of an earlier request for an id. An outcome whose
+// task was never known here says nothing of it.
+func (f *found) before(id morningai.ID) *morningai.Record {
+	ended := f.ended[id]
+	if ended != nil && ended.Task.Type == "" {
+		ended = nil
+	}
+	return first(f.own[id], f.sent[id], ended)
 }
 
 func first[T any](list ...*T) *T {
@@ -200,6 +213,10 @@ func (j *joined) part(at []int, some []morningai.Receipt, err error) {
 // acknowledged is the receipt of a task that was accepted before.
 func (c *core) acknowledged(r *morningai.Record) morningai.Task {
 	t := r.Task
+	if r.Settled != "" { // to readers it runs until the shared engine has taken its outcome
+		t.State, t.Result, t.Error, t.RunAt, t.FinishedAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
+		t.Version--
+	}
 	if had := c.known.get(t.ID); had != nil && had.Version >= t.Version {
 		t = *had
 	}
@@ -212,7 +229,7 @@ func (c *core) acknowledged(r *morningai.Record) morningai.Task {
 func (op *enqueueOp) fromBefore(receipt *morningai.Receipt, s *morningai.TaskSpec) {
 	c, f := op.c, op.found
 	shown := c.known.get(s.ID)
-	switch had := first(f.own[s.ID], f.sent[s.ID], f.ended[s.ID]); {
+	switch had := f.before(s.ID); {
 	case had != nil:
 		*receipt = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 	case shown != nil:

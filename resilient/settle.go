@@ -156,12 +156,12 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		waiting := t.State == morningai.StateQueued || t.State == morningai.StateScheduled
 		_, kept := c.backlog.kept[r.Task.ID]
 		switch {
-		case waiting && t.Life == r.Task.Life && r.Task.State.Terminal():
+		case waiting && t.Life == r.Task.Life && t.Attempt == r.Task.Attempt && r.Task.State.Terminal():
 			ended := *r
 			ended.Task.Version = max(ended.Task.Version, t.Version+1) // it goes on from what was shown
 			records = append(records, ended)
 			continue
-		case !kept && (t.State == morningai.StateRunning || t.State.Terminal()):
+		case !kept && !t.ID.IsZero():
 			c.incidents.repeated(r.Task.ID)
 			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID, "trace_id", r.Task.TraceID)
 		}

@@ -40,6 +40,11 @@ func openSim(env sim.Env) sim.Node {
 	must(err)
 	c := newCore(cfg, env.Shared, env.Journal, env.Random, env.Now)
 	must(c.load(info, &mirrors[0], &stats))
+	reports, err := c.readIncidents(ctx)
+	must(err)
+	if len(reports) > 0 {
+		c.resumeIncident(reports[0])
+	}
 	return &simNode{c: c}
 }
 

@@ -24,13 +24,7 @@ func (c *Client) Enqueue(ctx context.Context, spec Spec) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	front := "0"
-	if j.front {
-		front = "1"
-	}
-	args := []string{j.id, j.queue, j.due, front, "", "", strconv.Itoa(len(j.parents))}
-	args = append(append(args, j.parents...), j.fields...)
-	reply, err := c.eval(ctx, scriptPush, args...)
+	reply, err := c.push(ctx, j, "", "", Mark{}, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +36,16 @@ func (c *Client) Enqueue(ctx context.Context, spec Spec) (*Job, error) {
 		return c.same(ctx, &spec, j)
 	}
 	return c.Get(ctx, j.id)
+}
+
+// push runs the script; see push.lua for the last four.
+func (c *Client) push(ctx context.Context, j *job, sender, life string, known Mark, highest int64) ([]any, error) {
+	front := "0"
+	if j.front {
+		front = "1"
+	}
+	args := []string{j.id, j.queue, j.due, front, sender, life, known.Sender, strconv.FormatInt(known.Number, 10), strconv.FormatInt(highest, 10), strconv.Itoa(len(j.parents))}
+	return c.eval(ctx, scriptPush, append(append(args, j.parents...), j.fields...)...)
 }
 
 // same returns the job that has the id if it makes the same call.

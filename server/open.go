@@ -40,12 +40,22 @@ type Config struct {
 	RetainFailed    time.Duration // how long failed tasks stay, and canceled ones in Redis
 	RetainCount     int           // embedded engine: ended tasks to keep per queue; 0: no bound
 
+	// RQQueues are the queues of Python's RQ, in the same Redis, to which tasks of
+	// the types rq:path.to.func are delivered from the queue of the same name.
+	RQQueues []string
+	// RQSerializer is how RQ's workers read jobs: "json" or "pickle"; json if "".
+	RQSerializer string
 	// KeepLog is how many bytes of the log are kept in Data, for GET /v1/logs; 0:
 	// none. LogLevel is from which level on; nil: slog.LevelInfo.
 	KeepLog  int64
 	LogLevel slog.Leveler
 	// LogPayloads writes the payloads of accepted tasks into the log.
 	LogPayloads bool
+
+	// OTLP is the address of a collector of spans, such as http://127.0.0.1:4318.
+	// "": spans are made only if a variable OTEL_EXPORTER_OTLP_ENDPOINT or
+	// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names one.
+	OTLP string
 
 	HTTPAllow []netip.Prefix // addresses that http tasks may reach although they are not globally reachable
 }
@@ -103,7 +113,15 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	app := morningai.New(engine, settings...)
 	opening(func() error { app.Client.Close(); return nil })
 	app.UseEnqueue(c.logAccepted)
+	tracer, err := c.openTracer(ctx, app, opening)
+	if err != nil {
+		return nil, err
+	}
 	docs, err := c.register(ctx, app, opening)
+	if err != nil {
+		return nil, err
+	}
+	bridge, err := c.openBridge(app, engine, opening)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +132,11 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	s.release, s.where, s.notify = release, where, notify
+	if tracer != nil {
+		s.handler = tracer.Handler(s.handler)
+		s.workers.OnAttempt(tracer.Remote)
+	}
+	s.release, s.where, s.notify, s.bridge = release, where, notify, bridge
 	return s, nil
 }
 

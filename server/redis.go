@@ -130,7 +130,7 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 	}()
 	try, cancel := context.WithTimeout(ctx, redisTimeoutTry)
 	defer cancel()
-	if err := shared.Probe(try); errors.Is(err, redis.ErrWrongRedis) {
+	if err := shared.Probe(try); errors.Is(err, redis.ErrWrongRedis) || errors.Is(err, morningai.ErrNewerFormat) {
 		return nil, advised(err)
 	}
 	sync := sqlite.SyncFull
@@ -184,8 +184,13 @@ func advised(err error) error {
 // stopApp drains the app. That Redis cannot be told of the end of the session
 // is no failure of the stop: the other servers notice it by themselves.
 func (s *Server) stopApp(ctx context.Context) error {
-	err := s.app.Stop(ctx)
+	err := errors.Join(s.stopBridge(ctx), s.withoutOutage(s.app.Stop(ctx)))
 	s.reportUndelivered(ctx)
+	return err
+}
+
+// withoutOutage leaves out of an error that Redis could not be told of the end.
+func (s *Server) withoutOutage(err error) error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return err

@@ -34,6 +34,7 @@ func (c *Config) checkRole() error {
 	if c.Role == RoleWorker && len(c.Peers) == 0 && c.Redis.URL == "" {
 		bad = append(bad, morningai.FieldError{Location: "role", Message: "must not be worker without Redis and without peers: nobody could give it a task"})
 	}
+	bad = append(bad, c.checkRQ()...)
 	if len(bad) > 0 {
 		return morningai.InvalidInput("open server", bad...)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/internal/backup"
 	"github.com/RC918/morningai/internal/httpapi"
+	"github.com/RC918/morningai/internal/rqbridge"
 	"github.com/RC918/morningai/internal/sessions"
 	"github.com/RC918/morningai/internal/webhook"
 )
@@ -60,13 +61,14 @@ type Server struct {
 	handler  http.Handler
 	instance string
 	workers  *sessions.Keeper
-	tokens   *httpapi.Tokens // nil without a file
-	stopping chan struct{}   // closed when Run begins to stop
-	release  []func() error  // what Open opened, last first
-	keeper   *backup.Keeper  // of scheduled backups; nil without them
-	notify   *webhook.Sender // of outages that last; nil without a receiver
-	where    *located        // for others that ask this server; nil without Open
-	wrong    error           // with the options; then there are no workers
+	tokens   *httpapi.Tokens  // nil without a file
+	stopping chan struct{}    // closed when Run begins to stop
+	release  []func() error   // what Open opened, last first
+	keeper   *backup.Keeper   // of scheduled backups; nil without them
+	notify   *webhook.Sender  // of outages that last; nil without a receiver
+	bridge   *rqbridge.Bridge // nil: nothing is delivered to RQ
+	where    *located         // for others that ask this server; nil without Open
+	wrong    error            // with the options; then there are no workers
 }
 
 // New returns a server of the app. It neither starts the app nor listens. What is
@@ -171,7 +173,7 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.app.Start(ctx); err != nil {
+	if err := s.startWork(ctx); err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))

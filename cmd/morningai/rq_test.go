@@ -175,3 +175,15 @@ func TestRQImportTakenUp(t *testing.T) {
 		t.Error("the job is still there")
 	}
 }
+
+// A server that delivers to RQ needs the Redis that RQ uses.
+func TestRQQueuesNeedRedis(t *testing.T) {
+	t.Setenv("MORNINGAI_REDIS", "")
+	t.Setenv("REDIS_URL", "")
+	for _, args := range [][]string{{}, {"--redis", "redis://127.0.0.1:1", "--role", "api"}, {"--redis", "redis://127.0.0.1:1", "--engine", "sqlite"}} {
+		out := perform(t, 2, append([]string{"serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--rq-queues", "q"}, args...)...)
+		if !strings.Contains(out, "--rq-queues") {
+			t.Error(out)
+		}
+	}
+}

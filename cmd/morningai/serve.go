@@ -39,6 +39,8 @@ type serveCmd struct {
 	TokenFile       string         `type:"path" placeholder:"FILE" env:"MORNINGAI_TOKEN_FILE" help:"File of lines SCOPE TOKEN [NAME], with the scope read, submit or admin."`
 	Insecure        bool           `env:"MORNINGAI_INSECURE" help:"Listen beyond this machine without tokens."`
 	HTTPAllow       []network      `name:"http-allow" placeholder:"CIDR" env:"MORNINGAI_HTTP_ALLOW" help:"Let http tasks reach these addresses, which are not globally reachable; may be repeated."`
+	RQQueues        []string       `name:"rq-queues" placeholder:"NAME,…" env:"MORNINGAI_RQ_QUEUES" help:"With Redis: deliver tasks of the types rq:path.to.func in these queues to the queues of Python's RQ in the same Redis."`
+	RQSerializer    string         `name:"rq-serializer" default:"json" enum:"json,pickle" placeholder:"json|pickle" env:"MORNINGAI_RQ_SERIALIZER" help:"With --rq-queues: how RQ's workers read jobs, json or pickle, which RQ uses unless told otherwise (${default})."`
 	Sync            string         `default:"full" enum:"full,normal" placeholder:"full|normal" env:"MORNINGAI_SYNC" help:"When a write counts as done: full waits for the disk, normal survives a crash of the process only (${default})."`
 	RetainSucceeded time.Duration  `default:"24h" placeholder:"D" env:"MORNINGAI_RETAIN_SUCCEEDED" help:"How long succeeded tasks stay, and canceled ones of the embedded engine (${default})."`
 	RetainFailed    time.Duration  `default:"168h" placeholder:"D" env:"MORNINGAI_RETAIN_FAILED" help:"How long failed tasks stay, and canceled ones in Redis (${default})."`
@@ -53,6 +55,7 @@ type serveCmd struct {
 	LogLevel        string         `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" env:"MORNINGAI_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	LogFormat       string         `default:"text" enum:"text,json" placeholder:"FORMAT" env:"MORNINGAI_LOG_FORMAT" help:"text or json (${default})."`
 	LogKeep         string         `name:"log-keep" default:"64MiB" placeholder:"SIZE" env:"MORNINGAI_LOG_KEEP" help:"How much of the log is kept in the data folder, for morningai logs; 0 keeps none (${default})."`
+	OTLPEndpoint    string         `name:"otlp-endpoint" placeholder:"URL" env:"MORNINGAI_OTLP_ENDPOINT" help:"Send spans of tasks to the OpenTelemetry collector at this address, such as http://127.0.0.1:4318. Without it they are sent if OTEL_EXPORTER_OTLP_ENDPOINT names one."`
 	LogPayloads     bool           `name:"log-payloads" env:"MORNINGAI_LOG_PAYLOADS" help:"Write the payloads of accepted tasks into the log; they may hold secrets."`
 }
 
@@ -109,7 +112,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context, setti
 			JournalLimit: limits.JournalLimit, JournalMinFree: limits.JournalMinFree}, Lease: c.Lease, Node: c.Node,
 		Notify:     server.Notify{URL: c.NotifyURL, Secret: c.NotifySecret, After: c.NotifyAfter},
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
-		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow), KeepLog: keep, LogLevel: level, LogPayloads: c.LogPayloads,
+		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow), RQQueues: c.RQQueues, RQSerializer: c.RQSerializer, KeepLog: keep, LogLevel: level, LogPayloads: c.LogPayloads, OTLP: c.OTLPEndpoint,
 	})
 	if err != nil {
 		return err

@@ -33,6 +33,10 @@ func (c *serveCmd) redisURL() (string, error) {
 		return "", usage("--engine redis needs the address of a Redis", "give it with --redis, MORNINGAI_REDIS or REDIS_URL, such as redis://127.0.0.1:6379/0")
 	case url == "" && c.NoJournal:
 		return "", usage("--no-journal is about a server on Redis", "give the address with --redis, MORNINGAI_REDIS or REDIS_URL")
+	case url == "" && len(c.RQQueues) > 0:
+		return "", usage("--rq-queues needs the address of the Redis that RQ uses", "give it with --redis, MORNINGAI_REDIS or REDIS_URL, such as redis://127.0.0.1:6379/0")
+	case c.Role == "api" && len(c.RQQueues) > 0:
+		return "", usage("--rq-queues must not be given with the role api, which runs nothing and delivers nothing", "give it to a server with --role all or worker")
 	case url == "" && c.AllowEviction:
 		return "", usage("--redis-allow-eviction is about a server on Redis", "give the address with --redis, MORNINGAI_REDIS or REDIS_URL")
 	case url != "" && c.RetainCount != 0:

@@ -133,6 +133,9 @@ func (c *checker) checkPayload(t *track) {
 // so that neither could know of the other; or a node on its own has accepted it
 // after it was removed where that node could not see it any more.
 func (c *checker) apart(t *track) bool {
+	if slices.ContainsFunc(t.possible, func(op *Op) bool { return c.forgotten(t, op) }) {
+		return true
+	}
 	if t.deleted == 0 && !slices.ContainsFunc(t.possible, func(op *Op) bool { return op.Node != t.possible[0].Node }) {
 		return false
 	}
@@ -140,6 +143,19 @@ func (c *checker) apart(t *track) bool {
 		_, out := c.faults.outage(op)
 		return out && (t.deleted == 0 || op.Durable == string(morningai.DurabilityJournal) || op.Node != t.possible[0].Node)
 	})
+}
+
+// forgotten: a node on its own that had been started anew was asked for the id when
+// its journal did not have the task any more, because it had ended, or never had it.
+func (c *checker) forgotten(t *track, ask *Op) bool {
+	_, out := c.faults.outage(ask)
+	return out && ask.Durable == string(morningai.DurabilityJournal) &&
+		slices.ContainsFunc(c.faults.crashes[ask.Node], func(crash *Op) bool { return t.possible[0].Seq < crash.Seq && crash.Seq < ask.Seq }) &&
+		(slices.ContainsFunc(t.ops, func(op *Op) bool {
+			return op.Seq < ask.Seq && op.ok() && (op.State.Terminal() || op.Kind == Finish && final(op.Ended))
+		}) || !slices.ContainsFunc(t.possible, func(op *Op) bool {
+			return op.Seq < ask.Seq && op.Node == ask.Node && op.Durable != string(morningai.DurabilityRedis)
+		}))
 }
 
 // checkConflicts: the same request again is the same task, another request

@@ -52,7 +52,7 @@ func (c *checker) lives(t *track) []held {
 	for _, op := range t.ops {
 		// It can only be handed out, or seen so, if it lives. A removal shows what
 		// was removed, perhaps long ago.
-		alive := op.Kind == Grant || op.State != "" && !op.State.Terminal() && op.Fresh != morningai.FreshStale && (!op.held() || op.Holder == t.id) ||
+		alive := op.Kind == Grant || op.State != "" && !op.State.Terminal() && !t.outdated(op) && (!op.held() || op.Holder == t.id) ||
 			op.Kind == Enqueue && !op.held() && op.State == ""
 		if !alive || op.Kind == Delete || !op.ok() || t.life(op) == 0 {
 			continue
@@ -64,6 +64,13 @@ func (c *checker) lives(t *track) []held {
 		}
 	}
 	return out
+}
+
+// outdated: what an operation shows of the task is no sign that it lives, because it
+// is what a node remembers, or what its journal has of a task that Redis had before.
+func (t *track) outdated(op *Op) bool {
+	return op.Fresh == morningai.FreshStale || op.Fresh == morningai.FreshLocal &&
+		slices.ContainsFunc(t.kind(Applied), func(applied *Op) bool { return applied.Seq < op.Seq })
 }
 
 // resolved: one of two holders came in an outage or after a loss, or was accepted
@@ -83,6 +90,9 @@ func (c *checker) resolved(a, b held) bool {
 			return true
 		}
 	}
+	if a.t.provisional(b.last) || b.t.provisional(a.last) {
+		return true
+	}
 	for i := range c.final.Nodes {
 		for _, t := range []*track{a.t, b.t} {
 			f, ok := c.final.Nodes[i].Tasks[t.id]
@@ -94,14 +104,19 @@ func (c *checker) resolved(a, b held) bool {
 	return len(c.final.Nodes) == 0
 }
 
+// provisional: a journal alone had accepted it, and Redis was given it only after
+// that moment.
+func (t *track) provisional(when *Op) bool {
+	applied := t.kind(Applied)
+	return t.local() && len(applied) > 0 && when.End < applied[0].Seq
+}
+
 // away: a node that has accepted the task was in an outage at the time of another
 // operation.
 func (c *checker) away(t *track, when *Op) bool {
 	f := &c.faults
 	return slices.ContainsFunc(t.acks, func(ack *Op) bool {
-		return !ack.held() && slices.ContainsFunc([][]span{f.cut[ack.Node], f.redis, f.open[ack.Node]}, func(list []span) bool {
-			return slices.ContainsFunc(list, func(s span) bool { return s.covers(when) })
-		})
+		return !ack.held() && slices.ContainsFunc([][]span{f.cut[ack.Node], f.redis, f.open[ack.Node]}, func(list []span) bool { return covered(list, when) })
 	})
 }
 

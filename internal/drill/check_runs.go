@@ -99,7 +99,7 @@ func (c *checker) causes(t *track) *causes {
 // began with s; since is the place of its hand-out.
 func (c *checker) explains(k *causes, s, next *Op, since int64) bool {
 	until := ends(next)
-	within := func(op *Op) bool { return ends(op) > s.Seq && op.Seq < until }
+	within := func(op *Op) bool { return (op.late() || ends(op) > s.Seq) && op.Seq < until }
 	if slices.ContainsFunc(k.retries, within) && (s.Life == 0 || next.Life == 0 || s.Life < next.Life) {
 		return true
 	}

@@ -1,6 +1,10 @@
 package drill
 
-import "github.com/RC918/morningai"
+import (
+	"slices"
+
+	"github.com/RC918/morningai"
+)
 
 // setting is one setting of one queue, with the operations that change it.
 type setting struct {
@@ -144,7 +148,8 @@ func (c *checker) checkPauses(holds map[string][]pause) {
 // obeys: the node that a hand-out went to must have known of the pause.
 func (c *checker) obeys(grant, pause *Op) bool {
 	if grant.Node == pause.Node {
-		return !c.faults.disks.between(pause, grant)
+		// A call that was under way may still bring a task, which is not to start.
+		return !c.faults.disks.between(pause, grant) && !covered(c.faults.failed[pause.Node], pause) && (!pause.Pending || c.started(grant))
 	}
 	if pause.Pending || c.faults.losses.between(pause, grant) || c.faults.splits.between(pause, grant) {
 		return false
@@ -153,6 +158,16 @@ func (c *checker) obeys(grant, pause *Op) bool {
 	whole.Seq, whole.Call = pause.Seq, pause.Call
 	_, out := c.faults.outage(&whole)
 	return !out
+}
+
+func (c *checker) started(grant *Op) bool {
+	return slices.ContainsFunc(c.byID[grant.Task].ops, func(op *Op) bool {
+		return op.Kind == Start && op.Claim == grant.Claim && op.Lease == grant.Lease
+	})
+}
+
+func covered(list []span, op *Op) bool {
+	return slices.ContainsFunc(list, func(s span) bool { return s.covers(op) })
 }
 
 // late: it may take effect after it has returned.

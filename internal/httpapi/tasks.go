@@ -58,7 +58,7 @@ func (a *api) enqueue(c *call) (answer, error) {
 func (a *api) accept(c *call, spec morningai.TaskSpec, keyed bool) (morningai.Receipt, error) {
 	receipts, err := a.client.EnqueueBatch(c.r.Context(), []morningai.TaskSpec{spec})
 	if err != nil {
-		return morningai.Receipt{}, inDoubt(err, spec.ID)
+		return morningai.Receipt{}, within("body.", inDoubt(err, spec.ID))
 	}
 	receipt := receipts[0]
 	receipt.Err = inDoubt(receipt.Err, spec.ID)
@@ -98,7 +98,11 @@ func (a *api) enqueueBatch(c *call) (answer, error) {
 		return answer{}, &batchInDoubt{idsOf(specs), err}
 	}
 	if err != nil {
-		return answer{}, err
+		at := "body."
+		if len(specs) == 1 {
+			at = "body.tasks[0]."
+		}
+		return answer{}, within(at, err)
 	}
 	return batchAnswer(receipts, idsOf(specs))
 }

@@ -46,23 +46,28 @@ func (c *clients) call() {
 	if h == nil {
 		return
 	}
-	if h.runs > 1 { // what a process has shown ends with it: a start is another reader
-		who = fmt.Sprint(who, "/", h.runs)
-	}
 	switch {
 	case draw < 0.42:
 		c.enqueue(h, who, c.specs())
 	case draw < 0.50:
 		c.repeat(who)
 	case draw < 0.72:
-		c.read(h, who)
+		c.read(h, h.reader(who))
 	case draw < 0.78:
-		c.list(h, who)
+		c.list(h, h.reader(who))
 	case draw < 0.95:
-		c.command(h, who)
+		c.command(h, h.reader(who))
 	default:
-		c.setQueue(h, who)
+		c.setQueue(h, h.reader(who))
 	}
+}
+
+// reader is a client of one process: what that has shown ends with it.
+func (h *host) reader(who string) string {
+	if h.runs > 1 {
+		return fmt.Sprint(who, "/", h.runs)
+	}
+	return who
 }
 
 // specs are new tasks.
@@ -106,6 +111,8 @@ func (c *clients) specs() []morningai.TaskSpec {
 
 // enqueue asks for tasks, and asks again if the answer leaves it open.
 func (c *clients) enqueue(h *host, who string, specs []morningai.TaskSpec) {
+	asks := who
+	who = h.reader(who)
 	calls := make([]drill.Call, len(specs))
 	for i := range specs {
 		if err := specs[i].Normalize(); err != nil {
@@ -136,7 +143,7 @@ func (c *clients) enqueue(h *host, who string, specs []morningai.TaskSpec) {
 			if len(again) > 0 && c.w.now < c.until+10*time.Second {
 				c.w.after(between(c.random, 50*time.Millisecond, 3*time.Second), func() {
 					if h.up {
-						c.enqueue(h, who, again)
+						c.enqueue(h, asks, again)
 					}
 				})
 			}

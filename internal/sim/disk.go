@@ -172,18 +172,26 @@ func (d *Disk) Import(ctx context.Context, records []morningai.Record) ([]mornin
 }
 
 func (d *Disk) Note(ctx context.Context, notes []morningai.Note) error {
-	if err := d.commit(func(r *enginetest.Reference) { r.Note(ctx, notes) }); err != nil {
+	write := func(r *enginetest.Reference) error {
+		err := r.Note(ctx, notes)
+		if err == nil {
+			d.noted(notes)
+		}
 		return err
 	}
-	if err := d.Reference.Note(ctx, notes); err != nil {
+	if err := d.commit(func(r *enginetest.Reference) { write(r) }); err != nil {
 		return err
 	}
+	return write(d.Reference)
+}
+
+// noted records which tasks the notes have put on the disk.
+func (d *Disk) noted(notes []morningai.Note) {
 	for _, n := range notes {
 		if r, err := morningai.ParseRecord(n.Data); err == nil && r.Task.ID == n.Key {
 			d.rec.synced(d.node, n.Key)
 		}
 	}
-	return nil
 }
 
 // Erase does not wait for the disk.

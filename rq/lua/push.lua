@@ -1,39 +1,55 @@
 -- push hands a job to RQ, once per id.
 -- ARGV 3: id; 4: queue; 5: unix second when it is due, or ""; 6: "1" to put it in
--- front; 7: name of the sender, or ""; 8: its life, with a sender; 9: number n of
--- parents; then n parents; then names and values of the job's hash.
--- Returns {"pushed", n}, {"exists", status}, {"no parent"}, {"foreign"}. With a
--- sender n is the number of its push, which Redis keeps beside RQ's data: a number
--- below the one returned shows that Redis has lost what came after it.
+-- front; 7: name of the sender, or ""; 8: its life, with a sender; 9 and 10: sender
+-- and number of the push that is known to have been, or ""; 11: the highest number
+-- that this sender was told; 12: number n of parents; then n parents; then names and
+-- values of the job's hash.
+-- Returns {"pushed"}, {"exists", status}, {"no parent"}; with a sender also
+-- {"foreign"}, {"deleted"}, {"lost"}, and {"pushed" or "exists", status, sender,
+-- number}: the number of the push, which Redis counts for each sender beside RQ's
+-- data. A count below a number that was told shows that Redis has lost what it had
+-- taken; a sender that sees it ("lost") goes on under another name, so that its old
+-- count stays low.
 local id, queue, due, front, sender, life = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7], ARGV[8]
-local count = tonumber(ARGV[9])
-local there = call('HMGET', jobKey(id), 'status', 'morningai_life', 'origin', 'data')
+local knownSender, knownNumber = ARGV[9], tonumber(ARGV[10]) or 0
+local count, sent = tonumber(ARGV[12]), 'morningai:rq:sent'
+if sender ~= '' and (tonumber(call('HGET', sent, sender) or nil) or 0) < tonumber(ARGV[11]) then return {'lost'} end
+local there = call('HMGET', jobKey(id), 'status', 'morningai_life', 'origin', 'data', 'morningai_sent')
 if there[1] or there[3] or there[4] then
   if sender == '' then return {'exists', there[1] or ''} end
-  if not there[2] then return {'foreign'} end
-  if tonumber(there[2]) >= tonumber(life) then return {'exists', there[1] or ''} end
+  if not there[2] or not there[5] then return {'foreign'} end
+  if tonumber(there[2]) >= tonumber(life) then
+    local by, number = string.match(there[5], '^(%S+) (%d+)$')
+    return {'exists', there[1] or '', by, tonumber(number)}
+  end
+  if there[1] == 'started' then return {'foreign'} end -- an earlier life that still runs
   leave(id, there[3] or queue) -- the same job, in another life
   call('DEL', jobKey(id), parentsKey(id), resultsKey(id))
+elseif knownSender ~= '' and (tonumber(call('HGET', sent, knownSender) or nil) or 0) >= knownNumber then
+  return {'deleted'} -- Redis has it on record that it had the job
 end
 for i = 1, count do
-  local status = call('HGET', jobKey(ARGV[9 + i]), 'status')
+  local status = call('HGET', jobKey(ARGV[12 + i]), 'status')
   if not status then return {'no parent'} end
 end
 call('SADD', 'rq:queues', queueKey(queue))
 local fields = {}
-for i = 10 + count, #ARGV do fields[#fields + 1] = ARGV[i] end
+for i = 13 + count, #ARGV do fields[#fields + 1] = ARGV[i] end
 call('HSET', jobKey(id), unpack(fields))
-if sender ~= '' then call('HSET', jobKey(id), 'morningai_life', life) end
-for i = 1, count do call('SADD', parentsKey(id), ARGV[9 + i]) end
+local number = 0
+if sender ~= '' then
+  number = call('HINCRBY', sent, sender, 1)
+  call('HSET', jobKey(id), 'morningai_life', life, 'morningai_sent', sender .. ' ' .. number)
+end
+for i = 1, count do call('SADD', parentsKey(id), ARGV[12 + i]) end
 if count > 0 and not met(id, call('HGET', jobKey(id), 'allow_dependency_failures') == '1') then
   call('HSET', jobKey(id), 'status', 'deferred')
   call('ZADD', 'rq:deferred:' .. queue, '+inf', id) -- RQ 2 fails those whose score has passed
-  for i = 1, count do call('SADD', childrenKey(ARGV[9 + i]), id) end
+  for i = 1, count do call('SADD', childrenKey(ARGV[12 + i]), id) end
 elseif due ~= '' then
   call('HSET', jobKey(id), 'status', 'scheduled')
   call('ZADD', 'rq:scheduled:' .. queue, due, id)
 else
   queued(id, queue, front)
 end
-if sender == '' then return {'pushed', 0} end
-return {'pushed', call('HINCRBY', 'morningai:rq:sent', sender, 1)}
+return {'pushed', call('HGET', jobKey(id), 'status'), sender, number}
