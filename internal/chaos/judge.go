@@ -17,6 +17,7 @@ const mostTold = 5
 // judge fills in a result. The fault began so long after the history did.
 func (f *fleet) judge(ctx context.Context, r *Result, fault time.Duration) {
 	f.measure(r, fault)
+	r.Operations, r.Faults = f.history.Len(), f.mixed
 	if err := f.ends(ctx); err != nil {
 		r.Broken = append(r.Broken, "what became of the tasks is not answered: "+err.Error())
 		return
