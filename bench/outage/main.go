@@ -30,11 +30,12 @@ type outage struct {
 
 var outages = []outage{{"12 s", 12 * time.Second, false}, {"45 s", 45 * time.Second, false}, {"2 s, empty after it", 2 * time.Second, true}}
 
+// longOnes are tasks that run when Redis goes: some end while it is away, some after.
+var longOnes = []time.Duration{8 * time.Second, 15 * time.Second, 25 * time.Second, 40 * time.Second, 55 * time.Second}
+
 const (
 	perSecond = 20
 	short     = 10 * time.Millisecond
-	long      = 20 * time.Second // of tasks that run when Redis goes
-	longOnes  = 5
 	around    = 4 * time.Second // before the outage, and after it
 	patience  = 2 * time.Minute // for what was accepted to run
 )
@@ -140,8 +141,8 @@ func play(ctx context.Context, o outage, op opener, dir string) (c counts, err e
 	p := &producer{system: s}
 	stop := p.start(ctx)
 	err = rest(ctx, around-2*time.Second)
-	for range longOnes {
-		p.ask(ctx, long)
+	for _, lasts := range longOnes {
+		p.ask(ctx, lasts)
 	}
 	err = errors.Join(err, rest(ctx, 2*time.Second), redis.Kill())
 	if err == nil {
