@@ -6,10 +6,12 @@ import (
 	"strconv"
 )
 
-// repeatsList reports whether a pickle refers to a list that it has built before.
-// The reader would return what that list was at first, which is empty. The
-// operations and the sizes of their arguments are those of Python's pickletools.
-func repeatsList(raw []byte) bool {
+// walk looks at a pickle before it is read. whole: each argument is there, up to
+// the last operation; the reader would make room for what is only announced.
+// repeats: it refers to a list that it has built before; the reader would return
+// what that list was at first, which is empty. The operations and the sizes of
+// their arguments are those of Python's pickletools.
+func walk(raw []byte) (whole, repeats bool) {
 	lists := map[uint64]bool{} // places of the memo that hold lists
 	count := uint64(0)         // places taken by MEMOIZE
 	last := byte(0)            // operation before this one
@@ -18,7 +20,7 @@ func repeatsList(raw []byte) bool {
 		op := raw[0]
 		argument, rest, ok := argumentOf(op, raw[1:])
 		if !ok {
-			return false // cut off: the reader says so
+			return false, false
 		}
 		switch op {
 		case 'q', 'r': // BINPUT, LONG_BINPUT
@@ -30,21 +32,21 @@ func repeatsList(raw []byte) bool {
 			count++
 		case 'h', 'j': // BINGET, LONG_BINGET
 			if lists[little(argument)] {
-				return true
+				return true, true
 			}
 		case 'g': // GET
 			if lists[lineNumber(argument)] {
-				return true
+				return true, true
 			}
 		case '.': // STOP
-			return false
+			return true, false
 		}
 		raw = rest
 		if op != 0x95 { // a frame may begin anywhere
 			last = op
 		}
 	}
-	return false
+	return false, false
 }
 
 // argumentOf splits off the argument of an operation.

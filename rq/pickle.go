@@ -74,7 +74,11 @@ func fromPickle(raw []byte) (_ json.RawMessage, err error) {
 			err = fmt.Errorf("%w: its pickle is broken", ErrNotPlain)
 		}
 	}()
-	if repeatsList(raw) {
+	whole, repeats := walk(raw)
+	if !whole {
+		return nil, fmt.Errorf("%w: its pickle is cut off", ErrNotPlain)
+	}
+	if repeats {
 		return nil, fmt.Errorf("%w: its pickle refers to one list in several places", ErrNotPlain)
 	}
 	d := pickle.NewDecoderWithConfig(bytes.NewReader(raw), &pickle.DecoderConfig{PyDict: true})
