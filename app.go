@@ -53,6 +53,7 @@ type App struct {
 
 	ended    tally
 	watchers []func(Attempted) // fixed at the start
+	around   StepMiddleware    // may be nil
 }
 
 type appPhase uint8
@@ -194,6 +195,16 @@ func (a *App) Use(mw ...Middleware) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.middleware = append(a.middleware, mw...)
+}
+
+// UseSteps has f called before each step that runs, and sets aside one given
+// before. It has no effect once the app is started.
+func (a *App) UseSteps(f StepMiddleware) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase == phaseNew {
+		a.around = f
+	}
 }
 
 // Types returns the task types the app has handlers for, sorted.

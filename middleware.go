@@ -23,6 +23,11 @@ type HandlerFunc func(ctx context.Context, task *Task) (json.RawMessage, error)
 // [App.Use] are outside those of a single handler.
 type Middleware func(next HandlerFunc) HandlerFunc
 
+// StepMiddleware is called before a step runs, and returns the context that the
+// step gets and what is called with its error once it has run; a panic is a
+// [*TaskError] of the code [ErrorCodePanic] there.
+type StepMiddleware func(ctx context.Context, name string) (context.Context, func(error))
+
 // chain wraps a function with middleware, first one outermost.
 func chain[F any, M ~func(F) F](fn F, mws []M) F {
 	for i := len(mws) - 1; i >= 0; i-- {

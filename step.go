@@ -47,7 +47,7 @@ func Step[T any](ctx context.Context, name string, fn func(context.Context) (T, 
 	}
 	var data json.RawMessage // nil: failed
 	defer func() { e.endStep(name, data) }()
-	out, err := fn(ctx)
+	out, err := runStep(ctx, e.app.around, name, fn)
 	if err != nil {
 		return zero, err
 	}
@@ -63,6 +63,17 @@ func Step[T any](ctx context.Context, name string, fn func(context.Context) (T, 
 	}
 	data = encoded
 	return out, nil
+}
+
+func runStep[T any](ctx context.Context, around StepMiddleware, name string, fn func(context.Context) (T, error)) (out T, err error) {
+	if around == nil {
+		return fn(ctx)
+	}
+	ctx, end := around(ctx, name)
+	err = &TaskError{Code: ErrorCodePanic, Message: "the step panicked"} // unless it returns
+	defer func() { end(err) }()
+	out, err = fn(ctx)
+	return out, err
 }
 
 // beginStep returns the recorded result of a step, or marks it as running.

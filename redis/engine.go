@@ -256,8 +256,8 @@ func (p *partition) open(ctx context.Context) error {
 			Hint: "use partitions=" + n + " everywhere, another prefix, or an empty Redis"}
 	}
 	if f, _ := reply[1].ToString(); f != format {
-		return &morningai.Error{Code: morningai.CodeNewerFormat, Op: "open redis", Detail: "the data in this Redis were written by another version of this program",
-			Hint: "use the version that wrote them, or an empty Redis"}
+		return &morningai.Error{Code: morningai.CodeNewerFormat, Op: "open redis", Detail: "the data in this Redis have format " + f + ", and this version of the program knows format " + format,
+			Hint: "use the version that wrote them, or another prefix in the address"}
 	}
 	return nil
 }

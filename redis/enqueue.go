@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"hash/fnv"
+	"runtime"
 	"sync"
 
 	"github.com/RC918/morningai"
@@ -171,6 +172,13 @@ func (q *enqueuer) add(j *enqueueJob) {
 	}
 }
 
+// gather is take once whoever can run has handed in its tasks: the callers that
+// the last answer has set free come back together.
+func (q *enqueuer) gather() []enqueueItem {
+	runtime.Gosched()
+	return q.take()
+}
+
 // take returns the next batch, within the limits; a larger task travels alone.
 func (q *enqueuer) take() []enqueueItem {
 	q.mu.Lock()
@@ -193,7 +201,7 @@ func (q *enqueuer) take() []enqueueItem {
 
 func (q *enqueuer) loop() {
 	for {
-		for items := q.take(); len(items) > 0; items = q.take() {
+		for items := q.gather(); len(items) > 0; items = q.gather() {
 			q.send(items)
 		}
 		select {

@@ -87,9 +87,11 @@ func (p *Place) write(ctx context.Context) (*holding, error) {
 	return p.openFolder(ctx)
 }
 
+// openFolder does not wait for the disk at each write: the file is synced when it
+// is closed, and until then it says of itself that it is not complete.
 func (p *Place) openFolder(ctx context.Context) (*holding, error) {
 	engine, err := sqlite.Open(ctx, filepath.Join(p.Data, tasksFile), sqlite.WithRetention(p.RetainSucceeded, p.RetainFailed),
-		sqlite.WithLogger(quiet()), sqlite.WithUnfinishedRestore())
+		sqlite.WithLogger(quiet()), sqlite.WithUnfinishedRestore(), sqlite.WithSync(sqlite.SyncNormal))
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,11 @@ type Config struct {
 	// LogPayloads writes the payloads of accepted tasks into the log.
 	LogPayloads bool
 
+	// OTLP is the address of a collector of spans, such as http://127.0.0.1:4318.
+	// "": spans are made only if a variable OTEL_EXPORTER_OTLP_ENDPOINT or
+	// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names one.
+	OTLP string
+
 	HTTPAllow []netip.Prefix // addresses that http tasks may reach although they are not globally reachable
 }
 
@@ -108,6 +113,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	app := morningai.New(engine, settings...)
 	opening(func() error { app.Client.Close(); return nil })
 	app.UseEnqueue(c.logAccepted)
+	tracer, err := c.openTracer(ctx, app, opening)
+	if err != nil {
+		return nil, err
+	}
 	docs, err := c.register(ctx, app, opening)
 	if err != nil {
 		return nil, err
@@ -122,6 +131,10 @@ func Open(ctx context.Context, c Config) (_ *Server, err error) {
 	s := New(app, opts)
 	if err := s.Err(); err != nil {
 		return nil, err
+	}
+	if tracer != nil {
+		s.handler = tracer.Handler(s.handler)
+		s.workers.OnAttempt(tracer.Remote)
 	}
 	s.release, s.where, s.notify, s.bridge = release, where, notify, bridge
 	return s, nil

@@ -130,7 +130,7 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 	}()
 	try, cancel := context.WithTimeout(ctx, redisTimeoutTry)
 	defer cancel()
-	if err := shared.Probe(try); errors.Is(err, redis.ErrWrongRedis) {
+	if err := shared.Probe(try); errors.Is(err, redis.ErrWrongRedis) || errors.Is(err, morningai.ErrNewerFormat) {
 		return nil, advised(err)
 	}
 	sync := sqlite.SyncFull

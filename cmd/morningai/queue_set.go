@@ -9,7 +9,7 @@ import (
 type queueSetCmd struct {
 	queueRef
 	Concurrency *int    `placeholder:"N" help:"Run at most so many of its tasks at once; 0: no limit."`
-	Rate        *string `placeholder:"N/s" help:"Start at most so many per second (/s), minute (/m) or hour (/h); 0: no limit."`
+	Rate        *string `placeholder:"N/s" help:"Start so many per second (/s), minute (/m) or hour (/h), after a rest as many at once; 0: no limit."`
 	connection
 }
 

@@ -55,6 +55,7 @@ type serveCmd struct {
 	LogLevel        string         `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" env:"MORNINGAI_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	LogFormat       string         `default:"text" enum:"text,json" placeholder:"FORMAT" env:"MORNINGAI_LOG_FORMAT" help:"text or json (${default})."`
 	LogKeep         string         `name:"log-keep" default:"64MiB" placeholder:"SIZE" env:"MORNINGAI_LOG_KEEP" help:"How much of the log is kept in the data folder, for morningai logs; 0 keeps none (${default})."`
+	OTLPEndpoint    string         `name:"otlp-endpoint" placeholder:"URL" env:"MORNINGAI_OTLP_ENDPOINT" help:"Send spans of tasks to the OpenTelemetry collector at this address, such as http://127.0.0.1:4318. Without it they are sent if OTEL_EXPORTER_OTLP_ENDPOINT names one."`
 	LogPayloads     bool           `name:"log-payloads" env:"MORNINGAI_LOG_PAYLOADS" help:"Write the payloads of accepted tasks into the log; they may hold secrets."`
 }
 
@@ -111,7 +112,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams, line *kong.Context, setti
 			JournalLimit: limits.JournalLimit, JournalMinFree: limits.JournalMinFree}, Lease: c.Lease, Node: c.Node,
 		Notify:     server.Notify{URL: c.NotifyURL, Secret: c.NotifySecret, After: c.NotifyAfter},
 		SyncNormal: c.Sync == "normal", RetainSucceeded: c.RetainSucceeded, RetainFailed: c.RetainFailed,
-		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow), RQQueues: c.RQQueues, RQSerializer: c.RQSerializer, KeepLog: keep, LogLevel: level, LogPayloads: c.LogPayloads,
+		RetainCount: c.RetainCount, HTTPAllow: prefixes(c.HTTPAllow), RQQueues: c.RQQueues, RQSerializer: c.RQSerializer, KeepLog: keep, LogLevel: level, LogPayloads: c.LogPayloads, OTLP: c.OTLPEndpoint,
 	})
 	if err != nil {
 		return err

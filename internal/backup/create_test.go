@@ -16,6 +16,7 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/redistest"
+	"github.com/RC918/morningai/sqlite"
 )
 
 // busy produces pairs of tasks and finishes tasks until it is stopped. It returns
@@ -59,15 +60,17 @@ func busy(t *testing.T, e morningai.Engine) (ask func() map[morningai.ID]bool, s
 		}
 }
 
-// slowly writes nothing until the producers have gone on.
+// slowly reads on when the producers have gone on.
 type slowly struct {
-	io.Writer
+	*sqlite.Engine
 	more func()
 }
 
-func (s *slowly) Write(b []byte) (int, error) {
-	s.more()
-	return s.Writer.Write(b)
+func (s *slowly) Snapshot(ctx context.Context, each func([]morningai.Record) error) error {
+	return s.Engine.Snapshot(ctx, func(all []morningai.Record) error {
+		s.more()
+		return each(all)
+	})
 }
 
 // While everybody works on: what was acknowledged before is in the backup, each task
@@ -89,11 +92,16 @@ func TestBackupOfARunningSystem(t *testing.T) {
 			grown(20)
 			before := ask()
 			var b bytes.Buffer
-			m := must[Manifest](t)(Create(t.Context(), Source{Engine: e}, &slowly{&b, func() { grown(len(ask()) + 20) }}))
+			more := func() { grown(len(ask()) + 20) }
+			source := e
+			if embedded, ok := e.(*sqlite.Engine); ok {
+				source = &slowly{embedded, more}
+			}
+			m := must[Manifest](t)(Create(t.Context(), Source{Engine: source}, &b))
 			if snapshot := m.Consistency == ConsistencySnapshot; snapshot != (kind == "sqlite") {
 				t.Errorf("the consistency is %s", m.Consistency)
 			}
-			seen := map[string][]morningai.ID{}
+			seen, succeeded := map[string][]morningai.ID{}, 0
 			r := must[*reader](t)(newReader(&b))
 			defer r.close()
 			if _, err := r.read(t.Context(), nil, func(all []morningai.Record) error {
@@ -101,11 +109,18 @@ func TestBackupOfARunningSystem(t *testing.T) {
 					if n := string(r.Task.Payload); r.Task.CreatedAt.After(m.StartedAt.Add(-time.Hour)) {
 						seen[n] = append(seen[n], r.Task.ID)
 					}
+					if r.Task.State == morningai.StateSucceeded {
+						succeeded++
+					}
 					delete(before, r.Task.ID)
 				}
 				return nil
 			}); err != nil {
 				t.Fatal(err)
+			}
+			// One task ends after each pair.
+			if pairs := (int(m.Tasks) - morningai.MaxBatch) / 2; kind == "sqlite" && pairs != succeeded && pairs != succeeded+1 {
+				t.Errorf("%d pairs had been accepted and %d tasks had ended: that was so at no moment", pairs, succeeded)
 			}
 			if len(before) > 0 {
 				t.Errorf("%d tasks are not in the backup, although they were accepted before it", len(before))

@@ -251,6 +251,21 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+// Blocks that are right one by one need not be those of one file.
+func TestSumOfTheWholeFile(t *testing.T) {
+	data := forged(t, func(w *writer) {
+		w.emitJSON(kindQueues, []int{})
+		w.emitJSON(kindIncidents, []int{})
+		m := Manifest{Format: Format}
+		w.tally.into(&m)
+		w.emitJSON(kindManifest, m)
+		w.sum.Write([]byte("of another file"))
+	})
+	if !refused(t, data, nil, ErrDamaged) {
+		t.Error("a file with another sum is not refused")
+	}
+}
+
 // A file that changes between the check and the restore is not restored to its end.
 func TestFileThatChangesMeanwhile(t *testing.T) {
 	source := embedded(t, t.TempDir())

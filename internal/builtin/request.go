@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/RC918/morningai"
 )
@@ -85,13 +86,13 @@ func newRequest(ctx context.Context, task *morningai.Task) (*http.Request, error
 	if header.Get("User-Agent") == "" {
 		header.Set("User-Agent", "MorningAI")
 	}
-	trace, err := traceparent(task)
+	parent, err := traceparent(ctx, task)
 	if err != nil {
 		return nil, err
 	}
 	header.Set(headerTaskID, task.ID.String())
 	header.Set(headerAttempt, strconv.Itoa(task.Attempt))
-	header.Set(headerTraceparent, trace)
+	header.Set(headerTraceparent, parent)
 
 	var content io.Reader
 	if body != nil {
@@ -200,8 +201,11 @@ func headerValue(s string) bool {
 }
 
 // traceparent is the header of the W3C Trace Context recommendation: the task's
-// trace id, and a span id made for this attempt.
-func traceparent(task *morningai.Task) (string, error) {
+// trace id, and the id of the attempt's span, or one made for it.
+func traceparent(ctx context.Context, task *morningai.Task) (string, error) {
+	if own := trace.SpanContextFromContext(ctx); own.IsValid() {
+		return fmt.Sprintf("00-%s-%s-%s", own.TraceID(), own.SpanID(), own.TraceFlags()), nil
+	}
 	var span [8]byte
 	for span == [8]byte{} {
 		if _, err := rand.Read(span[:]); err != nil {

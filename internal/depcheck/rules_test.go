@@ -129,6 +129,12 @@ func rules() []rule {
 			bad:   &tree{files: map[string]string{"README.md": "see ../sha" + "red\n"}},
 		},
 		{
+			name:  "no file has the marks of an unsolved merge",
+			why:   "what two people wrote stands there twice, and nobody has chosen",
+			check: lines(``, `^(<<<<<<`+`<|>>>>>>`+`>)( |$)`),
+			bad:   &tree{files: map[string]string{"README.md": "<<<<<<" + "< HEAD\n"}},
+		},
+		{
 			name:  "one place refuses to mix modules: only the benchmarks have their own",
 			why:   "peers are measured against, never depended on",
 			check: modules,

@@ -253,5 +253,8 @@ func (d *doctor) versions(now work) {
 		d.wrong(workVersions, strings.Join(all, "; "), "a new version beside an old one works, but should not last: finish the upgrade", "systemctl restart morningai")
 		return
 	}
-	d.ok(workVersions, strings.Join(all, ""))
+	if len(all) == 0 {
+		all = []string{"no server that tells its version is on record"}
+	}
+	d.ok(workVersions, all[0])
 }

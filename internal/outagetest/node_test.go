@@ -33,6 +33,7 @@ type node struct {
 	data  string
 	flags []string
 	wrap  []string // a command that runs the program
+	other string   // the program, if it is another one than that under test
 	log   string
 	http  *http.Client
 	proxy *faultproxy.Proxy // on its way to Redis; nil if there is none
@@ -82,7 +83,11 @@ var ready = regexp.MustCompile(`morningai ready on (http\S+)`)
 // launch starts the process, again if it has run before.
 func (n *node) launch() {
 	n.t.Helper()
-	args := append([]string{binary, "serve", "--listen", "127.0.0.1:0", "--data", n.data, "--node", n.name}, n.flags...)
+	program := binary
+	if n.other != "" {
+		program = n.other
+	}
+	args := append([]string{program, "serve", "--listen", "127.0.0.1:0", "--data", n.data, "--node", n.name}, n.flags...)
 	args = append(n.wrap[:len(n.wrap):len(n.wrap)], args...)
 	out, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -52,9 +52,9 @@ type Keeper struct {
 	log      *slog.Logger
 	ctx      context.Context // of the loops
 	stop     context.CancelFunc
-	loops    sync.WaitGroup            // one for each worker
-	watch    func(morningai.Attempted) // may be nil
-	empty    chan struct{}             // holds a token when the last claim has ended
+	loops    sync.WaitGroup // one for each worker
+	watch    []func(morningai.Attempted)
+	empty    chan struct{} // holds a token when the last claim has ended
 
 	mu      sync.Mutex
 	closed  bool
@@ -77,7 +77,7 @@ func New(engine morningai.Engine, lease time.Duration, log *slog.Logger) *Keeper
 
 // OnAttempt has f called for every claim of this run that has ended, once its
 // outcome was recorded. It is called before the first worker comes.
-func (k *Keeper) OnAttempt(f func(morningai.Attempted)) { k.watch = f }
+func (k *Keeper) OnAttempt(f func(morningai.Attempted)) { k.watch = append(k.watch, f) }
 
 // Lease is how long a claim lasts from the last word about it.
 func (k *Keeper) Lease() time.Duration { return k.lease }

@@ -110,8 +110,10 @@ func (k *Keeper) record(ctx context.Context, rep morningai.Report) (morningai.St
 		k.drop(c)
 	}
 	k.mu.Unlock()
-	if c != nil && k.watch != nil && !c.w.adopted {
-		k.watch(morningai.Attempted{Task: &c.task, Report: &rep, State: verdicts[0].State})
+	if c != nil && !c.w.adopted {
+		for _, f := range k.watch {
+			f(morningai.Attempted{Task: &c.task, Report: &rep, State: verdicts[0].State})
+		}
 	}
 	return verdicts[0].State, nil
 }

@@ -50,23 +50,34 @@ local function writeids(chunk, list)
   call('HSET', CHUNKS, unpack(set))
   if #rest > 0 then call('HDEL', CHUNKS, unpack(rest)) end
 end
+-- append seats new records behind all that a chunk has; there is room for them.
+local function append(chunk, list, fresh)
+  for i, r in ipairs(fresh) do
+    r.seq = chunk * 256 + #list / 16
+    list = list .. r.id
+    exists(r, 1)
+  end
+  writeids(chunk, list)
+  return chunk
+end
+-- before says how many places a chunk has given, if they are all for tasks that
+-- were accepted before this one. The last tells, without a look at the others.
+local function before(list, chunk, r)
+  local n = #list / 16
+  if n == 0 then return 0 end
+  local last = load({sub(list, -16)})[1]
+  return last and last.seq == chunk * 256 + n - 1 and created(last) <= created(r) and n
+end
 -- rebuild gives the records of one chunk, those that are new among them, seats
 -- in order of acceptance; more than 256 take another chunk.
 local function rebuild(chunk, fresh)
-  local ids, list, last = {}, idsof(chunk), nil
+  local ids, list = {}, idsof(chunk)
+  local n = before(list, chunk, fresh[1])
+  if n and n + #fresh <= 256 then return append(chunk, list, fresh) end
   for at = 1, #list, 16 do ids[#ids + 1] = sub(list, at, at + 15) end
   local all = {}
   for i, r in ipairs(load(ids)) do
-    if r and r.seq == chunk * 256 + i - 1 then all[#all + 1] = r; last = r end
-  end
-  if #all + #fresh <= 256 and #all == #ids and (not last or created(last) <= created(fresh[1])) then
-    for i, r in ipairs(fresh) do -- behind all that is there
-      r.seq = chunk * 256 + #ids + i - 1
-      list = list .. r.id
-      exists(r, 1)
-    end
-    writeids(chunk, list)
-    return chunk
+    if r and r.seq == chunk * 256 + i - 1 then all[#all + 1] = r end
   end
   for _, r in ipairs(all) do
     exists(r, -1)
@@ -107,8 +118,17 @@ local function insert(fresh)
     local chunk = m and unstruct('>I6', m, 8) or own
     local after = call('ZRANGEBYLEX', INDEX, '(' .. pack('>BI3I3I6', 0, 0, 0, chunk), '(' .. char(1), 'LIMIT', 0, 1)[1]
     local bound = after and unstruct('>I6', after, 8) or math.huge
+    -- Behind all of a chunk they fill it, and then begin one of their own.
+    local n, room = before(idsof(chunk), chunk, fresh[i]), 192
+    if n and n < 256 then
+      room = 256 - n
+    elseif n then
+      local other = max(chunk + 1, own)
+      while call('HEXISTS', CHUNKS, other * 8) == 1 do other = other + 1 end
+      if other < bound then chunk = other end
+    end
     local group = {}
-    while fresh[i] and #group < 192 and (#group == 0 or chunkof(created(fresh[i]) / 1000) < bound) do
+    while fresh[i] and #group < room and (#group == 0 or chunkof(created(fresh[i]) / 1000) < bound) do
       group[#group + 1] = fresh[i]
       i = i + 1
     end
