@@ -32,8 +32,8 @@ type detector struct {
 	passed   int       // probes in a row
 	passedAt time.Time // when the first of them was sent
 	opened   time.Time // of the last outage
-	strange  bool      // it was there when this process began, and so may others be of whom the node has never heard
-	closed   time.Time // the end of such an outage
+	closed   time.Time // its end
+	apart    time.Time // when it began, or the first of some that followed each other closely
 }
 
 const (
@@ -244,17 +244,16 @@ func (c *core) openCircuit(cause error) {
 	}
 	d.passed = 0
 	d.opened = c.now
-	d.strange = d.strange || !c.met && !c.hasOthers()
+	if d.closed.IsZero() || c.now.Sub(d.closed) > strangers {
+		d.apart = c.now
+	}
 	c.toState(morningai.ContactDown, cause)
 	c.beginIncident(cause, noticed)
 }
 
 func (c *core) closeCircuit() {
 	d := &c.contact
-	d.passed, d.healthy = 0, c.now
-	if d.strange {
-		d.strange, d.closed = false, c.now
-	}
+	d.passed, d.healthy, d.closed = 0, c.now, c.now
 	c.toState(morningai.ContactUp, nil)
 	c.mirror.next = c.now // what others have changed meanwhile
 	c.endIncident()

@@ -414,12 +414,12 @@ func (c *core) mayHaveComeSince(id morningai.ID) bool {
 }
 
 // strangersRecover reports whether a node that this one has never heard of can
-// have accepted a task, and has still to say that it is there: both were started
+// have accepted a task, and has still to say that it is there: it was started
 // while the shared engine was away.
 func (c *core) strangersRecover(id morningai.ID) bool {
 	d := &c.contact
 	return !d.closed.IsZero() && c.now.Sub(d.closed) < strangers && id[6]>>4 == 7 &&
-		id.Time().After(d.opened.Add(-clearMargin)) && id.Time().Before(d.closed.Add(strangers))
+		id.Time().After(d.apart.Add(-clearMargin)) && id.Time().Before(d.closed.Add(strangers))
 }
 
 // strangers is by when after an outage every node has made itself known.

@@ -122,6 +122,10 @@ func TestJournalDrainOfAnOutcome(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-started
+	redistest.Until(t, "nothing to be left in doubt", func() bool { // the task itself, where Redis has answered late
+		_, body, _ := ask(t, "GET", gone.url+"/health", "")
+		return strings.Contains(body, `"entries":0`)
+	})
 	redis.Kill()
 	close(free)
 	redistest.Until(t, "the outcome to be in the journal alone", func() bool {

@@ -114,6 +114,28 @@ func (f *fleet) thaw(n *node) {
 	n.signal(syscall.SIGCONT)
 }
 
+// acquainted waits until every server knows every other.
+func (f *fleet) acquainted() {
+	f.t.Helper()
+	for _, n := range f.nodes {
+		until(f.t, patience, n.name+" to know the others", func() bool {
+			var all struct {
+				Nodes []struct {
+					Connected bool `json:"connected"`
+				} `json:"nodes"`
+			}
+			n.call("GET", "/v1/nodes", nil).into(f.t, &all)
+			known := 0
+			for _, m := range all.Nodes {
+				if m.Connected {
+					known++
+				}
+			}
+			return known == len(f.nodes)
+		})
+	}
+}
+
 func (f *fleet) document(name, text string) {
 	f.t.Helper()
 	if err := os.WriteFile(filepath.Join(f.docs, name), []byte(text), 0o600); err != nil {

@@ -44,6 +44,7 @@ func playPlan(t *testing.T, seed uint64, length time.Duration) {
 	for _, name := range []string{"a", "b", "c"} {
 		f.startNode(name)
 	}
+	f.acquainted() // of one that nobody has ever met nobody knows what it has accepted
 	tr := f.traffic(60, func(i int) spec {
 		s := f.counted(f.callee.lasting(time.Duration(i%5) * 50 * time.Millisecond))
 		if i%7 == 0 {

@@ -13,12 +13,13 @@ import (
 // clients are the people and programs that use the fleet. What they do does not
 // depend on what they are answered, except that what is in doubt is asked again.
 type clients struct {
-	w      *world
-	random *rand.Rand
-	asked  []morningai.TaskSpec   // all that anybody has asked for
-	homes  map[morningai.ID]*host // who was asked first
-	made   int
-	until  time.Duration
+	w        *world
+	random   *rand.Rand
+	watching *rand.Rand
+	asked    []morningai.TaskSpec   // all that anybody has asked for
+	homes    map[morningai.ID]*host // who was asked first
+	made     int
+	until    time.Duration
 }
 
 var queues = []string{"q0", "q1"}
@@ -191,10 +192,12 @@ func (c *clients) known() (morningai.ID, bool) {
 }
 
 func (c *clients) read(h *host, who string) {
-	id, ok := c.known()
-	if !ok {
-		return
+	if id, ok := c.known(); ok {
+		c.readOne(h, who, id)
 	}
+}
+
+func (c *clients) readOne(h *host, who string, id morningai.ID) {
 	call := c.w.hist.Begin(drill.Op{Node: h.name, Client: who, Kind: drill.Read, Task: id})
 	h.event(func() {
 		h.node.Get(morningai.GetRequest{IDs: []morningai.ID{id}, Lingering: true}, false, func(tasks []morningai.Task, err error) {
@@ -216,6 +219,17 @@ func (c *clients) read(h *host, who string) {
 			}
 		})
 	})
+}
+
+// watch reads a task again and again on the node that has just finished it on its
+// own: what it says of the end must hold when the shared engine has decided.
+func (c *clients) watch(h *host, id morningai.ID) {
+	if !chance(c.watching, 0.5) {
+		return
+	}
+	for _, most := range []time.Duration{50 * time.Millisecond, time.Second, 4 * time.Second, 10 * time.Second, 20 * time.Second} {
+		h.later(between(c.watching, most/5, most), func() { c.readOne(h, h.reader("watcher"), id) })
+	}
 }
 
 // list asks for all tasks of a queue. A few tasks are looked for in the answer.

@@ -256,6 +256,9 @@ func (w *worker) returned(r *run) {
 	w.h.w.trace(w.h.name, "handler of %v claim %d returns: %s", r.task.ID, r.lease.Claim, r.report.Outcome)
 	w.record(r)
 	w.claim()
+	if w.h.open {
+		w.h.w.clients.watch(w.h, r.task.ID)
+	}
 }
 
 // record repeats an outcome until it is recorded or refused.

@@ -111,7 +111,7 @@ func (w *world) build() {
 	for _, h := range w.hosts {
 		h.link.rec, h.disk.rec = w.rec, w.rec
 	}
-	w.clients = &clients{w: w, random: w.stream("clients"), homes: map[morningai.ID]*host{}, until: w.plan.active}
+	w.clients = &clients{w: w, random: w.stream("clients"), watching: w.stream("watching"), homes: map[morningai.ID]*host{}, until: w.plan.active}
 }
 
 func (w *world) begin() {
@@ -199,7 +199,7 @@ func (w *world) settle() string {
 		if quiet++; !still || w.moving() {
 			quiet = 0
 		}
-		if quiet >= 4 {
+		if quiet >= 7 { // nobody has to be expected any more that was started in an outage
 			return ""
 		}
 	}
