@@ -3,7 +3,7 @@ SHELL := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint cross unit yardstick bench-embedded bench-redis bench-redis-steady bench-gate bench-redis-gate fuzz soak
+.PHONY: help build test lint cross unit yardstick bench-embedded bench-redis bench-redis-steady bench-outage bench-gate bench-redis-gate fuzz soak
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-redis: ## the Redis engine beside asynq, one table (minutes)
 bench-redis-steady: ## half of the Redis engine's capacity for a minute: fails if the backlog grows
 	cd bench && go run ./speed -steady -quick
 
+bench-outage: ## MorningAI, asynq and Python RQ in the same outages of Redis, side by side (minutes)
+	cd bench && go run ./outage
+
 bench-gate: ## fail on a ratio 30 % below the recorded table
 	cd bench && go run ./speed -gate
 
@@ -55,7 +58,10 @@ bench-redis-gate: ## the same for the Redis engine
 fuzz: ## each fuzz test for a minute
 	.ci/fuzz 60s
 
-soak: ## the crash tests, 200 kills; the outage tests with a minute's outages and 20 plans of faults; 100,000 seeds of the simulation
+SOAK_ROUNDS ?= 24
+soak: ## hours: crash tests, 200 kills; outage tests with a minute's outages, brownouts of three and 20 plans of faults; 100,000 seeds of the simulation; SOAK_ROUNDS mixes of faults on a Sentinel group, five minutes each
 	MORNINGAI_SOAK=1 go test -timeout 2h -v -run Crash ./internal/crashtest/
 	MORNINGAI_SOAK=1 go test -timeout 1h -v ./internal/outagetest/
 	MORNINGAI_SOAK=1 go test -timeout 4h -v -run '^TestSimulation$$' ./resilient/
+	CGO_ENABLED=0 go build -trimpath -o bin/morningai ./cmd/morningai
+	failed=0; for round in $$(seq $(SOAK_ROUNDS)); do bin/morningai drill --scenario mix --duration 5m --keep bin/drill || failed=1; done; exit $$failed

@@ -258,6 +258,18 @@ class Evil:
         return (open, ('`+t.TempDir()+`/evil', 'w'))
 say([q.enqueue(tasks.echo, plain, k='v', job_id='plain').id, q.enqueue(tasks.box, tasks.Box(1), job_id='object').id,
   q.enqueue(tasks.echo, Evil(), job_id='evil').id, q.enqueue(tasks.Box(4).__class__.double, 4, job_id='static').id])
+import pickle, zlib
+deep, wide, same, text = [], {}, [1], 'one' * 9
+for _ in range(300): deep = [deep]
+for _ in range(60): wide = {'a': wide, 'b': wide}
+def plant(id, protocol, *values):
+    data = pickle.dumps(('tasks.echo', None, values, {}), protocol=protocol)
+    r.hset('rq:job:' + id, mapping={'data': zlib.compress(data) if protocol else data, 'origin': 'q', 'status': 'queued'})
+plant('deep', 5, deep)
+plant('wide', 5, wide)
+for protocol in (2, 3, 4, 5):
+    plant('same%d' % protocol, protocol, 0, same, 1 << 70, {'k': same})
+    plant('fine%d' % protocol, protocol, text, text, (1, 2), [[], []], {}, 'hq.', b'hj' * 200, 2**300)
 r.hset('rq:job:broken', mapping={'data': b'\x80\x05\x95\xff', 'origin': 'q', 'status': 'queued', 'created_at': '2026-01-01T00:00:00Z'})
 `)
 		if said != `["plain", "object", "evil", "static"]` {
@@ -281,9 +293,15 @@ r.hset('rq:job:broken', mapping={'data': b'\x80\x05\x95\xff', 'origin': 'q', 'st
 		if len(got) != len(want) || string(plain.Kwargs) != `{"k":"v"}` {
 			t.Errorf("%s %s", plain.Args, plain.Kwargs)
 		}
-		for id, function := range map[string]string{"object": "tasks.box", "evil": "tasks.echo"} {
-			if j := get(t, c, id); !errors.Is(j.Unreadable, rq.ErrNotPlain) || j.Func != function || j.Args != nil {
+		for id, function := range map[string]string{"object": "tasks.box", "evil": "tasks.echo", "wide": "tasks.echo", "deep": "tasks.echo",
+			"same2": "", "same3": "tasks.echo", "same4": "tasks.echo", "same5": "tasks.echo"} {
+			if j := get(t, c, id); !errors.Is(j.Unreadable, rq.ErrNotPlain) || function != "" && j.Func != function || j.Args != nil {
 				t.Errorf("%s: %q %s %v", id, j.Func, j.Args, j.Unreadable)
+			}
+		}
+		for _, id := range []string{"fine3", "fine4", "fine5"} {
+			if j := get(t, c, id); j.Unreadable != nil || !strings.HasPrefix(string(j.Args), `["oneoneoneoneoneoneoneoneone","oneoneoneoneoneoneoneoneone",[1,2],[[],[]],{},"hq.","`) {
+				t.Errorf("%s: %s %v", id, j.Args, j.Unreadable)
 			}
 		}
 		if j := get(t, c, "broken"); !errors.Is(j.Unreadable, rq.ErrNotPlain) {

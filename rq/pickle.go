@@ -74,6 +74,13 @@ func fromPickle(raw []byte) (_ json.RawMessage, err error) {
 			err = fmt.Errorf("%w: its pickle is broken", ErrNotPlain)
 		}
 	}()
+	whole, repeats := walk(raw)
+	if !whole {
+		return nil, fmt.Errorf("%w: its pickle is cut off", ErrNotPlain)
+	}
+	if repeats {
+		return nil, fmt.Errorf("%w: its pickle refers to one list in several places", ErrNotPlain)
+	}
 	d := pickle.NewDecoderWithConfig(bytes.NewReader(raw), &pickle.DecoderConfig{PyDict: true})
 	v, err := d.Decode()
 	if err != nil {
@@ -116,10 +123,13 @@ func functionText(raw []byte, n int) string {
 	return string(raw[:n])
 }
 
-const maxDepth = 200
+const (
+	maxDepth = 200
+	maxPlain = 8 << 20 // bytes of JSON that a pickle may become
+)
 
 func plainJSON(b *bytes.Buffer, v any, depth int) error {
-	if depth > maxDepth || b.Len() > maxInflated { // a few bytes may refer to themselves many times
+	if depth > maxDepth || b.Len() > maxPlain { // a few bytes may refer to themselves many times
 		return fmt.Errorf("%w: it is nested too deeply, or too large", ErrNotPlain)
 	}
 	switch v := v.(type) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -146,6 +148,13 @@ func (c *drillCmd) summary(results []chaos.Result, failed, void int) string {
 		}
 		if r.History != "" {
 			fmt.Fprintf(&b, "  its history is %s; morningai drill --check %s reads it again\n", r.History, r.History)
+		}
+		if len(r.Faults) > 0 {
+			fmt.Fprintf(&b, "\n%s: %d operations", r.Scenario, r.Operations)
+			for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
+				fmt.Fprintf(&b, ", %d × %s", r.Faults[name], name)
+			}
+			b.WriteString("\n")
 		}
 		if r.Refused > 0 {
 			fmt.Fprintf(&b, "\n%s: %d requests were refused, and none of them left a trace\n", r.Scenario, r.Refused)

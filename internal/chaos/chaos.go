@@ -43,12 +43,15 @@ type Result struct {
 	Repeated    int `json:"repeated"`
 	Lost        int `json:"lost"`
 	WrongStatus int `json:"wrong_status"`
+	Incidents   int `json:"incidents"` // the most that one server reports
 	// NoticedAfter is nil if no server made an outage of it.
-	NoticedAfter   *Span    `json:"noticed_after"`
-	RecoveredAfter *Span    `json:"recovered_after"`
-	Void           string   `json:"void,omitempty"`   // why it proves nothing
-	Broken         []string `json:"broken,omitempty"` // promises
-	History        string   `json:"history,omitempty"`
+	NoticedAfter   *Span          `json:"noticed_after"`
+	RecoveredAfter *Span          `json:"recovered_after"`
+	Operations     int            `json:"operations"`       // on record
+	Faults         map[string]int `json:"faults,omitempty"` // of a mix, by kind
+	Void           string         `json:"void,omitempty"`   // why it proves nothing
+	Broken         []string       `json:"broken,omitempty"` // promises
+	History        string         `json:"history,omitempty"`
 }
 
 // Span is a duration that is written as in the API.

@@ -151,3 +151,28 @@ func TestRedisIsMissing(t *testing.T) {
 		t.Errorf("it says %v", err)
 	}
 }
+
+// TestSlowIsNotDown: more than one outage a minute, or a refusal, breaks a promise
+// of scenarios in which Redis is only slow.
+func TestSlowIsNotDown(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, c := range []struct {
+		slow   bool
+		lasts  time.Duration
+		r      Result
+		broken int
+	}{
+		{true, 10 * time.Second, Result{Incidents: 1}, 0},
+		{true, 10 * time.Second, Result{Incidents: 2}, 1},
+		{true, 70 * time.Second, Result{Incidents: 2}, 0},
+		{true, 10 * time.Second, Result{Refused: 1}, 1},
+		{true, 10 * time.Second, Result{Unsure: 1}, 1},
+		{false, 10 * time.Second, Result{Incidents: 9, Refused: 9}, 0},
+	} {
+		f := &fleet{scenario: scenario{slow: c.slow}, from: now, to: now.Add(c.lasts)}
+		if f.slowIsNotDown(&c.r); len(c.r.Broken) != c.broken {
+			t.Errorf("of %+v it says %v", c, c.r.Broken)
+		}
+	}
+}

@@ -39,6 +39,8 @@ type fleet struct {
 	more     []*redisproc.Server // replicas and sentinels
 	nodes    []*node
 	from, to time.Time // of the fault
+	promoted time.Time // when a replica took over
+	mixed    map[string]int
 	admin    *redisproc.Conn
 	others   sync.WaitGroup // calls that end with Redis at the latest
 }

@@ -17,12 +17,14 @@ const mostTold = 5
 // judge fills in a result. The fault began so long after the history did.
 func (f *fleet) judge(ctx context.Context, r *Result, fault time.Duration) {
 	f.measure(r, fault)
+	r.Operations, r.Faults = f.history.Len(), f.mixed
 	if err := f.ends(ctx); err != nil {
 		r.Broken = append(r.Broken, "what became of the tasks is not answered: "+err.Error())
 		return
 	}
 	f.count(r)
 	f.timed(ctx, r)
+	f.slowIsNotDown(r)
 	for i, v := range drill.Check(f.history, f.final) {
 		if i == mostTold {
 			r.Broken = append(r.Broken, "and more, which the history shows")
@@ -140,6 +142,7 @@ func (f *fleet) timed(ctx context.Context, r *Result) {
 		if err != nil {
 			continue // the reading of the ends has told of it
 		}
+		r.Incidents = max(r.Incidents, len(incidents))
 		for i := range incidents {
 			one := &incidents[i]
 			if one.StartedAt.After(f.from) && one.StartedAt.Before(f.to) {
@@ -149,6 +152,16 @@ func (f *fleet) timed(ctx context.Context, r *Result) {
 				r.RecoveredAfter = later(r.RecoveredAfter, one.EndedAt.Sub(f.to))
 			}
 		}
+	}
+}
+
+// slowIsNotDown adds what a fault that only slows Redis down must not come to.
+func (f *fleet) slowIsNotDown(r *Result) {
+	if most := 1 + int(f.to.Sub(f.from)/time.Minute); f.scenario.slow && r.Incidents > most {
+		r.Broken = append(r.Broken, fmt.Sprintf("slow is not down: a server made %d outages of it, and not at most one a minute", r.Incidents))
+	}
+	if f.scenario.slow && r.Refused+r.Unsure > 0 {
+		r.Broken = append(r.Broken, fmt.Sprintf("slow is not down: %d tasks were not accepted", r.Refused+r.Unsure))
 	}
 }
 

@@ -3,7 +3,6 @@ package chaos
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/RC918/morningai/internal/drill"
@@ -18,6 +17,7 @@ type scenario struct {
 	proxied bool     // each server has a way to Redis of its own that can be broken
 	group   bool     // Redis is a Sentinel group
 	cluster bool     // Redis is a Cluster of one
+	slow    bool     // Redis is not away
 	early   func(ctx context.Context, f *fleet) error
 	play    func(ctx context.Context, f *fleet) error
 }
@@ -223,6 +223,7 @@ func losses() []scenario {
 			})(ctx, f)
 		}},
 		{name: "failover", what: "a replica takes over, and the old primary goes on acknowledging", group: true, play: failover},
+		{name: "mix", what: "faults that the seed chooses, one after another", group: true, play: mix},
 		{name: "empty-with-server", what: "a server is down while Redis comes back empty", redis: none, play: func(ctx context.Context, f *fleet) error {
 			n := f.some()
 			err := loss(func(ctx context.Context, f *fleet) error {
@@ -235,33 +236,16 @@ func losses() []scenario {
 	}
 }
 
-// failover freezes the primary until a replica is one, and lets it go on.
+// failover loses the primary, and works on with the new one.
 func failover(ctx context.Context, f *fleet) error {
-	f.history.Add(drill.Op{Kind: drill.RedisDown})
-	lost := f.history.Begin(drill.Op{Kind: drill.RedisLost})
-	split := f.history.Begin(drill.Op{Kind: drill.Split})
-	old := fmt.Sprint(f.redis.Port())
-	err := f.redis.Freeze()
-	if err == nil {
-		err = until(ctx, "a replica to be promoted", func() (bool, error) {
-			text, err := f.more[2].Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")
-			return err == nil && text != "" && text != "127.0.0.1\n"+old, nil
-		})
-	}
-	f.to = time.Now() // there is a primary again
-	err = errors.Join(err, f.redis.Thaw())
-	if err == nil {
-		err = errors.Join(f.awaitInfo(f.redis, "INFO replication", "role:slave"), wait(ctx, f.config.Duration))
-	}
-	split.Return(nil)
-	lost.Return(nil)
-	f.over()
-	return err
+	err := failoverOnce(ctx, f)
+	f.to = f.promoted
+	return errors.Join(err, wait(ctx, f.config.Duration))
 }
 
 func brownouts() []scenario {
 	slow := func(name, what string, begin func(n *node)) scenario {
-		return scenario{name: name, what: what, proxied: true, play: func(ctx context.Context, f *fleet) error {
+		return scenario{name: name, what: what, proxied: true, slow: true, play: func(ctx context.Context, f *fleet) error {
 			f.history.Add(drill.Op{Kind: drill.RedisDown})
 			err := errors.Join(proxies(begin)(f), wait(ctx, f.config.Duration), heal(f))
 			f.over()
@@ -272,7 +256,7 @@ func brownouts() []scenario {
 		slow("slow", "every reply takes 300 ms longer", func(n *node) { n.proxy.Delay(300 * time.Millisecond) }),
 		slow("resets", "5 % of what is sent ends its connection", func(n *node) { n.proxy.ResetAtRandom(0.05, n.fleet.config.Seed) }),
 		slow("narrow", "1 MB a second has to do for each server", func(n *node) { n.proxy.Limit(1 << 20) }),
-		{name: "stutter", what: "Redis stops and goes on ten times a second", play: func(ctx context.Context, f *fleet) error {
+		{name: "stutter", what: "Redis stops and goes on ten times a second", slow: true, play: func(ctx context.Context, f *fleet) error {
 			f.history.Add(drill.Op{Kind: drill.RedisDown})
 			end := time.Now().Add(f.config.Duration)
 			for time.Now().Before(end) {

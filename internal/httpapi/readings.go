@@ -153,8 +153,9 @@ var tallies = []struct {
 	{"ran_locally", "Attempts that ran here without Redis.", func(i *morningai.Incident) int64 { return i.RanLocally }},
 	{"delivered", "Outcomes, checkpoints and commands delivered afterwards.", func(i *morningai.Incident) int64 { return i.Delivered }},
 	{"forwarded", "Tasks handed to Redis afterwards.", func(i *morningai.Incident) int64 { return i.Forwarded }},
-	{"replayed", "Writes in doubt that were sent again.", func(i *morningai.Incident) int64 { return i.Replayed }},
-	{"repeated", "Tasks that ran, or may have run, more than once.", func(i *morningai.Incident) int64 { return i.Repeated }},
+	{"replayed", "Writes that were sent again, because they were in doubt or Redis had lost them.", func(i *morningai.Incident) int64 { return i.Replayed }},
+	{"repeated", "Tasks that ran more than once.", func(i *morningai.Incident) int64 { return i.Repeated }},
+	{"maybe_repeated", "Tasks that may have run more than once.", func(i *morningai.Incident) int64 { return i.MaybeRepeated }},
 	{"superseded", "Tasks that gave way to another holder of their unique key.", func(i *morningai.Incident) int64 { return i.Superseded }},
 	{"set_aside", "Entries that Redis refuses for good.", func(i *morningai.Incident) int64 { return i.SetAside }},
 	{"refused", "Requests refused because neither journal nor Redis could take them.", func(i *morningai.Incident) int64 { return i.Refused }},
@@ -166,7 +167,7 @@ var tallies = []struct {
 type outages map[morningai.ID]*outageTally
 
 type outageTally struct {
-	counts  [10]int64 // in the order of tallies
+	counts  [11]int64 // in the order of tallies
 	seconds float64
 }
 
@@ -190,7 +191,7 @@ func (o outages) learn(all []morningai.Incident, now time.Time) {
 
 func (o outages) read(r *readings) {
 	seconds := 0.0
-	var sums [10]int64
+	var sums [11]int64
 	for _, t := range o {
 		seconds += t.seconds
 		for k, n := range t.counts {

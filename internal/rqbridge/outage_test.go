@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/client"
 	"github.com/RC918/morningai/internal/redistest"
 	"github.com/RC918/morningai/internal/rqbridge"
 	"github.com/RC918/morningai/internal/rqtest"
@@ -53,6 +55,12 @@ func TestAcceptedInAnOutage(t *testing.T) {
 			n.shows(t, waiting.ID, "queued")
 			drop := n.submit(t, counted(counts, "drop", 0))
 			n.shows(t, drop.ID, "queued")
+			// Once the server has said that it handles the type, it would run such
+			// tasks itself in an outage if they were not for RQ.
+			redistest.Until(t, "the type to be known", func() bool {
+				nodes, _, err := n.Nodes(t.Context())
+				return err == nil && slices.ContainsFunc(nodes, func(n client.Node) bool { return slices.Contains(n.Types, "rq:tasks.count") })
+			})
 			s.Kill()
 			n.contact(t, "degraded")
 			var ids []morningai.ID
