@@ -109,7 +109,7 @@ var mutants = []struct {
 	{"settings that were lost stay lost", "losses", "putback.go", 1, 69,
 		"q.Version > queueOf(stats, name).Version {",
 		"q.Version > queueOf(stats, name).Version+1000 {"},
-	{"ends of the journal's own tasks are not kept", "losses", "forward.go", 1, 11,
+	{"ends of the journal's own tasks are not kept", "losses", "forward.go", 1, 69,
 		"if (r.Task.State.Terminal() || r.Deleted) && res.Status",
 		"if false && res.Status"},
 	{"what nobody can know is not marked", "losses and crashes", "rebuild.go", 47, 26,
