@@ -134,6 +134,10 @@ type Capabilities struct {
 	// Reports is how many outcomes a worker should hand to one Finish, if that
 	// many wait; 0 leaves it to the worker.
 	Reports int
+	// Data is what the engine keeps its tasks in, as its last call has found it.
+	// It is zero for an engine that cannot lose what it has acknowledged without
+	// saying so, and for one that has not reached its storage yet.
+	Data DataSet
 }
 
 // Receipt is the answer to one spec of an Enqueue.
@@ -189,6 +193,11 @@ type Grant struct {
 	Lease Lease
 	Steps map[string]json.RawMessage // results of steps already done; nil if none
 	Own   bool                       // the journal of this very node has handed it out: no beat that is Alone lets it lapse
+	// What the task was asked for with and does not show, so that whoever runs it
+	// can put back the whole of it.
+	UniqueKey   string
+	Retention   *time.Duration
+	Fingerprint string
 }
 
 // Report is the outcome of one claim.
@@ -221,6 +230,9 @@ const (
 	CheckpointStep     CheckpointKind = iota + 1 // Name and Data: a step's result
 	CheckpointProgress                           // Data: what readers see as progress
 	CheckpointLog                                // Line: one log line
+	// CheckpointRepeat marks the task as one that may have run more often than is
+	// on record ([Task.MaybeRepeated]).
+	CheckpointRepeat
 )
 
 // Checkpoint is something a running handler leaves behind before it ends.

@@ -18,6 +18,17 @@ type Member struct {
 	// Backlog is how many entries of its journal it had not delivered when it
 	// last said so.
 	Backlog int64
+	// Reported is the lineage of the last data set ([DataSet]) about which the
+	// member has told what it has finished: what it did before that was lost is
+	// known.
+	Reported uint64
+	// Crashed is the lineage of data about which the member cannot tell all, because
+	// an earlier process of it had died and may have run what it did not write down.
+	Crashed uint64
+	// Commit counts what the member has put on record, and is written to the
+	// journal before: a journal that knows only a smaller number is a copy from
+	// an earlier day, and an engine that has only a smaller number has lost data.
+	Commit int64
 	// ContactAt is when the member last said so, by its own clock.
 	ContactAt time.Time
 	// Connected: its session is alive and beats. Reads fill it in, it is not
@@ -41,15 +52,19 @@ type Incident struct {
 	Delivered  int64 // outcomes, checkpoints and commands delivered afterwards
 	Forwarded  int64 // tasks handed to the shared engine afterwards
 	Replayed   int64 // writes in doubt that were sent again
-	Repeated   int64 // tasks that ran, or may have run, more than once
-	Superseded int64 // tasks that gave way to another holder of their unique key
-	SetAside   int64 // entries that the shared engine refuses for good
-	Refused    int64 // requests refused because neither journal nor engine could take them
-	Lost       int64 // acknowledged tasks known to be lost: 0, or an alarm
-	Backlog    int64 // entries still to be delivered; 0 once it is settled
+	Repeated   int64 // tasks that ran more than once
+	// MaybeRepeated: tasks that may have run more than once, because a node that
+	// could know was not there when the shared engine had lost data.
+	MaybeRepeated int64
+	Superseded    int64 // tasks that gave way to another holder of their unique key
+	SetAside      int64 // entries that the shared engine refuses for good
+	Refused       int64 // requests refused because neither journal nor engine could take them
+	Lost          int64 // acknowledged tasks known to be lost: 0, or an alarm
+	Backlog       int64 // entries still to be delivered; 0 once it is settled
 
-	RepeatedIDs []ID // at most MaxIncidentIDs of each
-	SetAsideIDs []ID
+	RepeatedIDs      []ID // at most MaxIncidentIDs of each
+	MaybeRepeatedIDs []ID
+	SetAsideIDs      []ID
 }
 
 // MaxIncidentIDs bounds the ids that an incident lists.
@@ -95,10 +110,13 @@ type FleetStatus struct {
 	Hint    string
 	Backlog int64 // entries to be delivered
 
-	Journal      JournalInfo
-	JournalLimit int64    // bytes; 0: no limit
-	Refusing     error    // why nothing is accepted: an ErrStorageFull or ErrStorageFailed; nil while tasks are accepted
-	Unprotected  []string // nodes of the fleet without a journal
+	Journal JournalInfo
+	// TombstonesSince: of what has ended here since then the journal still knows
+	// that it has ended, should the shared engine forget it.
+	TombstonesSince time.Time
+	JournalLimit    int64    // bytes; 0: no limit
+	Refusing        error    // why nothing is accepted: an ErrStorageFull or ErrStorageFailed; nil while tasks are accepted
+	Unprotected     []string // nodes of the fleet without a journal
 }
 
 // Fleet is what a node with a journal can tell beyond [Engine]. Package

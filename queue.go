@@ -26,6 +26,10 @@ type QueueChange struct {
 	Paused      *bool
 	Concurrency *int
 	Rate        *Rate
+	// Version, if not 0, is the version that these settings had before the
+	// engine lost them: they are put back, under it, unless the stored version is
+	// as large or larger.
+	Version int64
 }
 
 // Validate returns an [ErrInvalidInput] that names what is wrong with a change

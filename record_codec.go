@@ -42,6 +42,7 @@ const (
 	packSteps
 	packLogs
 	packExclusive
+	packMaybeRepeated
 	packEnd // the first bit that has no meaning
 
 	packSecond = packExclusive // the first bit that came with secondRecordFormat
@@ -209,6 +210,7 @@ func (r *Record) packs() (has uint64) {
 	mark(len(r.Steps) > 0, packSteps)
 	mark(len(r.Logs) > 0, packLogs)
 	mark(t.Exclusive, packExclusive)
+	mark(t.MaybeRepeated, packMaybeRepeated)
 	return has
 }
 

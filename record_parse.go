@@ -175,6 +175,7 @@ func (p *unpacker) record(r *Record) bool {
 			*at = p.time()
 		}
 	}
+	t.MaybeRepeated = has&packMaybeRepeated != 0
 	t.Exclusive = has&packExclusive != 0
 	t.CancelRequested, r.Deleted = has&packCancel != 0, has&packDeleted != 0
 	if has&packKey != 0 {

@@ -38,6 +38,9 @@ type Task struct {
 	Life    int64 // starts at 1; raised only by an operator's retry of an ended task
 	Version int64 // grows with every visible change
 
+	// MaybeRepeated: the shared engine had lost data, and a node that may have run
+	// the task could not be asked before it was handed out again.
+	MaybeRepeated   bool
 	CancelRequested bool // a cancel waits for the running handler to return
 	Pending         bool // a command was journaled here, and the shared engine has still to apply it
 

@@ -35,6 +35,7 @@ type taskJSON struct {
 	Durable         string            `json:"durable,omitempty"`
 	Runs            string            `json:"runs,omitempty"`
 	Duplicate       bool              `json:"duplicate,omitempty"`
+	MaybeRepeated   bool              `json:"maybe_repeated,omitempty"`
 	CancelRequested bool              `json:"cancel_requested,omitempty"`
 	Pending         bool              `json:"pending,omitempty"`
 }
@@ -56,7 +57,7 @@ func (t Task) MarshalJSON() ([]byte, error) {
 		CreatedAt: timeOrNil(t.CreatedAt), RunAt: timeOrNil(t.RunAt),
 		StartedAt: timeOrNil(t.StartedAt), FinishedAt: timeOrNil(t.FinishedAt),
 		Life: t.Life, Version: t.Version, Fresh: t.Fresh, AsOf: timeOrNil(t.AsOf),
-		Exclusive: t.Exclusive, Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, CancelRequested: t.CancelRequested, Pending: t.Pending,
+		Exclusive: t.Exclusive, Durable: t.Durable, Runs: t.Runs, Duplicate: t.Duplicate, MaybeRepeated: t.MaybeRepeated, CancelRequested: t.CancelRequested, Pending: t.Pending,
 	})
 }
 
@@ -79,7 +80,7 @@ func (t *Task) UnmarshalJSON(data []byte) error {
 		CreatedAt: timeOrZero(w.CreatedAt), RunAt: timeOrZero(w.RunAt),
 		StartedAt: timeOrZero(w.StartedAt), FinishedAt: timeOrZero(w.FinishedAt),
 		Life: w.Life, Version: w.Version, Fresh: w.Fresh, AsOf: timeOrZero(w.AsOf),
-		Exclusive: w.Exclusive, Durable: w.Durable, Runs: w.Runs, Duplicate: w.Duplicate, CancelRequested: w.CancelRequested, Pending: w.Pending,
+		Exclusive: w.Exclusive, Durable: w.Durable, Runs: w.Runs, Duplicate: w.Duplicate, MaybeRepeated: w.MaybeRepeated, CancelRequested: w.CancelRequested, Pending: w.Pending,
 	}
 	return nil
 }

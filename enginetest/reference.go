@@ -339,6 +339,6 @@ func (e *Reference) grant(t *entry, m *member) morningai.Grant {
 	return morningai.Grant{
 		Task:  e.snapshot(t),
 		Lease: morningai.Lease{ID: t.Task.ID, Claim: t.Claim, Lease: t.Lease},
-		Steps: cloneMap(t.Steps),
+		Steps: cloneMap(t.Steps), UniqueKey: t.UniqueKey, Retention: t.Retention, Fingerprint: t.Fingerprint,
 	}
 }

@@ -276,6 +276,9 @@ func (e *Reference) SetQueue(ctx context.Context, name string, c morningai.Queue
 	}
 	defer e.mu.Unlock()
 	l := e.line(name)
+	if c.Version != 0 && l.config.Version >= c.Version {
+		return l.config, nil
+	}
 	if c.Paused != nil {
 		l.config.Paused = *c.Paused
 	}
@@ -285,7 +288,7 @@ func (e *Reference) SetQueue(ctx context.Context, name string, c morningai.Queue
 	if c.Rate != nil && *c.Rate != l.config.Rate {
 		l.config.Rate, l.tokens, l.filled = *c.Rate, float64(c.Rate.Count), e.setup.Now()
 	}
-	l.config.Version++
+	l.config.Version = max(l.config.Version+1, c.Version)
 	e.notify()
 	return l.config, nil
 }

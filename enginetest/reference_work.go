@@ -144,7 +144,7 @@ func (e *Reference) Checkpoint(ctx context.Context, points []morningai.Checkpoin
 }
 
 func (e *Reference) checkpoint(p morningai.Checkpoint) error {
-	if p.Kind != morningai.CheckpointLog && !json.Valid(p.Data) || p.Kind == morningai.CheckpointStep && !morningai.ValidName(p.Name) {
+	if p.Kind != morningai.CheckpointLog && p.Kind != morningai.CheckpointRepeat && !json.Valid(p.Data) || p.Kind == morningai.CheckpointStep && !morningai.ValidName(p.Name) {
 		return morningai.ErrInvalidInput
 	}
 	t := e.tasks[p.Lease.ID]
@@ -165,6 +165,10 @@ func (e *Reference) checkpoint(p morningai.Checkpoint) error {
 	case morningai.CheckpointProgress:
 		t.Task.Progress = slices.Clone(p.Data)
 		e.touch(t, morningai.EventProgress)
+	case morningai.CheckpointRepeat:
+		t.Task.MaybeRepeated = true
+		t.Task.Version++
+		e.notify()
 	case morningai.CheckpointLog:
 		t.Logs = append(t.Logs, p.Line)
 		t.Logs = t.Logs[max(0, len(t.Logs)-morningai.MaxLogLines):]

@@ -141,10 +141,13 @@ func (e *Engine) check(ctx context.Context) error {
 	}
 	for _, p := range e.parts {
 		call, cancel := e.bounded(ctx)
-		err := p.open(call)
+		err := p.open(call, p.dataSet(), toWork)
 		cancel()
 		if err != nil {
 			return unavailable("open redis", err)
+		}
+		for _, l := range p.lanes() {
+			l.renew()
 		}
 	}
 	return nil

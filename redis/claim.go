@@ -105,9 +105,14 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 		if err != nil {
 			return err
 		}
-		g.list = append(g.list, morningai.Grant{
+		grant := morningai.Grant{
 			Task: t, Lease: morningai.Lease{ID: s.id, Claim: int64(s.claim), Lease: lease}, Steps: steps[s.id],
-		})
+			UniqueKey: strings.Clone(s.uniqueKey), Fingerprint: s.fingerprint,
+		}
+		if s.has(flagRetention) {
+			grant.Retention = &s.retention
+		}
+		g.list = append(g.list, grant)
 	}
 	return nil
 }

@@ -26,7 +26,8 @@ const (
 	flagSteps
 	flagProgress
 	flagLogs
-	flagBare // payload and key were replaced by their digest
+	flagBare   // payload and key were replaced by their digest
+	flagRepeat // it may have run more often than is on record
 )
 
 var stateCodes = map[morningai.State]byte{

@@ -40,6 +40,7 @@ type Engine struct {
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session
 	waiters  map[string]*waiter
+	data     string             // the name of what Redis holds, once it is known
 	putOff   map[*dues]struct{} // of the claims under way
 	created  int64              // acceptance time given last, in us: they grow strictly
 }
@@ -65,6 +66,7 @@ func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 	for n := range e.opt.partitions {
 		e.parts = append(e.parts, newPartition(e, n))
 	}
+	e.remember(e.opt.data)
 	if e.opt.deferred {
 		return e, nil
 	}
@@ -104,17 +106,16 @@ func prepare(url string, opts []Option) (*Engine, error) {
 
 // Capabilities describes the engine.
 func (e *Engine) Capabilities() morningai.Capabilities {
-	return morningai.Capabilities{Name: "redis", Durable: "redis"}
+	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet()}
 }
 
 // Losses is how often this engine has noticed that Redis lost writes that it
 // had acknowledged. What was lost is not restored by this engine.
 func (e *Engine) Losses() int64 { return e.losses.Load() }
 
-func (e *Engine) lost(p *partition, next, stored uint64) {
+func (e *Engine) lost(p *partition) {
 	e.losses.Add(1)
-	e.opt.logger.Warn("Redis has lost writes that it had acknowledged",
-		"partition", p.n, "expected", next-1, "stored", stored)
+	e.opt.logger.Warn("Redis has lost writes that it had acknowledged", "partition", p.n, "generation", p.dataSet().generation)
 }
 
 // enter admits a call, unless the engine is closed, has not begun, or the
@@ -214,7 +215,10 @@ type partition struct {
 	works   *worker
 	others  *lane
 
+	least int64 // generation that Redis must have reached, as a journal tells
+
 	mu         sync.Mutex
+	data       dataSet
 	compared   []string // marks
 	comparedAt time.Time
 }
@@ -240,26 +244,6 @@ func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "
 
 func (p *partition) lanes() []*lane {
 	return append([]*lane{p.accepts.lane, p.others}, p.works.lanes...)
-}
-
-// open makes the partition ready, or refuses one made for another number of
-// partitions or by a newer program.
-func (p *partition) open(ctx context.Context) error {
-	const format = "2"
-	reply, err := p.read(ctx, scriptOpen, strconv.Itoa(p.eng.opt.partitions), format)
-	if err != nil {
-		return err
-	}
-	n, _ := reply[0].ToString()
-	if n != strconv.Itoa(p.eng.opt.partitions) {
-		return &morningai.Error{Code: CodeWrongRedis, Op: "open redis", Detail: "this Redis was set up with partitions=" + n + ", not " + strconv.Itoa(p.eng.opt.partitions),
-			Hint: "use partitions=" + n + " everywhere, another prefix, or an empty Redis"}
-	}
-	if f, _ := reply[1].ToString(); f != format {
-		return &morningai.Error{Code: morningai.CodeNewerFormat, Op: "open redis", Detail: "the data in this Redis have format " + f + ", and this version of the program knows format " + format,
-			Hint: "use the version that wrote them, or another prefix in the address"}
-	}
-	return nil
 }
 
 // read runs a script that needs no number.

@@ -153,9 +153,9 @@ func checkPoint(p *morningai.Checkpoint) error {
 		if len(p.Data) > morningai.MaxPayload {
 			return &morningai.Error{Code: morningai.CodeTooLarge, Op: "checkpoint", Detail: "the data are over 1 MiB"}
 		}
-	case morningai.CheckpointLog:
+	case morningai.CheckpointLog, morningai.CheckpointRepeat:
 	default:
-		return morningai.InvalidInput("checkpoint", morningai.FieldError{Location: "kind", Message: "must be step, progress or log"})
+		return morningai.InvalidInput("checkpoint", morningai.FieldError{Location: "kind", Message: "must be step, progress, log or repeat"})
 	}
 	return nil
 }

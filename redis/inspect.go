@@ -209,7 +209,7 @@ func (i *Inspector) Prepared(ctx context.Context) (bool, error) {
 		if !there {
 			return false, nil
 		}
-		if err := p.open(ctx); err != nil {
+		if err := p.open(ctx, p.dataSet(), toLook); err != nil {
 			return true, unavailable("inspect", err)
 		}
 	}

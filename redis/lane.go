@@ -41,8 +41,9 @@ func newLane(p *partition) *lane {
 func (l *lane) renew() {
 	var id [12]byte
 	rand.Read(id[:]) // never fails
+	lineage := l.part.lineage()
 	l.mu.Lock()
-	l.id, l.acked = string(id[:]), 0
+	l.id, l.acked = lineage+string(id[:]), 0
 	l.mu.Unlock()
 	l.next = 1
 	l.settle()
@@ -55,9 +56,14 @@ func (l *lane) mark() (id string, acked uint64) {
 	return l.id, l.acked
 }
 
-// call runs a numbered script and returns its reply. A call without an answer is
+// call runs a numbered script and returns its reply, or, if it is cautious and
+// finds that Redis has lost data, errLost without having done anything. A call without an answer is
 // in doubt; the next one, under the same number, finds out what became of it.
 func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([]rueidis.RedisMessage, error) {
+	return l.numbered(ctx, s, false, extraKeys, args)
+}
+
+func (l *lane) numbered(ctx context.Context, s *script, cautious bool, extraKeys, args []string) ([]rueidis.RedisMessage, error) {
 	select {
 	case <-l.turn:
 	case <-ctx.Done():
@@ -82,8 +88,12 @@ func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([
 				l.accept()
 				return reply, nil
 			}
+			was := l.id
 			if err = l.gap(ctx, reply); err != nil {
 				return nil, err
+			}
+			if cautious && was != l.id {
+				return nil, errLost
 			}
 			continue
 		}
@@ -126,7 +136,8 @@ func (l *lane) doubtful() bool {
 // gap handles a number that does not follow. If Redis has applied one that was
 // not acknowledged, it was a call given up here, for nobody else uses the name
 // of the lane: the sequence goes on after it. Otherwise Redis has lost writes
-// that it had acknowledged: the lane starts anew.
+// that it had acknowledged, or somebody else has noticed that it has: the lane
+// starts anew.
 func (l *lane) gap(ctx context.Context, reply []rueidis.RedisMessage) error {
 	text, _ := reply[1].ToString()
 	stored, _ := strconv.ParseUint(text, 10, 64)
@@ -134,9 +145,19 @@ func (l *lane) gap(ctx context.Context, reply []rueidis.RedisMessage) error {
 		l.accept()
 		return nil
 	}
-	l.eng.lost(l.part, l.next, stored)
+	if known := l.part.dataSet(); l.lineage() == known.lineage {
+		if err := l.part.open(ctx, known, afterLoss); err != nil {
+			return err
+		}
+	}
 	l.renew()
-	return l.part.open(ctx)
+	return nil
+}
+
+func (l *lane) lineage() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.id[:max(len(l.id)-12, 0)]
 }
 
 // hash tells the calls of a lane apart. Nobody else compares it, so that a fast

@@ -165,6 +165,9 @@ func TestLossIsNoticed(t *testing.T) {
 		t.Fatal("writes that were acknowledged are gone, and nobody noticed")
 	}
 	session := join(t, e, 1)
+	if _, err := e.Claim(t.Context(), morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 9}); err == nil {
+		t.Fatal("a claim that finds that data were lost hands out tasks")
+	}
 	if got := claim(t, e, session, 9, 0); len(got) != 4 {
 		t.Fatalf("%d grants after the loss, want the 4 accepted since", len(got))
 	}

@@ -40,6 +40,9 @@ func packMember(m *morningai.Member) string {
 	for _, text := range []string{m.Node, m.URL, m.Version} {
 		b = appendText(b, text)
 	}
+	b = binary.BigEndian.AppendUint64(b, m.Reported)
+	b = binary.BigEndian.AppendUint64(b, m.Crashed)
+	b = binary.AppendUvarint(b, uint64(max(0, m.Commit)))
 	return string(b)
 }
 
@@ -51,6 +54,12 @@ func readMember(journal, text string) (morningai.Member, bool) {
 	m := morningai.Member{Journal: morningai.ID([]byte(journal)), Session: morningai.SessionID([]byte(text[:16])),
 		ContactAt: fromNanos(be64(text[16:])), Backlog: int64(r.uvarint())}
 	m.Node, m.URL, m.Version = r.text(), r.text(), r.text()
+	if r.ok && r.rest != "" { // written by a program that knows of losses
+		if b := r.bytes(16); r.ok {
+			m.Reported, m.Crashed = uint64(be64(b)), uint64(be64(b[8:]))
+		}
+		m.Commit = int64(r.uvarint())
+	}
 	return m, r.ok
 }
 

@@ -3,6 +3,8 @@ package redis
 import (
 	"log/slog"
 	"time"
+
+	"github.com/RC918/morningai"
 )
 
 // Option changes how Open sets up the engine.
@@ -26,6 +28,7 @@ type options struct {
 	pauseOnFailure time.Duration
 	now            func() time.Time
 	deferred       bool
+	data           morningai.DataSet // that the engine has worked on before
 }
 
 func defaults() options {
@@ -62,6 +65,12 @@ func WithPartitions(n int) Option { return func(o *options) { o.partitions = n }
 // then every method returns why it has not: an [ErrUnavailable] while Redis is
 // away, or an [ErrWrongRedis] while it must not be used.
 func WithDeferredStart() Option { return func(o *options) { o.deferred = true } }
+
+// WithDataSet tells which data the engine has worked on before, by
+// [morningai.Capabilities] of an earlier one. A Redis that holds other data is
+// refused as [ErrWrongRedis], an empty one gets the name again, and one that has
+// not come as far has lost something.
+func WithDataSet(d morningai.DataSet) Option { return func(o *options) { o.data = d } }
 
 // WithAnyEviction accepts a Redis that evicts keys when its memory is full. It
 // will then lose tasks without an error.

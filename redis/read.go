@@ -51,6 +51,11 @@ func (e *Engine) fetch(ctx context.Context, ids []morningai.ID, all bool) (map[m
 			for _, s := range found {
 				out[s.id] = s
 			}
+			if len(found) < n { // what is not there may be lost
+				if err := p.look(ctx); err != nil {
+					return nil, err
+				}
+			}
 			list = list[n:]
 		}
 	}
@@ -227,6 +232,9 @@ func (l *line) fill(ctx context.Context, f *morningai.Filter, limit, budget int)
 			if again {
 				continue
 			}
+			return err
+		}
+		if err := l.part.look(ctx); err != nil {
 			return err
 		}
 		status, err := reply[0].ToString()

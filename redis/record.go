@@ -106,7 +106,7 @@ func (s *stored) task(now time.Time) (morningai.Task, error) {
 		ID: s.id, TraceID: s.traceID, Type: s.kind, Queue: s.queue, Priority: int(s.priority),
 		State: stateNames[s.state], Attempt: int(s.attempt), Failures: int(s.failures),
 		CreatedAt: time.UnixMicro(s.created).UTC(), StartedAt: fromNanos(s.started),
-		Life: int64(s.life), Version: int64(s.version), CancelRequested: s.has(flagCancel),
+		Life: int64(s.life), Version: int64(s.version), CancelRequested: s.has(flagCancel), MaybeRepeated: s.has(flagRepeat),
 		Fresh: morningai.FreshLive, AsOf: now,
 	}
 	if !s.has(flagBare) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type session struct {
 	seq      int64
 	inflight map[int64]chan struct{} // claims under way; nil: only in doubt
 	turn     int
+	counters map[int]int64 // by partition: the counter of the last beat
 }
 
 func (e *Engine) session(id morningai.SessionID) *session {
@@ -173,7 +175,7 @@ func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
 	}
 	out := make([]morningai.Session, 0, len(list)/2)
 	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) >= memberField || list[i] == settingsField {
+		if len(list[i]) != 16 {
 			continue
 		}
 		s, ok := readSession(list[i], list[i+1])
@@ -234,7 +236,8 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	case quiet:
 		leaving = "-"
 	}
-	marks, byID := p.marksDue()
+	known := p.dataSet()
+	marks := p.marksDue(known)
 	args := append([]string{"", "0", ""}, p.eng.clockArgs()...)
 	args = append(args, string(req.Session[:]), packDetails(req), strconv.FormatInt(through, 10), leaving,
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
@@ -289,55 +292,73 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 			_, reply.Members[i].Connected = members[reply.Members[i].Session]
 		}
 	}
-	if behind, err := got[5].AsStrSlice(); err == nil && len(behind) > 0 {
-		p.behind(ctx, behind, byID)
+	behind, err := got[5].AsStrSlice()
+	if err != nil {
+		return 0, err
+	}
+	generation, lineage, err := readLineage(got[3])
+	if err != nil {
+		return 0, err
+	}
+	if err := p.compareData(ctx, known, generation, lineage, len(behind) > 0); err != nil {
+		return 0, err
+	}
+	if p.eng.session(req.Session).wentBack(p.n, counter) { // or the others have declared it dead
+		return counter, p.probe(ctx)
 	}
 	return counter, nil
+}
+
+// wentBack reports that the counter of a session is not larger than at its last
+// beat.
+func (s *session) wentBack(part int, counter int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counters == nil {
+		s.counters = map[int]int64{}
+	}
+	was := s.counters[part]
+	s.counters[part] = counter
+	return counter <= was
+}
+
+// readLineage finds which data there are among the sessions.
+func readLineage(sessions rueidis.RedisMessage) (generation int64, lineage string, err error) {
+	list, err := sessions.AsStrSlice()
+	for i := 0; i+1 < len(list); i += 2 {
+		if list[i] == "*" && len(list[i+1]) == 16 {
+			return be64(list[i+1][8:]), list[i+1][:8], nil
+		}
+	}
+	return 0, "", err
 }
 
 // marksEvery is how often marks that have not changed are compared again.
 const marksEvery = 30 * time.Second
 
-// marksDue returns what Redis must have stored of the lanes at least, if that
-// has changed since it was last compared, or it is time to compare again.
-func (p *partition) marksDue() (marks []string, byID map[string]*lane) {
-	byID = map[string]*lane{}
-	for _, l := range p.lanes() {
-		if id, acked := l.mark(); acked > 0 {
-			marks = append(marks, id, strconv.FormatUint(acked, 10))
-			byID[id] = l
-		}
-	}
+// marksDue returns the marks, if they have changed since they were last compared,
+// or it is time to compare them again.
+func (p *partition) marksDue(known dataSet) []string {
+	marks := p.marks(known)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.Equal(marks, p.compared) && time.Since(p.comparedAt) < marksEvery {
-		return nil, byID
+		return nil
 	}
 	p.compared, p.comparedAt = marks, time.Now()
-	return marks, byID
+	return marks
 }
 
-// behind renews the lanes of which Redis has stored less than it acknowledged.
-// One that is in a call notices by itself.
-func (p *partition) behind(ctx context.Context, ids []string, lanes map[string]*lane) {
-	for _, id := range ids {
-		l := lanes[id]
-		if l == nil {
-			continue
-		}
-		select {
-		case <-l.turn:
-			if now, acked := l.mark(); now == id {
-				p.eng.lost(p, acked+1, 0)
-				l.renew()
-			}
-			l.turn <- struct{}{}
-		default:
+// marks are what Redis must have stored at least of the lanes that go on. One from
+// before the last loss ends with its next call.
+func (p *partition) marks(known dataSet) []string {
+	var marks []string
+	for _, l := range p.lanes() {
+		if id, acked := l.mark(); acked > 0 && strings.HasPrefix(id, known.lineage) {
+			marks = append(marks, id, strconv.FormatUint(acked, 10))
 		}
 	}
-	if err := p.open(ctx); err != nil {
-		p.eng.opt.logger.Warn("a partition that lost its data cannot be made ready", "partition", p.n, "error", err)
-	}
+	return marks
 }
 
 const reapAtOnce = 1024 // tasks of one call

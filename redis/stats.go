@@ -43,7 +43,10 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 		return morningai.QueueConfig{}, &morningai.Error{Code: morningai.CodeWrongState, Op: "set queue",
 			Detail: "limits hold within one partition, and this Redis has " + strconv.Itoa(len(e.parts)), Hint: "use one partition where queues are to be limited"}
 	}
-	args := []string{name, "", "", "", ""}
+	args := []string{name, "", "", "", "", ""}
+	if change.Version > 0 {
+		args[5] = strconv.FormatInt(change.Version, 10)
+	}
 	if change.Paused != nil {
 		args[1] = "0"
 		if *change.Paused {
@@ -97,6 +100,9 @@ func (e *Engine) Stats(ctx context.Context) (morningai.Stats, error) {
 		cancel()
 		if err == nil {
 			err = t.add(reply)
+		}
+		if err == nil {
+			err = p.look(ctx)
 		}
 		if err != nil {
 			return morningai.Stats{}, e.failed(ctx, "stats", err)

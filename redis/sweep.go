@@ -56,9 +56,24 @@ func (e *Engine) Probe(ctx context.Context) error {
 	bounded, cancel := e.bounded(ctx)
 	defer cancel()
 	for _, p := range e.parts {
-		if _, err := p.others.call(bounded, scriptProbe, nil, nil); err != nil {
+		if err := p.probe(bounded); err != nil {
 			return e.failed(ctx, "probe", err)
 		}
 	}
 	return nil
+}
+
+// probe writes, and compares what Redis has stored of every lane.
+func (p *partition) probe(ctx context.Context) error {
+	known := p.dataSet()
+	marks := p.marks(known)
+	reply, err := p.others.call(ctx, scriptProbe, nil, marks)
+	if err != nil {
+		return err
+	}
+	behind, err := reply[1].ToString()
+	if err != nil || behind == "0" {
+		return err
+	}
+	return p.compareData(ctx, known, 0, "", true)
 }

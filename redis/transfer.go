@@ -131,6 +131,9 @@ func packRecord(r *morningai.Record) (value, spec string, extras []byte) {
 	if t.CancelRequested {
 		flags |= flagCancel
 	}
+	if t.MaybeRepeated {
+		flags |= flagRepeat
+	}
 	if r.Deleted {
 		flags |= flagDeleted
 	}

@@ -165,7 +165,7 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 	send := func() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), w.part.eng.opt.timeout)
 		defer cancel()
-		if reply, err = l.call(ctx, scriptWork, keys, args); err == nil {
+		if reply, err = l.numbered(ctx, scriptWork, claim != nil, keys, args); err == nil {
 			err = w.answer(jobs, len(reports), len(points), reply)
 		}
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -42,8 +43,11 @@ type holding struct {
 	// decided: the outcome is known here and in the journal, or on its way
 	// there, and has still to be delivered.
 	decided morningai.Outcome
-	sending bool // the shared engine is being told
-	cancel  bool // a cancel that was given here has still to reach the handler
+	asked   morningai.Record           // what it was asked for with that a task does not show
+	steps   map[string]json.RawMessage // that it has done, as far as this node knows
+	again   bool                       // the outcome's note may have replaced an earlier one
+	sending bool                       // the shared engine is being told
+	cancel  bool                       // a cancel that was given here has still to reach the handler
 }
 
 func (c *core) session(id morningai.SessionID) *session {
@@ -123,9 +127,10 @@ func (c *core) routeClaim(op *claimOp) {
 		op.journal = true
 		op.call = waitJournal(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.journal.Claim(ctx, req) },
 			func(reply morningai.ClaimReply, err error) { c.claimed(op, true, &reply, err) })
-	case op.here || c.backlog.settings > 0:
+	case op.here || c.backlog.settings > 0 || c.unproved():
 		// Nothing here is this node's alone, so that it waits for an outage; or a
-		// pause that was acknowledged here has still to be told.
+		// pause that was acknowledged here has still to be told, or what an earlier
+		// process of this node has finished.
 		op.call = 0
 		c.after(req.Wait, func() {
 			if op.call == 0 {
@@ -223,7 +228,9 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 			// there would be no further claim.
 			c.settled(old.lease, morningai.Verdict{State: stateAfter(old.decided)})
 		}
-		c.held[g.Task.ID] = &holding{lease: g.Lease, task: g.Task, session: s.id}
+		c.held[g.Task.ID] = &holding{lease: g.Lease, task: g.Task, session: s.id, steps: maps.Clone(g.Steps),
+			asked: morningai.Record{UniqueKey: g.UniqueKey, Retention: g.Retention, Fingerprint: g.Fingerprint}}
+		c.markRepeat(g)
 		c.known.see(&g.Task)
 	}
 	if !journal && c.backlog.settings > 0 {
@@ -333,7 +340,7 @@ func (c *core) beat(op *beatOp, here bool) {
 			op.local, op.err = reply, err
 			c.endBeat(op)
 		})
-	if !c.contact.open() && !here {
+	if (!c.contact.open() || c.rebuild != nil) && !here {
 		op.open++
 		if shared.Member == nil {
 			shared.Member = c.member(req.Session)
@@ -345,7 +352,11 @@ func (c *core) beat(op *beatOp, here bool) {
 		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, shared) },
 			func(reply morningai.BeatReply, err error) {
 				if op.reached = err == nil; op.reached {
+					if c.rebuild != nil {
+						reply.Lost = nil // it has lost what runs here, which goes on
+					}
 					op.shared = reply
+					c.putMembersBack(&shared, reply.Members)
 					c.noteMembers(reply.Members)
 					c.noteSessions(reply.Sessions)
 					c.mirror.noteSettings(reply.Settings, c.now)

@@ -27,6 +27,9 @@ func (c *core) command(op *commandOp) {
 	ids := make([]morningai.ID, len(op.cmds))
 	for i := range op.cmds {
 		ids[i] = op.cmds[i].ID
+		if cmd := &op.cmds[i]; cmd.Version > 0 {
+			cmd.Version = max(cmd.Version-c.known.lift(cmd.ID), 1)
+		}
 	}
 	all := make([]int, len(op.cmds))
 	for i := range all {
@@ -158,9 +161,16 @@ func (op *commandOp) part(at []int, results []morningai.CommandResult, err error
 		return
 	}
 	var gone []morningai.NoteKey
+	var kept []morningai.Note
 	for i := range op.results {
+		if r := &op.results[i]; r.Err == nil && !r.Task.Pending && r.Task.Fresh != morningai.FreshLocal && !r.Task.ID.IsZero() {
+			if note, err := orderedNote(&op.cmds[i], &r.Task); err == nil {
+				kept = append(kept, note)
+			}
+		}
 		if r := &op.results[i]; r.Err == nil && op.cmds[i].Kind != morningai.CommandDelete {
 			op.c.known.see(&r.Task)
+			r.Task.Version += op.c.known.lift(r.Task.ID)
 		} else if r.Err == nil && !r.Task.Pending {
 			id := op.cmds[i].ID
 			op.c.known.forget(id, op.c.now)
@@ -168,11 +178,14 @@ func (op *commandOp) part(at []int, results []morningai.CommandResult, err error
 			gone = append(gone, keyOf(noteTask, id), keyOf(noteOutcome, id), keyOf(noteAside, id))
 		}
 	}
+	then := op.answer
 	if len(gone) > 0 {
-		op.c.eraseNow(gone, op.answer)
-		return
+		then = func() { op.c.eraseNow(gone, op.answer) }
 	}
-	op.answer()
+	if op.err != nil {
+		kept = nil
+	}
+	op.c.keepOrders(kept, then)
 }
 
 func (op *commandOp) answer() {

@@ -34,12 +34,17 @@ type core struct {
 	known     *lastKnown
 	pages     *lastPages
 	backlog   backlog
+	rebuild   *rebuild // the shared engine has lost data, and this node does not rely on it yet
 	incidents incidents
 	members   []morningai.Member
 	membersAt time.Time // when they were last learned
 	forgets   []*forgetOp
 	alone     []string // nodes without a journal, as the last beat has shown
 	disk      disk
+	crashed   bool                       // an earlier process of this node had died
+	startedAt time.Time                  // if so: when this one began
+	trimming  bool                       // the oldest of what is kept are being looked at
+	trimNext  time.Time                  // when it is time to
 	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
 	toErase   map[morningai.NoteKey]bool // any more was written anew since
 	met       bool                       // the shared engine has answered since the start
@@ -181,12 +186,27 @@ func onShared[T any](c *core, name string, limit time.Duration, run func(context
 	}
 	call := c.contact.began(c.now)
 	c.out = append(c.out, effect{to: toShared, name: name, limit: limit,
-		run: func(ctx context.Context) (any, error) { return run(ctx) },
+		run: reaching(c, run),
 		then: func(result any, err error) {
-			c.noteContact(call, c.contact.ended(call), err)
-			value, _ := result.(T)
-			then(value, err)
+			sent := c.contact.ended(call)
+			got, _ := result.(reached[T])
+			c.noteData(got.data)
+			c.noteContact(call, sent, err)
+			then(got.value, err)
 		}})
+}
+
+// reached is what a call of the shared engine has brought, and on which data.
+type reached[T any] struct {
+	value T
+	data  morningai.DataSet
+}
+
+func reaching[T any](c *core, run func(context.Context) (T, error)) func(context.Context) (any, error) {
+	return func(ctx context.Context) (any, error) {
+		value, err := run(ctx)
+		return reached[T]{value, c.remote.Capabilities().Data}, err
+	}
 }
 
 // waitShared is onShared for a call that stands still by design: how long it
@@ -195,11 +215,12 @@ func waitShared[T any](c *core, name string, run func(context.Context) (T, error
 	sent := c.now
 	c.calls++
 	c.out = append(c.out, effect{to: toShared, name: name, waits: c.calls,
-		run: func(ctx context.Context) (any, error) { return run(ctx) },
+		run: reaching(c, run),
 		then: func(result any, err error) {
+			got, _ := result.(reached[T])
+			c.noteData(got.data)
 			c.noteContact(0, sent, err)
-			value, _ := result.(T)
-			then(value, err)
+			then(got.value, err)
 		}})
 	return c.calls
 }

@@ -14,23 +14,32 @@ import (
 // far the delivery has come. Live traffic goes first: one call of the delivery
 // is under way at a time.
 type backlog struct {
-	due    time.Time // when the next pass, or the next call of this one, may begin; zero: none is planned
-	busy   bool
-	began  time.Time // of this pass
-	calmAt time.Time // when everything is to be looked at again
-	stage  stage
-	after  int64 // the stage has dealt with the notes up to this one
-	full   bool  // this pass looks at everything, not only at what is known to be undelivered
-	calm   bool  // and nothing of it is urgent
-	more   bool  // another pass has to follow
-	page   int   // how many are sent at once
-	fails  int   // calls of this stage that failed in a row
+	due        time.Time // when the next pass, or the next call of this one, may begin; zero: none is planned
+	busy       bool
+	anew       bool // the next call has to be the first of a pass: what it has to do has changed
+	first      bool // this pass is the first of this process
+	loss       bool // this pass follows a loss of data
+	lossAt     time.Time
+	comparing  bool // after a loss: which tasks are gone is not known yet
+	queuesBack bool // settings that were lost are there again
+	// lossGoesOn: what was lost is not all there yet, so that the next one does too
+	lossGoesOn bool
+	began      time.Time // of this pass
+	calmAt     time.Time // when everything is to be looked at again
+	stage      stage
+	after      int64 // the stage has dealt with the notes up to this one
+	full       bool  // this pass looks at everything, not only at what is known to be undelivered
+	calm       bool  // and nothing of it is urgent
+	more       bool  // another pass has to follow
+	page       int   // how many are sent at once
+	fails      int   // calls of this stage that failed in a row
 
 	local    bool                  // the journal may own tasks
 	doubt    map[morningai.ID]bool // false while the first call about it is under way
 	doubts   []morningai.ID        // in order; some are settled
 	promised map[morningai.ID]bool // of doubt: acknowledged by the journal alone before the first call
 	ready    int64                 // of doubt, how many are true
+	unseen   map[morningai.ID]bool // see absent
 	tries    map[morningai.ID]int  // of tasks that were refused in a way that may pass
 	own      int64                 // tasks that wait in the journal
 	owned    int64                 // tasks that the journal owns
@@ -44,25 +53,27 @@ type backlog struct {
 	started  bool // what an earlier process left has been looked at
 }
 
-type keptOutcome struct {
-	id morningai.ID
-	at time.Time
-}
-
 // stage is a step of a pass. What was reached and finished goes first, so that
 // nobody begins it again, after settings that nobody may overstep; orders follow the tasks they are about.
 type stage uint8
 
 const (
 	stageSettings stage = iota
+	stageLeases
 	stagePoints
+	stageAgain
 	stageOutcomes
+	stageOrdered
 	stageDoubt
 	stageCommands
 	stageOwn
 	stageWithdraw
 	stageVerify
+	stageReorder
 	stageDone
+
+	// What a node reports after a loss before anybody hands out tasks again.
+	lastOfReport = stageOrdered
 )
 
 const (
@@ -140,14 +151,6 @@ func (b *backlog) settled(id morningai.ID) {
 	}
 }
 
-func (b *backlog) keep(id morningai.ID, now time.Time) {
-	if b.kept == nil {
-		b.kept = map[morningai.ID]time.Time{}
-	}
-	b.kept[id] = now
-	b.keptIn = append(b.keptIn, keptOutcome{id, now})
-}
-
 // again plans a pass for what has just become undelivered.
 func (b *backlog) again(c *core) {
 	if b.running() {
@@ -183,7 +186,7 @@ func (b *backlog) running() bool {
 }
 
 func (b *backlog) wake(c *core) time.Time {
-	if b.busy || c.closing || c.contact.open() {
+	if b.busy || c.closing || c.contact.open() && !c.reporting() {
 		return time.Time{}
 	}
 	return b.due
@@ -194,14 +197,47 @@ func (b *backlog) undelivered() int64 { return b.unknown() + b.commands + b.sett
 
 // unknown counts what only this node has of tasks. Orders do not count: nodes
 // that wait with them for each other's tasks would wait for ever.
-func (b *backlog) unknown() int64 { return b.ready + b.own + b.owned + b.outcomes + b.points }
+// While it is not compared what data were lost, there is one more, of which it is
+// not known how many they are.
+func (b *backlog) unknown() int64 {
+	n := b.ready + b.own + b.owned + b.outcomes + b.points
+	if b.comparing {
+		n++
+	}
+	return n
+}
 
 // recover begins a pass over everything: the circuit has closed.
 func (c *core) recover() {
 	b := &c.backlog
 	b.due, b.full, b.calm, b.more = c.now, true, false, false
 	b.local = true
+	b.anew = b.busy
 	b.restart(stageSettings)
+}
+
+// absent reports that a task was not shown by the shared engine, which has a record
+// of it, in two passes. After one it may have arrived between two calls.
+func (b *backlog) absent(id morningai.ID) bool {
+	if b.unseen[id] {
+		delete(b.unseen, id)
+		return true
+	}
+	if b.unseen == nil || len(b.unseen) >= maxRecent {
+		b.unseen = map[morningai.ID]bool{}
+	}
+	b.unseen[id] = true
+	return false
+}
+
+// beginAnew reports that the call which has ended belonged to a pass of the past.
+func (b *backlog) beginAnew(c *core) bool {
+	if !b.anew {
+		return false
+	}
+	b.anew, b.busy, b.due = false, false, c.now
+	b.restart(stageSettings)
+	return true
 }
 
 func (b *backlog) restart(s stage) { b.stage, b.after, b.fails = s, 0, 0 }
@@ -209,11 +245,13 @@ func (b *backlog) restart(s stage) { b.stage, b.after, b.fails = s, 0, 0 }
 // deliver makes the next call, if it is time for one.
 func (c *core) deliver() {
 	b := &c.backlog
-	if b.busy || c.closing || c.contact.open() || b.due.IsZero() || b.due.After(c.now) {
+	if b.busy || c.closing || c.contact.open() && !c.reporting() || b.due.IsZero() || b.due.After(c.now) {
 		return
 	}
 	if !b.started {
 		b.started, b.full, b.local = true, true, true
+		b.first = true
+		c.writeMirror()
 	}
 	if b.stage == stageDone {
 		b.restart(stageSettings)
@@ -226,15 +264,30 @@ func (c *core) deliver() {
 	}
 	b.busy = true
 	switch b.stage {
+	case stageLeases:
+		c.restoreLeases()
 	case stagePoints:
 		c.readNotes(notePoint, c.deliverPoints)
+	case stageAgain:
+		c.readNotes(noteAgain, c.deliverAgain)
 	case stageOutcomes:
+		if c.rebuild == nil {
+			b.after = max(b.after, c.mirror.Told)
+		}
 		c.readNotes(noteOutcome, c.deliverOutcomes)
+	case stageOrdered:
+		c.restoreOrdered()
+	case stageReorder:
+		c.reorder()
 	case stageDoubt:
 		c.readDoubt()
 	case stageCommands:
 		c.readNotes(noteCommand, c.deliverCommands)
 	case stageSettings:
+		if b.loss && !b.queuesBack { // what is changed now is a change of what was there
+			c.restoreQueues()
+			return
+		}
 		c.readNotes(noteQueue, c.deliverSettings)
 	case stageOwn:
 		c.readNotes(noteOwn, c.deliverOwn)
@@ -248,6 +301,9 @@ func (c *core) deliver() {
 // next goes on with the stage, or with the one after it.
 func (c *core) next(ended bool) {
 	b := &c.backlog
+	if b.beginAnew(c) {
+		return
+	}
 	b.busy, b.fails = false, 0
 	b.page = min(max(b.page*2, 1), deliverPage)
 	b.due = c.now
@@ -257,7 +313,18 @@ func (c *core) next(ended bool) {
 	if !ended {
 		return
 	}
+	if b.stage == stageVerify && b.full && c.rebuild == nil {
+		b.comparing = false
+	}
 	b.restart(b.stage + 1)
+	if b.first && b.stage > lastOfReport {
+		b.first = false
+		c.resumeClaims()
+	}
+	if c.rebuild != nil && b.stage > lastOfReport {
+		c.hasReported()
+		return
+	}
 	if b.stage == stageDone {
 		c.endPass()
 	}
@@ -265,6 +332,13 @@ func (c *core) next(ended bool) {
 
 func (c *core) endPass() {
 	b := &c.backlog
+	if b.full || b.loss {
+		b.loss = b.lossGoesOn
+		if b.lossGoesOn {
+			c.after(retryOrder, func() { b.again(c) })
+		}
+		b.lossGoesOn = false
+	}
 	if b.full {
 		b.full, b.calmAt = false, c.now.Add(calmEvery)
 		c.mirror.Verified = b.began.UTC()
@@ -282,6 +356,9 @@ func (c *core) endPass() {
 // failed stops the pass for a moment; one after an outage begins anew.
 func (c *core) failedDelivery(err error, page int) {
 	b := &c.backlog
+	if b.beginAnew(c) {
+		return
+	}
 	b.busy = false
 	b.fails++
 	b.page = max(page/2, 1)
@@ -361,21 +438,4 @@ func packed(r *morningai.Record) []byte {
 		return nil // it came from the journal in this form, or passed Normalize
 	}
 	return data
-}
-
-// forgetKept erases outcomes that have been kept for long enough.
-func (c *core) forgetKept() {
-	b := &c.backlog
-	n := 0
-	for _, k := range b.keptIn {
-		if c.now.Sub(k.at) < keepOutcomes {
-			break
-		}
-		if b.kept[k.id].Equal(k.at) {
-			delete(b.kept, k.id)
-			c.erase(keyOf(noteOutcome, k.id))
-		}
-		n++
-	}
-	b.keptIn = b.keptIn[n:]
 }

@@ -192,7 +192,7 @@ func (c *core) probed(sent time.Time, err error) {
 		c.toState(morningai.ContactRecovering, d.cause)
 	}
 	d.passed++
-	if d.passed >= healthyProbes && c.now.Sub(d.passedAt) >= healthyFor {
+	if d.passed >= healthyProbes && c.now.Sub(d.passedAt) >= healthyFor && c.rebuilt() {
 		c.closeCircuit()
 		return
 	}
@@ -254,6 +254,7 @@ func (c *core) openCircuit(cause error) {
 func (c *core) closeCircuit() {
 	d := &c.contact
 	d.passed, d.healthy, d.closed = 0, c.now, c.now
+	c.endRebuild()
 	c.toState(morningai.ContactUp, nil)
 	c.mirror.next = c.now // what others have changed meanwhile
 	c.endIncident()

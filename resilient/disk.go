@@ -73,6 +73,7 @@ func (c *core) lookAtJournal() {
 		c.disk.info = info
 		c.trimIncidents()
 		c.forgetKept()
+		c.trimKept()
 		c.disk.written -= counted
 		full := journalFull()
 		switch {

@@ -87,8 +87,10 @@ func (c *core) load(info morningai.JournalInfo, mirrored *morningai.Note, stats 
 		if err := json.Unmarshal(mirrored.Data, &c.mirror); err != nil {
 			return fmt.Errorf("read what was known of the fleet: %w", err)
 		}
-		c.members = c.mirror.Members
+		c.crashed, c.startedAt = c.mirror.Running, c.now
+		c.members, c.known.generation = c.mirror.Members, c.mirror.Data.Generation
 	}
+	c.mirror.Running = true
 	b := &c.backlog
 	b.own, b.outcomes = info.Notes[noteOwn], 0
 	b.points, b.commands, b.settings = info.Notes[notePoint], info.Notes[noteCommand], info.Notes[noteQueue]
@@ -109,6 +111,8 @@ func (e *Engine) Close() error {
 		e.core.closeWaits()
 		e.core.empty()
 		e.core.writeIncident()
+		e.core.mirror.Running = false
+		e.core.writeMirror()
 	}, closing) {
 		return nil
 	}

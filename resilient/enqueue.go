@@ -381,6 +381,9 @@ func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Recei
 	c := op.c
 	c.backlog.local = true
 	c.backlog.owned += int64(len(specs))
+	for i := range specs {
+		c.known.refused.drop(specs[i].ID)
+	}
 	onJournal(c, "enqueue", func(ctx context.Context) ([]morningai.Receipt, error) { return c.journal.Enqueue(ctx, specs) },
 		func(receipts []morningai.Receipt, err error) {
 			for i := range receipts {
@@ -396,6 +399,7 @@ func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Rece
 	notes, own, states := make([]morningai.Note, len(specs)), int64(0), make([]morningai.Task, len(specs))
 	for i := range specs {
 		record := recordOf(&specs[i], op.at)
+		op.c.known.refused.drop(specs[i].ID)
 		if record.UniqueKey != "" && op.c.hasOthers() && record.Task.State == morningai.StateQueued {
 			record.Task.State, record.Task.RunAt = morningai.StateScheduled, op.at // see meetingTime
 		}

@@ -2,7 +2,6 @@ package resilient
 
 import (
 	"context"
-	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -108,10 +107,16 @@ type delivery struct {
 
 func (d *delivery) begin() {
 	c := d.op.c
-	notes := make([]morningai.Note, len(d.reports))
+	var notes []morningai.Note
 	for i := range d.reports {
 		r := &d.reports[i]
 		h := c.held[r.Lease.ID]
+		if _, kept := c.backlog.kept[r.Lease.ID]; kept && h == nil {
+			continue // it was told before, and the journal has more of it than a repeat says
+		}
+		if h != nil && h.lease == r.Lease && h.decided != "" && h.decided != r.Outcome {
+			continue // the first one counts, if any
+		}
 		if h == nil || h.lease != r.Lease {
 			h = &holding{lease: r.Lease}
 			if c.held[r.Lease.ID] == nil {
@@ -123,10 +128,17 @@ func (d *delivery) begin() {
 		}
 		h.decided, h.sending = r.Outcome, !c.contact.open()
 		delete(c.backlog.kept, r.Lease.ID)
-		var err error
-		if notes[i], err = outcomeNote(h, r); err != nil {
+		note, err := outcomeNote(h, r)
+		if err != nil {
 			d.noted = result{true, err} // whoever records it will say what is wrong
 		}
+		notes = append(notes, note)
+		if h.again = r.Attempt > 1 || h.task.Life > 1; h.again {
+			notes = append(notes, morningai.Note{NoteKey: keyOf(noteAgain, r.Lease.ID), Data: []byte{1}})
+		}
+	}
+	if len(notes) == 0 {
+		d.noted.done = true
 	}
 	if !d.noted.done {
 		c.note(notes, func(err error) { d.noted = result{true, err}; d.decide() })
@@ -206,11 +218,6 @@ func (d *delivery) decide() {
 	}
 }
 
-// keepOutcomes is how long an outcome stays in the journal after the shared
-// engine has acknowledged it. An engine that loses its last writes as it dies
-// gets it again, and the work is not redone.
-const keepOutcomes = 2 * time.Minute
-
 // settled notes that the shared engine knows the outcome of a claim, whether it
 // took it or had moved on.
 func (c *core) settled(l morningai.Lease, v morningai.Verdict) {
@@ -221,15 +228,20 @@ func (c *core) settled(l morningai.Lease, v morningai.Verdict) {
 		if h.decided != "" {
 			c.backlog.outcomes--
 		}
+		if h.again {
+			c.erase(keyOf(noteAgain, l.ID))
+		}
 		delete(c.held, l.ID)
 	}
 	key := keyOf(noteOutcome, l.ID)
 	if v.Err != nil {
 		c.known.refusedOutcomes.add(leaseKey(l), c.now)
-		c.erase(key)
+		if _, kept := c.backlog.kept[l.ID]; !kept { // else the note is that of the outcome that was taken
+			c.erase(key)
+		}
 		return
 	}
-	c.backlog.keep(l.ID, c.now)
+	c.backlog.keep(l.ID, c.now, v.State.Terminal())
 	if v.State.Terminal() {
 		c.backlog.settled(l.ID)
 		c.erase(keyOf(noteTask, l.ID))

@@ -78,9 +78,12 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
 			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
 		}
-		if f.missing { // it was deleted, or its retention is over
+		if f.missing && c.backlog.absent(r.Task.ID) { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
 		}
+	}
+	if (r.Task.State.Terminal() || r.Deleted) && res.Status != morningai.ImportRepeated {
+		c.keepEnd(r)
 	}
 	f.arrived(&res.Task)
 }
@@ -175,7 +178,7 @@ func asAccepted(r *morningai.Record, t *morningai.Task) morningai.Record {
 		out.Task.Version = max(r.Task.Version, t.Version+1)
 		return out
 	}
-	out.Task.State, out.Task.RunAt, out.Task.Version = t.State, t.RunAt, t.Version+1
+	out.Task.State, out.Task.RunAt, out.Task.Version = t.State, t.RunAt, max(t.Version+1, r.Task.Version)
 	return out
 }
 
@@ -234,12 +237,20 @@ func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Re
 	}
 	c := f.c
 	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cancels) },
-		func(_ []morningai.CommandResult, err error) {
+		func(results []morningai.CommandResult, err error) {
 			if err != nil {
 				f.then(err)
 				return
 			}
-			f.enqueue(again) // whoever has started meanwhile holds the key for good
+			var kept []morningai.Note
+			for i := range results {
+				if note, err := orderedNote(&cancels[i], &results[i].Task); err == nil && results[i].Err == nil {
+					kept = append(kept, note)
+				}
+			}
+			c.keepOrders(kept, func() {
+				f.enqueue(again) // whoever has started meanwhile holds the key for good
+			})
 		})
 }
 
@@ -279,6 +290,11 @@ func (c *core) forward(notes []morningai.Note, counter *int64, missing bool, the
 		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 		c.failedDelivery(err, len(notes))
 		return
+	}
+	for _, r := range records {
+		if missing && c.backlog.loss {
+			c.leap(r)
+		}
 	}
 	f := &forwarding{c: c, records: records, fresh: map[morningai.ID]bool{}, counter: counter, missing: missing, own: counter == &c.incidents.current.Forwarded, then: func(err error) {
 		switch {

@@ -48,20 +48,33 @@ const (
 // copyMargin covers the time from an outcome to its note.
 const copyMargin = 5 * time.Second
 
+// KnownData is what the shared engine worked on when the node of a journal last
+// relied on it; zero for a journal that has never met one. An engine that is
+// opened for the journal has to work on the same.
+func KnownData(ctx context.Context, journal morningai.Journal) (morningai.DataSet, error) {
+	known, err := readMirror(ctx, journal)
+	return known.Data, err
+}
+
+func readMirror(ctx context.Context, journal morningai.Journal) (known mirror, err error) {
+	notes, err := journal.Noted(ctx, []morningai.NoteKey{mirrorKey})
+	if err != nil || notes[0].Seq == 0 {
+		return known, err
+	}
+	if err := json.Unmarshal(notes[0].Data, &known); err != nil {
+		return known, fmt.Errorf("read what was known of the fleet: %w", err)
+	}
+	return known, nil
+}
+
 // Held calls each for what a journal holds, in no promised order. It needs no
 // shared engine, and changes nothing. An error of each ends it.
 func Held(ctx context.Context, journal morningai.Journal, each func(Entry) error) error {
-	notes, err := journal.Noted(ctx, []morningai.NoteKey{mirrorKey})
+	known, err := readMirror(ctx, journal)
 	if err != nil {
 		return err
 	}
-	var known mirror
-	if notes[0].Seq != 0 {
-		if err := json.Unmarshal(notes[0].Data, &known); err != nil {
-			return fmt.Errorf("read what was known of the fleet: %w", err)
-		}
-	}
-	h := held{ctx: ctx, journal: journal, verified: known.Verified.Add(-copyMargin), each: each}
+	h := held{ctx: ctx, journal: journal, told: known.Told, verified: known.Verified.Add(-copyMargin), each: each}
 	if err := h.owned(); err != nil {
 		return err
 	}
@@ -80,6 +93,7 @@ type held struct {
 	ctx      context.Context
 	journal  morningai.Journal
 	verified time.Time
+	told     int64 // outcomes up to this one are only kept
 	each     func(Entry) error
 }
 
@@ -114,6 +128,9 @@ func (h *held) notes(kind morningai.NoteKind, read func(*morningai.Note) (Entry,
 			return err
 		}
 		for i := range notes {
+			if kind == noteOutcome && notes[i].Seq <= h.told {
+				continue
+			}
 			e, err := read(&notes[i])
 			if err != nil {
 				return fmt.Errorf("read a note of the journal: %w", err)

@@ -111,6 +111,23 @@ func (i *incidents) repeated(id morningai.ID) {
 	i.current.RepeatedIDs = addID(i.current.RepeatedIDs, id)
 }
 
+func (i *incidents) mayBeRepeated(id morningai.ID) {
+	i.current.MaybeRepeated++
+	i.next = soon
+	i.current.MaybeRepeatedIDs = addID(i.current.MaybeRepeatedIDs, id)
+}
+
+func (i *incidents) replayed(morningai.ID) { i.current.Replayed++ }
+
+// lossNoticed adds to the report of an outage what came of it.
+func (i *incidents) lossNoticed() {
+	text, hint := reason(errDataLost)
+	if i.current.ID.IsZero() || i.current.Cause == text {
+		return
+	}
+	i.current.Cause, i.current.Hint, i.next = i.current.Cause+"; then "+text, hint, soon
+}
+
 func (i *incidents) setAside(id morningai.ID) {
 	i.current.SetAside++
 	i.next = soon

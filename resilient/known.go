@@ -10,12 +10,15 @@ import (
 // lastKnown remembers tasks as they were shown last, so that a reader is never
 // shown an older state, and is shown something while the shared engine is away.
 type lastKnown struct {
-	byID    map[morningai.ID]*shown
-	ring    shown // most recent first, from ring.next on
-	bytes   int
-	pending map[morningai.ID]bool // an order about the task has still to be delivered
-	unsure  recent                // the shared engine may have them, and the journal does not
-	deleted recent
+	byID map[morningai.ID]*shown
+	ring shown // most recent first, from ring.next on
+	// generation of the shared engine's data. Of states from before a loss it may
+	// know nothing: then what it says now is later, whatever the versions are.
+	generation int64
+	bytes      int
+	pending    map[morningai.ID]bool // an order about the task has still to be delivered
+	unsure     recent                // the shared engine may have them, and the journal does not
+	deleted    recent
 	// outcomes that the shared engine has refused, by leaseKey: whoever reported
 	// them was told
 	refusedOutcomes recent
@@ -26,6 +29,8 @@ type lastKnown struct {
 type shown struct {
 	task       morningai.Task
 	next, prev *shown
+	generation int64 // of the shared engine's data
+	lift       int64 // what readers see is so much above the version
 }
 
 func (s *shown) unlink() {
@@ -102,8 +107,11 @@ func (k *lastKnown) see(t *morningai.Task) {
 		s = &shown{}
 		k.byID[t.ID] = s
 	} else {
-		if laterThan(&s.task, t) {
+		if k.later(s, t) {
 			return
+		}
+		if s.generation != k.generation && laterThan(&s.task, t) {
+			s.lift += s.task.Version - t.Version + 1 // for a reader versions only grow
 		}
 		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
 			fresh = s.task.Fresh // where it was known from
@@ -111,7 +119,7 @@ func (k *lastKnown) see(t *morningai.Task) {
 		k.bytes -= sizeOf(&s.task)
 		s.unlink()
 	}
-	s.task = *t
+	s.task, s.generation = *t, k.generation
 	s.task.Fresh = fresh
 	s.task.Durable, s.task.Runs, s.task.Duplicate, s.task.Pending = "", "", false, false
 	k.bytes += sizeOf(t)
@@ -119,6 +127,30 @@ func (k *lastKnown) see(t *morningai.Task) {
 	for k.bytes > maxKnownBytes && k.ring.prev != s {
 		k.drop(k.ring.prev)
 	}
+}
+
+// later reports that what was shown is a later state of the task than t.
+func (k *lastKnown) later(had *shown, t *morningai.Task) bool {
+	if had.generation != k.generation && t.Fresh == morningai.FreshLive && !had.task.State.Terminal() {
+		return false
+	}
+	return laterThan(&had.task, t)
+}
+
+// current reports that a task was shown since data were lost last: what was shown
+// before may be gone.
+func (k *lastKnown) current(id morningai.ID) bool {
+	s := k.byID[id]
+	return s != nil && s.generation == k.generation
+}
+
+// lift is how far the versions that readers see of a task are above the shared
+// engine's, which a loss has set back.
+func (k *lastKnown) lift(id morningai.ID) int64 {
+	if s := k.byID[id]; s != nil {
+		return s.lift
+	}
+	return 0
 }
 
 func (k *lastKnown) drop(s *shown) {
@@ -158,12 +190,13 @@ func (k *lastKnown) settle(id morningai.ID) { delete(k.pending, id) }
 // that belong to it now.
 func (k *lastKnown) show(t morningai.Task) morningai.Task {
 	runs := t.Runs
-	if had := k.get(t.ID); had != nil && laterThan(had, &t) {
-		t = *had
+	if had := k.byID[t.ID]; had != nil && k.later(had, &t) {
+		t = had.task
 		t.Fresh = morningai.FreshStale
 	}
 	k.see(&t)
 	t.Pending, t.Runs = k.pending[t.ID], runs
+	t.Version += k.lift(t.ID)
 	return t
 }
 

@@ -65,6 +65,8 @@ func (c *core) list(op *listOp) {
 	onShared(c, "list", c.cfg.limits.call, func(ctx context.Context) (morningai.Page, error) { return c.remote.List(ctx, op.filter) },
 		func(page morningai.Page, err error) {
 			switch {
+			case c.rebuild != nil:
+				c.listLast(op, errDataLost)
 			case outage(err):
 				c.listLast(op, err)
 			case err != nil || op.filter.Cursor != "":
@@ -122,10 +124,16 @@ func (c *core) withOwn(op *listOp, page morningai.Page) {
 
 func (c *core) showPage(op *listOp, page morningai.Page) {
 	page.Fresh = c.overall(page.Fresh)
+	page.Tasks = slices.Clone(page.Tasks) // it may be shown again
 	for i := range page.Tasks {
 		t := &page.Tasks[i]
-		c.known.see(t)
-		t.Pending = c.known.pending[t.ID]
+		if op.filter.State == "" && page.Fresh == morningai.FreshStale { // more may be known of it since
+			*t = c.known.show(*t)
+		} else { // what it has become since does not belong here
+			c.known.see(t)
+			t.Pending = c.known.pending[t.ID]
+			t.Version += c.known.lift(t.ID)
+		}
 		if page.Fresh == morningai.FreshStale && t.Fresh == morningai.FreshLive {
 			t.Fresh = morningai.FreshStale
 		}
@@ -146,6 +154,8 @@ func (c *core) stats(op *statsOp) {
 	told := c.mirror.told
 	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
 		switch {
+		case c.rebuild != nil:
+			c.statsLast(op, errDataLost)
 		case outage(err):
 			c.statsLast(op, err)
 		case err != nil:

@@ -18,7 +18,12 @@ import (
 type mirror struct {
 	Queues   map[string]morningai.QueueConfig `json:"queues"`
 	Members  []morningai.Member               `json:"members"`
-	Verified time.Time                        `json:"verified"` // when the shared engine was last found to have what it is to have
+	Verified time.Time                        `json:"verified"`          // when the shared engine was last found to have what it is to have
+	Data     morningai.DataSet                `json:"data"`              // what the shared engine worked on when this node last relied on it
+	Missing  []morningai.ID                   `json:"missing,omitempty"` // members that had not told what they had finished when work went on after a loss
+	Running  bool                             `json:"running,omitempty"` // a process works on the journal; still set at a start: it has died
+	Told     int64                            `json:"told,omitempty"`    // the shared engine has acknowledged the outcomes noted up to this one
+	Trimmed  time.Time                        `json:"trimmed,omitzero"`  // when the latest outcome that was forgotten for want of room had ended
 
 	next     time.Time
 	looking  bool
@@ -52,7 +57,7 @@ func (c *core) lookAtFleet() {
 	m.stirred = false
 	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
 		m.looking, m.next = false, c.now.Add(lookAtFleetEvery)
-		if err != nil {
+		if err != nil || c.rebuild != nil {
 			return
 		}
 		if settings != m.settings {
@@ -90,6 +95,11 @@ func (c *core) seeStats(stats morningai.Stats) {
 	for i := range stats.Queues {
 		q := stats.Queues[i].QueueConfig
 		queues[q.Name] = q
+	}
+	for name, had := range c.mirror.Queues {
+		if had.Version > queues[name].Version { // the shared engine has lost them; see restoreQueues
+			queues[name] = had
+		}
 	}
 	c.mirror.Queues = queues
 }
@@ -192,7 +202,8 @@ func (c *core) noteMembers(members []morningai.Member) {
 	slices.SortFunc(members, func(a, b morningai.Member) int { return cmp.Compare(string(a.Journal[:]), string(b.Journal[:])) })
 	changed := len(members) != len(c.members)
 	c.membersAt = c.now
-	c.members = members
+	c.members = c.heardFrom(members)
+	members = c.members
 	if changed {
 		c.mirror.next = c.now // the shares of the limits
 	}
@@ -206,7 +217,7 @@ func (c *core) noteMembers(members []morningai.Member) {
 // member is this node as it is put on record.
 func (c *core) member(session morningai.SessionID) *morningai.Member {
 	return &morningai.Member{Journal: c.cfg.member, Node: c.cfg.node, URL: c.cfg.url(), Session: session, Version: c.cfg.version,
-		Backlog: c.backlog.unknown(), ContactAt: c.now.UTC()}
+		Reported: c.reportedOn(), Crashed: c.crashedOn(), Backlog: c.backlog.unknown(), ContactAt: c.now.UTC()}
 }
 
 // noteSessions remembers which nodes take part without a journal: what they

@@ -19,8 +19,10 @@ const (
 	// noteOwn: a task that the shared engine cannot have yet. Key, Alt and Data
 	// as above. It becomes a noteTask before its first byte leaves.
 	noteOwn
-	// noteOutcome: an outcome, kept for a while after the shared engine has
-	// acknowledged it. Key: the task; Data: the whole record after the outcome.
+	// noteOutcome: an outcome. It is kept after the shared engine has acknowledged
+	// it, for as long as that may lose it: a while if the task goes on, and if it
+	// has ended for as long as there is room. Key: the task; Data: the whole record
+	// after the outcome.
 	noteOutcome
 	// notePoint: a checkpoint that the shared engine has still to get.
 	notePoint
@@ -34,6 +36,12 @@ const (
 	noteAside
 	// noteMirror: what is to be known of the fleet while it cannot be asked.
 	noteMirror
+	// noteAgain: the outcome of this task has replaced an earlier one in the
+	// journal, and has still to be delivered. Key: the task.
+	noteAgain
+	// noteOrdered: an order that the shared engine has carried out, kept for as
+	// long as it may lose it. Key: the task.
+	noteOrdered
 )
 
 func keyOf(kind morningai.NoteKind, id morningai.ID) morningai.NoteKey {
@@ -83,7 +91,8 @@ func roomFor(r *morningai.Record) int {
 // outcomeNote is the whole record as an outcome leaves it, from which the
 // report can be made again.
 func outcomeNote(h *holding, r *morningai.Report) (morningai.Note, error) {
-	record := morningai.Record{Task: h.task, Claim: r.Lease.Claim, Lease: r.Lease.Lease, Node: r.Node, Session: h.session, Settled: r.Outcome}
+	record := morningai.Record{Task: h.task, Claim: r.Lease.Claim, Lease: r.Lease.Lease, Node: r.Node, Session: h.session, Settled: r.Outcome, Steps: h.steps,
+		UniqueKey: h.asked.UniqueKey, Retention: h.asked.Retention, Fingerprint: h.asked.Fingerprint}
 	t := &record.Task
 	t.ID, t.Attempt, t.StartedAt, t.Result, t.RunAt = r.Lease.ID, r.Attempt, r.StartedAt, r.Result, r.RunAt
 	t.State = stateAfter(r.Outcome)

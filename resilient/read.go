@@ -199,6 +199,9 @@ func (op *getOp) fromShared() {
 				op.finish(err)
 				return
 			}
+			if err == nil && c.rebuild != nil { // what it does not know may be lost
+				err, tasks = errDataLost, nil
+			}
 			op.cause, op.shared = err, tasks
 			op.merge()
 		})

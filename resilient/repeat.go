@@ -52,7 +52,7 @@ func (op *enqueueOp) goOn(f *found) {
 			t := c.acknowledged(holder)
 			t.Duplicate = true
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
-		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil && c.known.get(s.ID).Fresh != morningai.FreshLocal:
+		case had == nil && !op.fresh[i] && c.contact.open() && c.known.current(s.ID) && c.known.get(s.ID).Fresh != morningai.FreshLocal:
 			t := *c.known.get(s.ID)
 			t.Fresh, t.Durable, t.Runs = morningai.FreshStale, string(morningai.DurabilityRedis), morningai.RunsLater
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
@@ -89,7 +89,7 @@ func (op *enqueueOp) goOn(f *found) {
 // conflicts reports whether what is known here of an id shows that it belongs to
 // another request.
 func (op *enqueueOp) conflicts(s *morningai.TaskSpec, had *morningai.Record, ofGrant bool) bool {
-	if had != nil {
+	if had != nil && had.Task.Type != "" { // of some outcomes it is not known what the task was
 		return had.Deleted || !asksFor(had, s, ofGrant)
 	}
 	shown := op.c.known.get(s.ID)

@@ -13,20 +13,42 @@ import (
 // deliverOutcomes reports what was finished. In a pass over everything also
 // what was acknowledged lately: an engine that died may have lost it.
 func (c *core) deliverOutcomes(notes []morningai.Note) {
-	var records []*morningai.Record
-	for i := range notes {
-		r, err := morningai.ParseRecord(notes[i].Data)
-		if err != nil {
-			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-			c.failedDelivery(err, len(notes))
-			return
+	c.advance(notes)
+	news := c.news(notes)
+	all, err := recordsOf(news)
+	if err != nil {
+		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+		c.failedDelivery(err, len(notes))
+		return
+	}
+	then := func() {
+		c.passed(notes)
+		if len(news) == 0 { // there is nothing to be gentle about
+			c.backlog.due = c.now
 		}
-		if c.toBeDelivered(&r) {
-			records = append(records, &r)
+	}
+	if c.rebuild != nil {
+		var acknowledged []*morningai.Record
+		all, acknowledged = c.splitAcknowledged(news, all)
+		then = func() { c.restoreOutcomes(acknowledged, len(notes), func() { c.passed(notes) }) }
+		c.restoreClaims(all, len(notes), func() { c.sendOutcomes(all, len(notes), then) })
+		return
+	}
+	c.sendOutcomes(all, len(notes), then)
+}
+
+// sendOutcomes reports those of a page that have to be, and then goes on.
+func (c *core) sendOutcomes(all []*morningai.Record, page int, then func()) {
+	var records []*morningai.Record
+	for _, r := range all {
+		if r.Settled == "" { // an end that no attempt has brought: the shared engine had it before it was noted
+			c.backlog.keep(r.Task.ID, c.now, true)
+		} else if c.toBeDelivered(r) {
+			records = append(records, r)
 		}
 	}
 	if len(records) == 0 {
-		c.passed(notes)
+		then()
 		return
 	}
 	reports := make([]morningai.Report, len(records))
@@ -38,10 +60,10 @@ func (c *core) deliverOutcomes(notes []morningai.Note) {
 			if err != nil {
 				if c.poison(len(records), err) {
 					c.setAside(records[0], err)
-					c.passed(notes)
+					then()
 					return
 				}
-				c.failedDelivery(err, len(notes))
+				c.failedDelivery(err, page)
 				return
 			}
 			var lost, late []*morningai.Record
@@ -61,10 +83,10 @@ func (c *core) deliverOutcomes(notes []morningai.Note) {
 			}
 			c.restore(lost, late, func(err error) {
 				if err != nil {
-					c.failedDelivery(err, len(notes))
+					c.failedDelivery(err, page)
 					return
 				}
-				c.passed(notes)
+				then()
 			})
 		})
 }
@@ -196,6 +218,9 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 
 // drop forgets an outcome that has lost its purpose.
 func (c *core) drop(r *morningai.Record) {
+	if _, later := c.backlog.kept[r.Task.ID]; later && c.held[r.Task.ID] == nil {
+		return // the note may be that of a later claim, which was acknowledged
+	}
 	c.settled(morningai.Lease{ID: r.Task.ID, Claim: r.Claim, Lease: r.Lease}, morningai.Verdict{Err: morningai.ErrStale})
 }
 
@@ -250,6 +275,7 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 				return
 			}
 			var done []morningai.NoteKey
+			var kept []morningai.Note
 			for i := range results {
 				if morningai.CodeOf(results[i].Err) == morningai.CodeNotFound && c.mayCome(cmds[i].ID) {
 					c.after(retryOrder, func() { c.backlog.again(c) }) // its task is still on its way
@@ -263,13 +289,18 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 				}
 				c.incidents.current.Delivered++
 				c.known.see(&results[i].Task)
+				if note, err := orderedNote(&cmds[i], &results[i].Task); err == nil {
+					kept = append(kept, note)
+				}
 			}
 			if err != nil {
 				done = keysOf(notes)
 			}
 			c.backlog.commands = max(c.backlog.commands-int64(len(done)), 0)
-			c.erase(done...)
-			c.passed(notes)
+			c.keepOrders(kept, func() {
+				c.erase(done...)
+				c.passed(notes)
+			})
 		})
 }
 
@@ -348,7 +379,7 @@ func queueOf(stats *morningai.Stats, name string) morningai.QueueConfig {
 func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, s.Name, s.Change)
-	}, func(_ morningai.QueueConfig, err error) {
+	}, func(q morningai.QueueConfig, err error) {
 		if outage(err) && c.backlog.fails < poisonTries {
 			c.failedDelivery(err, 1)
 			return
@@ -357,6 +388,7 @@ func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 			c.warn("settings of a queue that were changed during the outage are refused", err, "queue", s.Name)
 		} else {
 			c.incidents.current.Delivered++
+			c.obeyShared(q, morningai.QueueChange{}, func() {}) // the shared engine may lose it at once
 		}
 		c.settingTold(notes)
 	})

@@ -40,6 +40,7 @@ func openSim(env sim.Env) sim.Node {
 	must(err)
 	c := newCore(cfg, env.Shared, env.Journal, env.Random, env.Now)
 	must(c.load(info, &mirrors[0], &stats))
+	env.Shared.(*sim.Link).Know(c.mirror.Data)
 	reports, err := c.readIncidents(ctx)
 	must(err)
 	if len(reports) > 0 {

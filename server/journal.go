@@ -100,7 +100,11 @@ func DrainJournal(ctx context.Context, d Drain) (_ Drained, err error) {
 	if out.Before, err = entriesOf(ctx, journal); err != nil {
 		return Drained{}, err
 	}
-	opts := []redis.Option{redis.WithLogger(d.Logger), redis.WithTimeout(redisTimeoutJournal)}
+	data, err := resilient.KnownData(ctx, journal)
+	if err != nil {
+		return Drained{}, err
+	}
+	opts := []redis.Option{redis.WithLogger(d.Logger), redis.WithTimeout(redisTimeoutJournal), redis.WithDataSet(data)}
 	if d.Redis.AllowEviction {
 		opts = append(opts, redis.WithAnyEviction())
 	}

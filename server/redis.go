@@ -119,20 +119,6 @@ func openShared(ctx context.Context, c *Config, opts []redis.Option, _ func() st
 // openWithJournal opens Redis and the node's journal. Redis may be away; one
 // that must not be used as it is set up is refused if it can be seen now.
 func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url func() string, ask resilient.Asker) (_ morningai.Engine, err error) {
-	shared, err := redis.Open(ctx, c.Redis.URL, append(opts, redis.WithDeferredStart())...)
-	if err != nil {
-		return nil, advised(err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, shared.Close())
-		}
-	}()
-	try, cancel := context.WithTimeout(ctx, redisTimeoutTry)
-	defer cancel()
-	if err := shared.Probe(try); errors.Is(err, redis.ErrWrongRedis) || errors.Is(err, morningai.ErrNewerFormat) {
-		return nil, advised(err)
-	}
 	sync := sqlite.SyncFull
 	if c.SyncNormal {
 		sync = sqlite.SyncNormal
@@ -142,11 +128,31 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 	if err != nil {
 		return nil, err
 	}
+	opened := []interface{ Close() error }{journal}
+	defer func() {
+		for i := len(opened) - 1; err != nil && i >= 0; i-- {
+			err = errors.Join(err, opened[i].Close())
+		}
+	}()
+	data, err := resilient.KnownData(ctx, journal)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := redis.Open(ctx, c.Redis.URL, append(opts, redis.WithDeferredStart(), redis.WithDataSet(data))...)
+	if err != nil {
+		return nil, advised(err)
+	}
+	opened = append(opened, shared)
+	try, cancel := context.WithTimeout(ctx, redisTimeoutTry)
+	defer cancel()
+	if err := shared.Probe(try); errors.Is(err, redis.ErrWrongRedis) || errors.Is(err, morningai.ErrNewerFormat) {
+		return nil, advised(err)
+	}
 	engine, err := resilient.Open(ctx, shared, journal, resilient.WithLogger(c.Logger), resilient.WithDurability(c.Redis.Durability),
 		resilient.WithLimits(c.Redis.JournalLimit, c.Redis.JournalMinFree), resilient.WithPrepare(shared.Prepare),
 		resilient.WithNode(nodeName(c.Node), url, c.Version), resilient.WithAsker(ask))
 	if err != nil {
-		return nil, errors.Join(err, journal.Close())
+		return nil, err
 	}
 	return engine, nil
 }

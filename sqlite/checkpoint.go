@@ -56,8 +56,9 @@ func checkPoint(p *morningai.Checkpoint) error {
 		if len(p.Line.Attrs) > 0 && !validJSON(p.Line.Attrs) {
 			return morningai.InvalidInput(op, morningai.FieldError{Location: "attrs", Message: "must be one JSON object in UTF-8"})
 		}
+	case morningai.CheckpointRepeat:
 	default:
-		return morningai.InvalidInput(op, morningai.FieldError{Location: "kind", Message: "must be a step, progress or a log line"})
+		return morningai.InvalidInput(op, morningai.FieldError{Location: "kind", Message: "must be a step, progress, a log line or a repeat"})
 	}
 	if p.Kind != morningai.CheckpointLog && len(p.Data) > 0 && !validJSON(p.Data) {
 		return morningai.InvalidInput(op, morningai.FieldError{Location: "data", Message: "must be one JSON value in UTF-8"})
@@ -97,6 +98,10 @@ func (t *txn) checkpoint(it *item, p *morningai.Checkpoint) error {
 		t.touch(it)
 		it.edit().progress = p.Data
 		t.event(morningai.EventProgress, it)
+		return nil
+	case morningai.CheckpointRepeat:
+		t.touch(it)
+		it.edit().flags |= flagRepeat
 		return nil
 	}
 	if err := t.putLog(it, &p.Line); err != nil {

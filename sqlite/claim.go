@@ -257,7 +257,7 @@ func (p *picker) grant(c candidate) bool {
 	c.q.running++
 	c.q.bucket.take()
 	task := e.view(r, &run, p.now)
-	p.grants = append(p.grants, morningai.Grant{Task: task, Lease: morningai.Lease{ID: r.id, Claim: run.claim, Lease: run.lease}, Steps: steps})
+	p.grants = append(p.grants, morningai.Grant{Task: task, Lease: morningai.Lease{ID: r.id, Claim: run.claim, Lease: run.lease}, Steps: steps, UniqueKey: r.ukey, Retention: r.retention, Fingerprint: r.fingerprint})
 	p.entries = append(p.entries, en)
 	p.events = append(p.events, event{kind: morningai.EventStarted, id: r.id, line: r.line, state: morningai.StateRunning,
 		attempt: run.attempt, version: run.version, at: run.started})

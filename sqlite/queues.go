@@ -34,6 +34,10 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 func (w *queueWork) apply(t *txn) error {
 	cfg, stored := t.config(w.name)
 	next := cfg
+	if w.change.Version != 0 && cfg.Version >= w.change.Version {
+		w.result = cfg
+		return nil
+	}
 	if w.change.Paused != nil {
 		next.Paused = *w.change.Paused
 	}
@@ -44,10 +48,10 @@ func (w *queueWork) apply(t *txn) error {
 		next.Rate = *w.change.Rate
 	}
 	w.result = next
-	if stored && next == cfg {
+	if stored && next == cfg && w.change.Version == 0 {
 		return nil
 	}
-	next.Version++
+	next.Version = max(next.Version+1, w.change.Version)
 	w.result = next
 	t.configs = append(t.configs, next)
 	paused := int64(0)

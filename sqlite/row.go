@@ -46,6 +46,7 @@ const (
 	flagAttempts             // the table attempts has rows
 	flagSteps                // the table steps has rows
 	flagLogs                 // the table logs has rows
+	flagRepeat               // it may have run more often than is on record
 )
 
 // outcomes by the number stored; their order is part of the file format.
@@ -192,7 +193,7 @@ func (r *row) task(era int64, now time.Time) morningai.Task {
 		State: r.status.state(), Attempt: int(r.attempt), Failures: int(r.failures), MaxAttempts: r.maxAttempts, Timeout: r.timeout,
 		Payload: r.payload, Result: r.result, Error: r.taskError(), Progress: r.progress, Metadata: r.meta(), Exclusive: r.exclusive,
 		CreatedAt: timeOf(r.created), StartedAt: timeOf(r.started),
-		Life: r.life, Version: r.shownVersion(era), Fresh: morningai.FreshLive, AsOf: now,
+		Life: r.life, Version: r.shownVersion(era), MaybeRepeated: r.flags&flagRepeat != 0, Fresh: morningai.FreshLive, AsOf: now,
 	}
 	if r.status.base().due() {
 		t.RunAt = timeOf(r.runAt)

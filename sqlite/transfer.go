@@ -290,6 +290,9 @@ func (t *txn) fillState(r *row, rec *morningai.Record) error {
 	if k.CancelRequested {
 		r.flags |= flagCancel
 	}
+	if k.MaybeRepeated {
+		r.flags |= flagRepeat
+	}
 	switch k.State {
 	case morningai.StateQueued, morningai.StateRunning:
 		r.status, r.runAt = stQueued, 0

@@ -25,6 +25,7 @@ const (
 	serverReachable   = "server.reachable"
 	serverHealth      = "server.health"
 	serverVersion     = "server.version"
+	serverBackups     = "server.backups"
 	serverAccess      = "server.access"
 	dataFolder        = "data.folder"
 	dataSpace         = "data.space"
@@ -43,7 +44,7 @@ var redisChecks = []string{redisResolve, redisConnect, redisTLS, redisAuthentica
 
 // Names are the names of all checks, in the order of a report.
 func Names() []string {
-	return append(append([]string{}, redisChecks...), serverReachable, serverHealth, serverVersion, serverAccess,
+	return append(append([]string{}, redisChecks...), serverReachable, serverHealth, serverVersion, serverBackups, serverAccess,
 		dataFolder, dataSpace, dataSync, journalSize, journalAge, workSessions, workStuck, workQueues, workVersions)
 }
 
@@ -73,6 +74,7 @@ var meanings = map[string]string{
 	serverReachable:   "commands and clients have to reach the server",
 	serverHealth:      "the server has to accept tasks",
 	serverVersion:     "commands and server should be of one version",
+	serverBackups:     "without a backup, what a disk or a mistake destroys is gone",
 	serverAccess:      "who can reach a server without tokens may do everything",
 	dataFolder:        "tasks and the journal live in the data folder",
 	dataSpace:         "a full disk takes no tasks",

@@ -47,7 +47,7 @@ func (d *doctor) lookAtServer(ctx context.Context) *serverLook {
 		}
 	case !errors.Is(err, fs.ErrNotExist) && at == "":
 		d.wrong(serverReachable, err.Error(), "", "rm "+filepath.Join(d.Data, address.FileName))
-		d.skip("no server was found", serverHealth, serverVersion)
+		d.skip("no server was found", serverHealth, serverVersion, serverBackups)
 		return s
 	}
 	guessed := at == "" && d.Guess != ""
@@ -55,13 +55,13 @@ func (d *doctor) lookAtServer(ctx context.Context) *serverLook {
 		at, token = d.Guess, ""
 	}
 	if at == "" {
-		d.skip("no server runs on the data folder "+d.Data, serverReachable, serverHealth, serverVersion)
+		d.skip("no server runs on the data folder "+d.Data, serverReachable, serverHealth, serverVersion, serverBackups)
 		return s
 	}
 	if s.client, err = client.New(at, client.WithToken(token)); err != nil {
 		detail, hint := worded(err)
 		d.wrong(serverReachable, detail, hint, "morningai doctor --server http://127.0.0.1:8080")
-		d.skip("no server was found", serverHealth, serverVersion)
+		d.skip("no server was found", serverHealth, serverVersion, serverBackups)
 		return s
 	}
 	d.ask(ctx, s, at, guessed)
@@ -74,7 +74,7 @@ func (d *doctor) ask(ctx context.Context, s *serverLook, at string, guessed bool
 	live, err := s.client.Live(ctx)
 	switch {
 	case err != nil && guessed:
-		d.skip("no server runs on the data folder "+d.Data+" or answers at "+at, serverReachable, serverHealth, serverVersion)
+		d.skip("no server runs on the data folder "+d.Data+" or answers at "+at, serverReachable, serverHealth, serverVersion, serverBackups)
 		return
 	case err != nil && d.Server == "":
 		d.wrong(serverReachable, fmt.Sprintf("process %d, which left the address %s in the data folder, does not answer there", s.note.PID, at),
@@ -90,7 +90,7 @@ func (d *doctor) ask(ctx context.Context, s *serverLook, at string, guessed bool
 		d.answered(ctx, s, at, live)
 		return
 	}
-	d.skip("the server was not reached", serverHealth, serverVersion)
+	d.skip("the server was not reached", serverHealth, serverVersion, serverBackups)
 }
 
 func (d *doctor) answered(ctx context.Context, s *serverLook, at string, live client.Live) {
@@ -105,9 +105,11 @@ func (d *doctor) answered(ctx context.Context, s *serverLook, at string, live cl
 	if err != nil {
 		detail, hint := worded(err)
 		d.wrong(serverHealth, detail, "it answers, but cannot say how it is: "+hint, "morningai health --server "+at)
+		d.skip("the server does not say", serverBackups)
 		return
 	}
 	s.health, d.redis = &h, h.Engine
+	d.backups(h.Backups)
 	seen := fmt.Sprintf("%s (engine: %s)", h.Status, h.Engine)
 	switch {
 	case h.Status == "down" && h.Engine == "redis" && h.Journal == nil:
@@ -125,6 +127,20 @@ func (d *doctor) answered(ctx context.Context, s *serverLook, at string, live cl
 			"what those servers accept is lost if Redis loses it", "start them without --no-journal")
 	default:
 		d.ok(serverHealth, fmt.Sprintf("%s, %d workers", seen, h.Workers))
+	}
+}
+
+// backups looks at those that the server makes by itself.
+func (d *doctor) backups(b *client.Backups) {
+	switch {
+	case b == nil:
+		d.skip("the server makes no backups by itself (--backup-dir)", serverBackups)
+	case b.Status == "failing":
+		d.wrong(serverBackups, "the last one failed: "+b.Cause, "the newest backup gets older: "+b.Hint, "morningai backup create FILE; df -h")
+	case b.LastAt.IsZero():
+		d.ok(serverBackups, "the first one is still to be made")
+	default:
+		d.ok(serverBackups, fmt.Sprintf("%s, %s old", b.File, time.Since(b.LastAt).Round(time.Second)))
 	}
 }
 

@@ -122,6 +122,25 @@ func TestHealthyServer(t *testing.T) {
 	found(t, examine(t, o), serverReachable, "damaged", "rm ")
 }
 
+// Backups that fail are found.
+func TestBackupsFail(t *testing.T) {
+	t.Parallel()
+	c := embedded(t)
+	folder := filepath.Join(t.TempDir(), "backups")
+	c.Backups = server.Backups{Folder: folder, Every: time.Second, Keep: 2}
+	start(t, c)
+	o := Options{Data: c.Data, Listen: "127.0.0.1:8080", Version: "test"}
+	onlyWrong(t, examine(t, o))
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Until(t, "a backup to fail", func() bool { return finding(t, examine(t, o), serverBackups).Status == StatusWrong })
+	found(t, examine(t, o), serverBackups, "the last one failed", "backup create")
+}
+
 func TestAccess(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens")
@@ -199,9 +218,13 @@ func TestOutage(t *testing.T) {
 	if morningai.CodeOf(err) != morningai.CodeStorageFull {
 		t.Fatal(err)
 	}
-	redistest.Until(t, "the size of the journal to be looked at", func() bool {
+	redistest.Until(t, "the journal to be nearly full", func() bool {
+		spec.ID = morningai.ID{}
+		if _, err := cl.Enqueue(t.Context(), spec); err != nil && morningai.CodeOf(err) != morningai.CodeStorageFull {
+			t.Error(err)
+		}
 		h, err := cl.Health(t.Context())
-		return err == nil && h.Journal.Bytes > 2<<20
+		return err == nil && float64(h.Journal.Bytes) > fullAt*float64(h.Journal.Limit)
 	})
 	r = examine(t, o)
 	found(t, r, redisConnect, "systemctl start redis-server")

@@ -50,12 +50,20 @@ func (c *checker) checkGrants(t *track, grants []*Op) {
 		case top == nil || g.Claim > top.Claim:
 		case g.Claim == top.Claim && g.Lease == top.Lease && g.Node == top.Node: // its answer was lost and is given again
 		case c.reset(t, top, g):
+		case c.faults.losses.between(top, g) && !t.started(top): // it was lost on its way too
 		case g.Claim == top.Claim:
 			c.tell(6, t.id, []*Op{top, g}, "claim %d was handed out twice", g.Claim)
 		default:
 			c.tell(6, t.id, []*Op{top, g}, "claim %d was handed out after claim %d", g.Claim, top.Claim)
 		}
 	}
+}
+
+// started reports that a hand-out has led to a run.
+func (t *track) started(grant *Op) bool {
+	return slices.ContainsFunc(t.ops, func(op *Op) bool {
+		return op.Kind == Start && op.Claim == grant.Claim && (op.Lease == grant.Lease || op.Lease == 0)
+	})
 }
 
 func (c *checker) checkClaimsOfStarts(t *track, grants, starts []*Op) {
@@ -80,7 +88,7 @@ func (c *checker) checkClaimsOfStarts(t *track, grants, starts []*Op) {
 // are known from grants and starts.
 func (c *checker) checkOutcomes(t *track, known, taken []*Op) {
 	sortByEnd(known)
-	byClaim := map[int64]*Op{}
+	byClaim, first := map[int64]*Op{}, map[int64]*Op{}
 	ended := map[int64]*Op{} // by life: the outcome that ended it
 	var top *Op              // the largest claim known before the outcome was reported
 	for _, f := range taken {
@@ -90,7 +98,12 @@ func (c *checker) checkOutcomes(t *track, known, taken []*Op) {
 			}
 			known = known[1:]
 		}
-		if top != nil && f.Claim < top.Claim && !c.reset(t, top, f) {
+		told := first[f.Claim] // before storage lost it: it is told again
+		if told == nil {
+			first[f.Claim] = f
+		}
+		again := told != nil && told.Lease == f.Lease && told.Ended == f.Ended && c.faults.losses.between(told, f)
+		if top != nil && f.Claim < top.Claim && !again && !c.reset(t, top, f) {
 			c.tell(6, t.id, []*Op{top, f}, "an outcome of claim %d was taken after claim %d was handed out", f.Claim, top.Claim)
 		}
 		if was := byClaim[f.Claim]; was != nil && (was.Lease != f.Lease || was.Ended != f.Ended) && !c.reset(t, was, f) {

@@ -169,9 +169,17 @@ func (c *checker) checkCircuits(limits Limits) {
 	}
 }
 
+// lossGrace is for how long nodes wait for each other's reports after a loss.
+const lossGrace = 10 * time.Second
+
 // calm are the intervals in which Redis was there for a node.
 func (c *checker) calm(node string) [][2]time.Duration {
 	outages := slices.Concat(c.faults.redis, c.faults.cut[node])
+	for _, lost := range c.faults.losses.ops { // nodes that are away are waited for
+		until := *lost
+		until.Call, until.Return = lost.Call+lossGrace, lost.Return+lossGrace
+		outages = append(outages, span{lost, &until})
+	}
 	slices.SortFunc(outages, func(a, b span) int { return cmp.Compare(a.from.Call, b.from.Call) })
 	var out [][2]time.Duration
 	since := time.Duration(0)

@@ -203,6 +203,7 @@ func Judge(err error) (Outcome, morningai.Code) {
 func (o *Op) Show(t *morningai.Task) {
 	o.Task, o.Life, o.Version, o.State, o.Attempt = t.ID, t.Life, t.Version, t.State, int64(t.Attempt)
 	o.Payload, o.Result, o.Fresh = DigestOf(t.Payload), DigestOf(t.Result), t.Fresh
+	o.MaybeRepeated = t.MaybeRepeated
 	if t.Durable != "" {
 		o.Durable = t.Durable
 	}

@@ -58,7 +58,7 @@ func (a *api) fleetHealth(c *call, h wire.Health) (answer, error) {
 		h.Status, h.Redis = "degraded", wire.RedisHealth{Status: "down", Cause: st.Cause, Since: &since, Hint: st.Hint}
 	}
 	h.Journal = &wire.Journal{Status: "ok", Entries: st.Backlog, Bytes: st.Journal.Bytes, Limit: st.JournalLimit,
-		Tombstones: st.Journal.Since.UTC(), Unprotected: st.Unprotected}
+		Tombstones: st.TombstonesSince.UTC(), Unprotected: st.Unprotected}
 	h.Workers = a.workers(c.r.Context())
 	if st.Refusing == nil {
 		return answer{http.StatusOK, h}, nil

@@ -45,6 +45,7 @@ type task struct {
 	Durable         string               `json:"durable,omitempty" doc:"receipts only: where the task is durable: sqlite, redis, journal or journal+redis"`
 	Runs            string               `json:"runs,omitempty" doc:"receipts only: here, if nothing else is awaited, or when_redis_returns"`
 	Duplicate       bool                 `json:"duplicate,omitempty" doc:"receipts only: a live task held the unique key, and this is it"`
+	MaybeRepeated   bool                 `json:"maybe_repeated,omitempty" doc:"it may have run more often than is on record: Redis had lost data, and a server that could know was away"`
 	CancelRequested bool                 `json:"cancel_requested,omitempty" doc:"a cancel waits for the handler to return"`
 	Pending         bool                 `json:"pending,omitempty" doc:"what was asked holds on this server, and Redis has still to apply it"`
 }

@@ -132,7 +132,7 @@ func TestAccept(t *testing.T) {
 // TestTaskInTheDocument holds the stand-in for morningai.Task against what that
 // type writes.
 func TestTaskInTheDocument(t *testing.T) {
-	full := morningai.Task{Durable: "sqlite", Runs: "here", Duplicate: true, CancelRequested: true, Pending: true, Exclusive: true}
+	full := morningai.Task{Durable: "sqlite", Runs: "here", Duplicate: true, MaybeRepeated: true, CancelRequested: true, Pending: true, Exclusive: true}
 	text, err := json.Marshal(full)
 	if err != nil {
 		t.Fatal(err)

@@ -126,9 +126,14 @@ func (f *fleet) everyStatusAgrees() ends {
 		}
 		for _, i := range f.incidents(n) {
 			nf.Lost += i.Lost
-			for _, text := range i.SetAsideIDs {
-				if id, err := morningai.ParseID(text); err == nil {
-					nf.SetAside = append(nf.SetAside, id)
+			for _, list := range []struct {
+				texts []string
+				ids   *[]morningai.ID
+			}{{i.SetAsideIDs, &nf.SetAside}, {i.RepeatedIDs, &nf.Repeated}, {i.MaybeRepeatedIDs, &nf.Repeated}} {
+				for _, text := range list.texts {
+					if id, err := morningai.ParseID(text); err == nil {
+						*list.ids = append(*list.ids, id)
+					}
 				}
 			}
 		}

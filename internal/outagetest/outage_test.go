@@ -112,11 +112,13 @@ type incident struct {
 
 	Accepted, Delivered, Forwarded, Replayed, Repeated, Superseded, Refused, Lost, Backlog int64
 
-	RanLocally int64 `json:"ran_locally"`
-	SetAside   int64 `json:"set_aside"`
+	RanLocally    int64 `json:"ran_locally"`
+	SetAside      int64 `json:"set_aside"`
+	MaybeRepeated int64 `json:"maybe_repeated"`
 
-	RepeatedIDs []string `json:"repeated_ids"`
-	SetAsideIDs []string `json:"set_aside_ids"`
+	RepeatedIDs      []string `json:"repeated_ids"`
+	MaybeRepeatedIDs []string `json:"maybe_repeated_ids"`
+	SetAsideIDs      []string `json:"set_aside_ids"`
 }
 
 // incidents returns those of a server, newest first, with their ids.

@@ -59,6 +59,8 @@ func (e *Engine) Checkpoint(ctx context.Context, points []morningai.Checkpoint) 
 			err = stale("checkpoint")
 		case p.Kind == morningai.CheckpointProgress:
 			err = e.progress(ctx, id, p.Data)
+		case p.Kind == morningai.CheckpointRepeat:
+			err = refuse("checkpoint") // only the server can know
 		case p.Kind == morningai.CheckpointStep:
 			err = e.insist(ctx, func(ctx context.Context) error { return e.client.RecordStep(ctx, id, p.Name, p.Data) })
 		default:

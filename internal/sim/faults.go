@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/RC918/morningai/enginetest"
 	"github.com/RC918/morningai/internal/drill"
 )
 
@@ -93,7 +92,7 @@ func (w *world) planOutages(r *rand.Rand) {
 		if loss {
 			mode = reachNobody
 		}
-		var was *enginetest.Reference // nil: it comes back empty
+		var was *Snapshot // nil: it comes back empty
 		if loss && chance(r, 0.6) {
 			w.at(max(0, at-between(r, 0, 2*time.Second)), func() { was = w.shared.Snapshot() })
 		}
@@ -110,8 +109,6 @@ func (w *world) planOutages(r *rand.Rand) {
 					w.trace("redis", "comes back empty")
 					w.shared.Empty()
 				}
-			} else if mode == reachNobody {
-				w.shared.Restart()
 			}
 			w.net.become(reachFine)
 			w.hist.Add(drill.Op{Kind: drill.RedisUp})

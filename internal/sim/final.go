@@ -92,7 +92,7 @@ func (w *world) final() (drill.Final, string) {
 					for _, in := range list {
 						n.Lost += in.Lost
 						n.SetAside = append(n.SetAside, in.SetAsideIDs...)
-						n.Repeated = append(n.Repeated, in.RepeatedIDs...)
+						n.Repeated = append(append(n.Repeated, in.RepeatedIDs...), in.MaybeRepeatedIDs...)
 					}
 				})
 			})
@@ -107,7 +107,7 @@ func (w *world) final() (drill.Final, string) {
 
 func finalOf(t *morningai.Task, attempts []drill.AttemptFinal) drill.TaskFinal {
 	f := drill.TaskFinal{State: t.State, Life: t.Life, Version: t.Version, Payload: drill.DigestOf(t.Payload), Result: drill.DigestOf(t.Result),
-		Attempts: attempts, CancelRequested: t.CancelRequested, Pending: t.Pending}
+		Attempts: attempts, MaybeRepeated: t.MaybeRepeated, CancelRequested: t.CancelRequested, Pending: t.Pending}
 	if t.Error != nil {
 		f.Code = t.Error.Code
 	}

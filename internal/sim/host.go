@@ -53,6 +53,7 @@ func (h *host) start() {
 		h.w.trace(h.name, "starts again")
 		h.w.hist.Add(drill.Op{Node: h.name, Kind: drill.Restart})
 	}
+	h.link.restart()
 	h.up, h.open, h.wake, h.waiting, h.parked = true, false, -1, nil, nil
 	random := h.w.stream(fmt.Sprint("node", h.name, h.runs))
 	h.node = h.w.cfg.Open(Env{Name: h.name, Now: h.now(), Shared: h.link, Journal: h.disk, Ask: h.ask, Random: random.Float64, Run: h.runs})

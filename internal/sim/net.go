@@ -39,14 +39,16 @@ type network struct {
 
 // call is one effect on its way.
 type call struct {
-	host   *host
-	run    int64 // of the node
-	link   *Link
-	effect Effect
-	sent   time.Duration
-	over   bool          // answered, or given up
-	until  time.Duration // when one that waits by design is answered
-	parked time.Duration // since when it waits for a change
+	host    *host
+	run     int64 // of the node
+	link    *Link
+	effect  Effect
+	sent    time.Duration
+	number  int64 // of a write at the server
+	lineage uint64
+	over    bool          // answered, or given up
+	until   time.Duration // when one that waits by design is answered
+	parked  time.Duration // since when it waits for a change
 }
 
 // waits reports that a call stands still by design for some more time, if what
@@ -125,8 +127,9 @@ func (n *network) arrive(c *call) {
 		defer c.link.Refuse(nil)
 	}
 	l := c.link
-	l.waiting, l.changed = 0, false
+	l.waiting, l.changed, l.last = 0, false, 0
 	result, err := c.effect.Run(context.Background())
+	c.number, c.lineage = l.last, l.lineage
 	n.note(c.effect.Name, int64(len(l.node)))
 	if c.waits(l.waiting, n.now) {
 		n.park(c)
@@ -163,6 +166,7 @@ func (n *network) answer(c *call, result any, err error) {
 		n.trace(c.link.node, "  the answer of %s is lost", c.effect.Name)
 		return
 	}
+	c.link.acknowledge(c.number, c.lineage)
 	c.finish(result, err)
 }
 

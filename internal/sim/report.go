@@ -40,7 +40,8 @@ func Range(tb testing.TB, usual, soak int) (first uint64, n int) {
 
 // Seeds runs a number of seeds from a first one. Each that breaks a promise is
 // told with its story; after a few it stops. A seed that is known to break a
-// promise has to break that one, so that the list of them stays true. It returns
+// promise has to break that one, or for promise 0 to come to no end that could be
+// checked, so that the list of them stays true. It returns
 // how much has happened.
 func Seeds(tb testing.TB, cfg Config, first uint64, n int, known map[uint64]int) (steps int) {
 	tb.Helper()
@@ -49,6 +50,9 @@ func Seeds(tb testing.TB, cfg Config, first uint64, n int, known map[uint64]int)
 		r := Run(cfg, seed)
 		steps += r.Steps
 		if invariant, ok := known[seed]; ok {
+			if invariant == 0 && r.Trouble != "" {
+				continue
+			}
 			if !slices.ContainsFunc(r.Broken, func(v drill.Violation) bool { return v.Invariant == invariant }) {
 				tb.Errorf("seed %d is known to break promise %d, and does not any more: take it off the list", seed, invariant)
 			}

@@ -16,37 +16,14 @@ type Shared struct {
 	setup  enginetest.Setup
 	ref    *enginetest.Reference
 	random *rand.Rand
-	// RunID changes when the server starts anew, DataID when its data is not a
-	// continuation of what it was.
-	RunID, DataID uint64
+	set    dataSet
 }
 
 // NewShared makes an empty one whose clock and randomness come from outside.
 func NewShared(now func() time.Time, random *rand.Rand) *Shared {
 	s := &Shared{random: random, setup: enginetest.Setup{Name: "redis", Durable: "redis", Now: now, Random: random.Uint64}}
 	s.ref = enginetest.NewReference(s.setup)
-	s.RunID, s.DataID = random.Uint64(), random.Uint64()
 	return s
-}
-
-// Snapshot is a copy of the data as it is.
-func (s *Shared) Snapshot() *enginetest.Reference { return s.ref.Clone() }
-
-// Restart is a server that comes back with all its data.
-func (s *Shared) Restart() { s.RunID = s.random.Uint64() }
-
-// RollBack is a server that comes back with the data of a snapshot.
-func (s *Shared) RollBack(to *enginetest.Reference) {
-	s.Restart()
-	s.DataID = s.random.Uint64()
-	s.ref.Restore(to.Clone())
-}
-
-// Empty is a server that comes back without any data.
-func (s *Shared) Empty() {
-	s.Restart()
-	s.DataID = s.random.Uint64()
-	s.ref.Restore(enginetest.NewReference(s.setup))
 }
 
 // Link is the shared engine as one node reaches it. Its calls never wait: one
@@ -55,13 +32,21 @@ type Link struct {
 	*enginetest.Reference // Events, Export, History
 	node                  string
 	rec                   *recorder
+	shared                *Shared
+	now                   func() time.Time // by the node's clock
+	known                 morningai.DataSet
+	acked                 int64 // number of the last write that was answered
+	last                  int64 // number of the last write, and of which lineage
+	lineage               uint64
 	refuse                error         // what writes are answered with
 	waiting               time.Duration // the last call would have waited for so long
 	changed               bool          // the last call has changed something
 }
 
 // Link makes the way of one node to the shared engine.
-func (s *Shared) Link(node string) *Link { return &Link{Reference: s.ref, node: node} }
+func (s *Shared) Link(node string) *Link {
+	return &Link{Reference: s.ref, node: node, shared: s, now: s.setup.Now}
+}
 
 // Refuse lets all writes be answered with an error; nil ends it.
 func (l *Link) Refuse(err error) { l.refuse = err }
@@ -69,6 +54,10 @@ func (l *Link) Refuse(err error) { l.refuse = err }
 // write is called first by all that writes.
 func (l *Link) write() error {
 	l.changed = l.refuse == nil
+	if l.refuse == nil {
+		l.compare()
+		l.number()
+	}
 	return l.refuse
 }
 
@@ -88,6 +77,9 @@ func (l *Link) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]morni
 }
 
 func (l *Link) Claim(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
+	if l.refuse == nil && l.compare() {
+		return morningai.ClaimReply{}, errDataLost // nothing is handed out before it is repaired
+	}
 	if err := l.write(); err != nil {
 		return morningai.ClaimReply{}, err
 	}
@@ -148,7 +140,9 @@ func (l *Link) SetQueue(ctx context.Context, name string, change morningai.Queue
 	if err := l.write(); err != nil {
 		return morningai.QueueConfig{}, err
 	}
-	return l.Reference.SetQueue(ctx, name, change)
+	q, err := l.Reference.SetQueue(ctx, name, change)
+	l.rec.tell(l.node, "queue %s is now paused %v concurrency %d version %d", name, q.Paused, q.Concurrency, q.Version)
+	return q, err
 }
 
 func (l *Link) Import(ctx context.Context, records []morningai.Record) ([]morningai.ImportResult, error) {

@@ -99,6 +99,7 @@ func (w *world) build() {
 			h.skew = time.Duration((skews.Float64() - 0.5) * float64(3*time.Second))
 		}
 		h.link = w.shared.Link(name)
+		h.link.now = h.now
 		h.disk = NewDisk(name, w.newID(h.random), h.now, h.random)
 		w.hosts = append(w.hosts, h)
 		if w.cfg.NoJournal {

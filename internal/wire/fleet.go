@@ -11,37 +11,40 @@ import (
 
 // Incident is the report of one outage.
 type Incident struct {
-	ID           morningai.ID `json:"id" format:"uuid"`
-	Node         string       `json:"node" doc:"the server whose outage it was"`
-	Cause        string       `json:"cause"`
-	Hint         string       `json:"hint"`
-	StartedAt    time.Time    `json:"started_at"`
-	EndedAt      *time.Time   `json:"ended_at" doc:"null while it lasts"`
-	NoticedAfter Duration     `json:"noticed_after" doc:"from the last sign of life of Redis"`
-	Accepted     int64        `json:"accepted" doc:"tasks accepted into the journal alone"`
-	RanLocally   int64        `json:"ran_locally" doc:"attempts that ran here without Redis"`
-	Delivered    int64        `json:"delivered" doc:"outcomes, checkpoints and commands given to Redis afterwards"`
-	Forwarded    int64        `json:"forwarded" doc:"tasks handed to Redis afterwards"`
-	Replayed     int64        `json:"replayed" doc:"writes in doubt that were sent again"`
-	Repeated     int64        `json:"repeated" doc:"tasks that ran, or may have run, more than once"`
-	Superseded   int64        `json:"superseded" doc:"tasks that gave way to another holder of their unique key"`
-	SetAside     int64        `json:"set_aside" doc:"entries that Redis refuses for good"`
-	Refused      int64        `json:"refused" doc:"requests refused because neither journal nor Redis could take them"`
-	Lost         int64        `json:"lost" doc:"acknowledged tasks known to be lost: 0, or an alarm"`
-	Backlog      int64        `json:"backlog" doc:"entries still to be delivered"`
+	ID            morningai.ID `json:"id" format:"uuid"`
+	Node          string       `json:"node" doc:"the server whose outage it was"`
+	Cause         string       `json:"cause"`
+	Hint          string       `json:"hint"`
+	StartedAt     time.Time    `json:"started_at"`
+	EndedAt       *time.Time   `json:"ended_at" doc:"null while it lasts"`
+	NoticedAfter  Duration     `json:"noticed_after" doc:"from the last sign of life of Redis"`
+	Accepted      int64        `json:"accepted" doc:"tasks accepted into the journal alone"`
+	RanLocally    int64        `json:"ran_locally" doc:"attempts that ran here without Redis"`
+	Delivered     int64        `json:"delivered" doc:"outcomes, checkpoints and commands given to Redis afterwards"`
+	Forwarded     int64        `json:"forwarded" doc:"tasks handed to Redis afterwards"`
+	Replayed      int64        `json:"replayed" doc:"writes that were sent again, because they were in doubt or Redis had lost them"`
+	Repeated      int64        `json:"repeated" doc:"tasks that ran more than once"`
+	MaybeRepeated int64        `json:"maybe_repeated" doc:"tasks that may have run more than once: Redis had lost data, and a server that could know was away"`
+	Superseded    int64        `json:"superseded" doc:"tasks that gave way to another holder of their unique key"`
+	SetAside      int64        `json:"set_aside" doc:"entries that Redis refuses for good"`
+	Refused       int64        `json:"refused" doc:"requests refused because neither journal nor Redis could take them"`
+	Lost          int64        `json:"lost" doc:"acknowledged tasks known to be lost: 0, or an alarm"`
+	Backlog       int64        `json:"backlog" doc:"entries still to be delivered"`
 
-	RepeatedIDs []morningai.ID `json:"repeated_ids,omitzero" doc:"of one incident only: up to 1,000 tasks that were repeated or may have been"`
-	SetAsideIDs []morningai.ID `json:"set_aside_ids,omitzero" doc:"of one incident only: up to 1,000 tasks whose entries were set aside"`
+	RepeatedIDs      []morningai.ID `json:"repeated_ids,omitzero" doc:"of one incident only: up to 1,000 tasks that ran more than once"`
+	MaybeRepeatedIDs []morningai.ID `json:"maybe_repeated_ids,omitzero" doc:"of one incident only: up to 1,000 tasks that may have"`
+	SetAsideIDs      []morningai.ID `json:"set_aside_ids,omitzero" doc:"of one incident only: up to 1,000 tasks whose entries were set aside"`
 }
 
 // NewIncident is the JSON form of a report. Ids are listed if it stands alone.
 func NewIncident(i morningai.Incident, alone bool) Incident {
 	out := Incident{ID: i.ID, Node: i.Node, Cause: i.Cause, Hint: i.Hint, StartedAt: i.StartedAt.UTC(), EndedAt: timeOrNil(i.EndedAt),
 		NoticedAfter: Duration(i.NoticedAfter), Accepted: i.Accepted, RanLocally: i.RanLocally, Delivered: i.Delivered,
-		Forwarded: i.Forwarded, Replayed: i.Replayed, Repeated: i.Repeated, Superseded: i.Superseded, SetAside: i.SetAside,
+		Forwarded: i.Forwarded, Replayed: i.Replayed, Repeated: i.Repeated, MaybeRepeated: i.MaybeRepeated, Superseded: i.Superseded, SetAside: i.SetAside,
 		Refused: i.Refused, Lost: i.Lost, Backlog: i.Backlog}
 	if alone {
 		out.RepeatedIDs = append([]morningai.ID{}, i.RepeatedIDs...)
+		out.MaybeRepeatedIDs = append([]morningai.ID{}, i.MaybeRepeatedIDs...)
 		out.SetAsideIDs = append([]morningai.ID{}, i.SetAsideIDs...)
 	}
 	return out
@@ -51,8 +54,8 @@ func NewIncident(i morningai.Incident, alone bool) Incident {
 func (i Incident) Model() morningai.Incident {
 	return morningai.Incident{ID: i.ID, Node: i.Node, Cause: i.Cause, Hint: i.Hint, StartedAt: i.StartedAt, EndedAt: timeOrZero(i.EndedAt),
 		NoticedAfter: time.Duration(i.NoticedAfter), Accepted: i.Accepted, RanLocally: i.RanLocally, Delivered: i.Delivered,
-		Forwarded: i.Forwarded, Replayed: i.Replayed, Repeated: i.Repeated, Superseded: i.Superseded, SetAside: i.SetAside,
-		Refused: i.Refused, Lost: i.Lost, Backlog: i.Backlog, RepeatedIDs: i.RepeatedIDs, SetAsideIDs: i.SetAsideIDs}
+		Forwarded: i.Forwarded, Replayed: i.Replayed, Repeated: i.Repeated, MaybeRepeated: i.MaybeRepeated, Superseded: i.Superseded, SetAside: i.SetAside,
+		Refused: i.Refused, Lost: i.Lost, Backlog: i.Backlog, RepeatedIDs: i.RepeatedIDs, MaybeRepeatedIDs: i.MaybeRepeatedIDs, SetAsideIDs: i.SetAsideIDs}
 }
 
 // Incidents answers GET /v1/incidents, newest first.

@@ -2,8 +2,9 @@
 -- partition only: all its keys carry the same hash tag.
 --
 -- KEYS 1..22, the same for every script (kinds and contents):
---   meta HASH next (seq), ev, format, partitions, in partition 0 generation and
---     unfinished (restores)   lanes HASH lane -> number, hash, reply
+--   meta HASH next (seq), ev, format, partitions, data, epoch, lineage, lost (see
+--     open.lua), in partition 0 generation and unfinished (restores)
+--   lanes HASH lane (its name begins with the lineage) -> number, hash, reply; * -> lineage
 --   names HASH name <-> number                tasks HASH id -> record, once started
 --   specs HASH id -> what the producer asked for, and where the task was seated
 --   extra HASH id+kind -> history, steps, progress, logs
@@ -18,7 +19,7 @@
 --   events STREAM one entry per batch         sessions HASH session -> counter,
 --     details; session,seq -> unfinished grants of one reply; in partition 0,
 --     m,journal -> what is known of the node that keeps it; q -> when the
---     settings of a queue were changed last
+--     settings of a queue were changed last; * -> lineage, epoch
 --   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
 -- KEYS 23.. wake lists and control lists, one token each.

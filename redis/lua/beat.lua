@@ -9,7 +9,8 @@
 -- the journals that are forgotten.
 -- Returns compact (counter), ids whose cancel was requested, held leases that
 -- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
--- grants, or m + journal and what is known of a member, in turn), types to wake,
+-- grants, or m + journal and what is known of a member, or * and lineage 8 and
+-- generation 8 of the data, in turn), types to wake,
 -- lanes that lost.
 local function run()
   local session, through, leaving = ARGV[8], tonumber(ARGV[10]), ARGV[11] == '1'

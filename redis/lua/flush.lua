@@ -187,7 +187,9 @@ end
 local function numbered(run, expand)
   local lane = ARGV[1]
   if lane == '' then return expand(run()) end
-  local n, had, stored = tonumber(ARGV[2]), call('HGET', LANES, ARGV[1]), 0
+  local got = call('HMGET', LANES, lane, '*')
+  if not got[2] or sub(got[2], 1, 8) ~= sub(lane, 1, 8) then return {'!gap', '0', ''} end
+  local n, had, stored = tonumber(ARGV[2]), got[1], 0
   if had then
     stored = unstruct('>I6', had)
     if stored == n and sub(had, 15, 22) == ARGV[3] then return expand(sub(had, 23)) end

@@ -1,6 +1,18 @@
--- A write through the path that every write takes. Returns compact p.
+-- A write through the path that every write takes.
+-- ARGV 8 lane and acknowledged number in turn, to compare.
+-- Returns compact p, how many lanes have less stored than was acknowledged.
 local function run()
   call('HSET', META, 'probe', ARGV[4])
   return 'p'
 end
-return numbered(run, plain)
+local function expand(compact)
+  local ids, behind = {}, 0
+  for i = 8, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+  if #ids > 0 then
+    for i, v in ipairs(call('HMGET', LANES, unpack(ids))) do
+      if (v and unstruct('>I6', v) or 0) < tonumber(ARGV[7 + 2 * i]) then behind = behind + 1 end
+    end
+  end
+  return {compact, tostring(behind)}
+end
+return numbered(run, expand)

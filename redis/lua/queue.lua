@@ -1,7 +1,8 @@
 -- Creates a queue or changes its settings.
 --
 -- ARGV 8 name, 9 paused (0, 1), 10 concurrency, 11 starts, 12 period (1 second,
--- 2 minute, 3 hour; 0 none); '' leaves a setting as it is.
+-- 2 minute, 3 hour; 0 none); '' leaves a setting as it is; 13 the version under
+-- which lost settings are put back, unless the stored one is as large ('': none).
 -- Returns compact (paused 1, concurrency 4, starts 4, period 1, version 6),
 -- types to wake.
 local function run()
@@ -9,6 +10,8 @@ local function run()
   local paused, conc, count, per, version = 0, 0, 0, 0, 0
   local old = call('HGET', QUEUES, q)
   if old then paused, conc, count, per, version = unstruct('>BI4I4BI6', old) end
+  local restored = tonumber(ARGV[13]) or 0
+  if restored > 0 and version >= restored then return old end
   if ARGV[9] ~= '' then paused = tonumber(ARGV[9]) end
   if ARGV[10] ~= '' then conc = tonumber(ARGV[10]) end
   if ARGV[11] ~= '' then
@@ -19,7 +22,7 @@ local function run()
       call('HSET', QUEUES, q .. 'b', string.format('%d %d', count, t[1] * 1000 + floor(t[2] / 1000)))
     end
   end
-  local cfg = pack('>BI4I4BI6', paused, conc, count, per, version + 1)
+  local cfg = pack('>BI4I4BI6', paused, conc, count, per, max(version + 1, restored))
   call('HSET', QUEUES, q, cfg)
   call('HSET', SESSIONS, 'q', nowns) -- a beat brings it
   local waiting = call('HGETALL', WAITING)

@@ -72,6 +72,10 @@ local function checkpoint(r, a)
   end
   r.ver = r.ver + 1
   touch(r)
+  if kind == 4 then
+    set(r, F_REPEAT)
+    return 'o'
+  end
   if kind == 2 then
     call('HSET', EXTRA, r.id .. 'p', data)
     set(r, F_PROGRESS)

@@ -76,7 +76,7 @@ local function run()
   if #old > 0 then call('HDEL', FLOW, unpack(old)) end
   local lanes = call('HRANDFIELD', LANES, 2)
   for _, l in ipairs(lanes) do
-    if unstruct('>I8', call('HGET', LANES, l), 7) + tonumber(ARGV[11]) < now then call('HDEL', LANES, l) end
+    if l ~= '*' and unstruct('>I8', call('HGET', LANES, l), 7) + tonumber(ARGV[11]) < now then call('HDEL', LANES, l) end
   end
   return tostring(looked)
 end

@@ -1,0 +1,414 @@
+package resilient
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/RC918/morningai"
+)
+
+// restoreQueues puts settings back that the shared engine has lost, before
+// anybody can overstep them.
+func (c *core) restoreQueues() {
+	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
+		if err != nil {
+			c.failedDelivery(err, 1)
+			return
+		}
+		c.restoreEach(c.lostQueues(&stats), func(err error) {
+			if err != nil {
+				c.failedDelivery(err, 1)
+				return
+			}
+			c.backlog.queuesBack = true
+			c.next(c.rebuild != nil) // changes follow when everybody has put back what was
+		})
+	})
+}
+
+// lostQueues are the settings of which the shared engine has an older version.
+func (c *core) lostQueues(stats *morningai.Stats) []morningai.QueueConfig {
+	var out []morningai.QueueConfig
+	for _, name := range slices.Sorted(maps.Keys(c.mirror.Queues)) {
+		if q := c.mirror.Queues[name]; q.Version > queueOf(stats, name).Version {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+func (c *core) restoreEach(queues []morningai.QueueConfig, then func(error)) {
+	if len(queues) == 0 {
+		then(nil)
+		return
+	}
+	q := queues[0]
+	change := morningai.QueueChange{Paused: &q.Paused, Concurrency: &q.Concurrency, Rate: &q.Rate, Version: q.Version}
+	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
+		return c.remote.SetQueue(ctx, q.Name, change)
+	}, func(_ morningai.QueueConfig, err error) {
+		if outage(err) {
+			then(err)
+			return
+		}
+		if err != nil {
+			c.warn("settings of a queue that Redis has lost cannot be put back", err, "queue", q.Name)
+		}
+		c.restoreEach(queues[1:], then)
+	})
+}
+
+// restoreLeases tells which tasks run here: those that the shared engine has
+// lost as such are put back, with their claims, and belong to their session
+// again with its next beat.
+func (c *core) restoreLeases() {
+	var ids []morningai.ID
+	for id, h := range c.held {
+		if c.rebuild != nil && h.decided == "" && !h.task.ID.IsZero() {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		c.next(true)
+		return
+	}
+	slices.SortFunc(ids, func(a, b morningai.ID) int { return bytes.Compare(a[:], b[:]) })
+	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
+		return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
+	}, func(tasks []morningai.Task, err error) {
+		var records []morningai.Record
+		for i := range tasks {
+			h := c.held[ids[i]]
+			if h != nil && h.decided == "" && (tasks[i].State != morningai.StateRunning || tasks[i].Attempt != h.task.Attempt) {
+				records = append(records, running(h, c.cfg.node))
+			}
+		}
+		then := func(err error) {
+			if err != nil {
+				c.failedDelivery(err, deliverPage)
+				return
+			}
+			c.next(true)
+		}
+		if err != nil {
+			then(err)
+			return
+		}
+		c.putBackRecords(records, then)
+	})
+}
+
+func running(h *holding, node string) morningai.Record {
+	r := morningai.Record{Task: h.task, Claim: h.lease.Claim, Lease: h.lease.Lease, Node: node, Session: h.session, Steps: h.steps,
+		UniqueKey: h.asked.UniqueKey, Retention: h.asked.Retention, Fingerprint: h.asked.Fingerprint}
+	r.Task.State, r.Task.CancelRequested = morningai.StateRunning, h.task.CancelRequested || h.cancel
+	r.Attempts = []morningai.Attempt{{Number: r.Task.Attempt, Life: r.Task.Life, Node: node, StartedAt: r.Task.StartedAt}}
+	return r
+}
+
+// putBackRecords imports records that the shared engine may have lost, with what
+// the journal knows of their tasks besides.
+func (c *core) putBackRecords(records []morningai.Record, then func(error)) {
+	if len(records) == 0 {
+		then(nil)
+		return
+	}
+	page := records[:min(len(records), deliverPage)]
+	keys := make([]morningai.NoteKey, len(page))
+	for i := range page {
+		keys[i] = keyOf(noteTask, page[i].Task.ID)
+	}
+	onJournal(c, "noted", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Noted(ctx, keys) },
+		func(notes []morningai.Note, err error) {
+			if err != nil {
+				then(err)
+				return
+			}
+			for i := range page {
+				complete(&page[i], &notes[i])
+				c.leap(&page[i])
+			}
+			onShared(c, "import", c.cfg.limits.call, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, page) },
+				func(results []morningai.ImportResult, err error) {
+					if err != nil {
+						then(err)
+						return
+					}
+					for i := range results {
+						c.putBackAs(&page[i], &results[i])
+					}
+					c.putBackRecords(records[len(page):], then)
+				})
+		})
+}
+
+const (
+	// versionStride is more than the visible changes of a task in one generation of
+	// the data: what is put back starts there, because whoever puts it back may not
+	// have seen all that others were shown. For a reader versions only grow.
+	versionStride = 1 << 20
+	// claimStride is more than the hand-outs of a task in one life.
+	claimStride = 1000
+)
+
+func (c *core) leap(r *morningai.Record) {
+	generation := c.mirror.Data.Generation
+	if c.rebuild != nil {
+		generation = c.rebuild.data.Generation
+	}
+	if first := min(generation, 1<<11) * versionStride; r.Task.Version < first {
+		r.Task.Version += first
+	}
+}
+
+func (c *core) putBackAs(r *morningai.Record, res *morningai.ImportResult) {
+	switch {
+	case res.Err != nil:
+		c.warn("a task that Redis has lost cannot be put back", res.Err, "task_id", r.Task.ID)
+	case res.Status == morningai.ImportAdded || res.Status == morningai.ImportUpdated:
+		c.incidents.replayed(r.Task.ID)
+	case res.Status == morningai.ImportRepeated:
+		c.incidents.repeated(r.Task.ID)
+	}
+	if res.Err == nil && res.Task.State.Terminal() {
+		c.backlog.settled(r.Task.ID)
+		c.erase(keyOf(noteTask, r.Task.ID))
+	}
+}
+
+// restoreClaims puts back that tasks were handed out here, so that the shared
+// engine can judge the outcomes that follow.
+func (c *core) restoreClaims(outcomes []*morningai.Record, page int, then func()) {
+	var records []morningai.Record
+	for _, o := range outcomes {
+		if o.Task.Type == "" || o.Settled == "" || !c.toBeDelivered(o) {
+			continue
+		}
+		r := *o
+		t := &r.Task
+		t.State, t.Result, t.Error, t.FinishedAt, t.RunAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
+		r.Settled, r.Attempts = "", []morningai.Attempt{{Number: t.Attempt, Life: t.Life, Node: r.Node, StartedAt: t.StartedAt}}
+		records = append(records, r)
+	}
+	c.putBackRecords(records, func(err error) {
+		if err != nil && !c.poison(page, err) {
+			c.failedDelivery(err, page)
+			return
+		}
+		then()
+	})
+}
+
+// splitAcknowledged tells outcomes that the shared engine has acknowledged from
+// those that it has still to judge.
+func (c *core) splitAcknowledged(notes []morningai.Note, all []*morningai.Record) (open, acknowledged []*morningai.Record) {
+	for i, r := range all {
+		_, kept := c.backlog.kept[r.Task.ID]
+		h := c.held[r.Task.ID]
+		switch {
+		case h != nil && h.decided != "", r.Task.Type == "", !kept && notes[i].Seq > c.mirror.Told && r.Settled != "":
+			open = append(open, r)
+		default:
+			acknowledged = append(acknowledged, r)
+		}
+	}
+	return open, acknowledged
+}
+
+// restoreOutcomes puts back what the shared engine has acknowledged and may have
+// lost. An end that its retention has outlived is of no use to anybody.
+func (c *core) restoreOutcomes(records []*morningai.Record, page int, then func()) {
+	var list []morningai.Record
+	for _, r := range records {
+		if r.Retention != nil && r.Task.State.Terminal() && c.now.Sub(r.Task.FinishedAt) > max(*r.Retention, tombstones) {
+			continue
+		}
+		list = append(list, *r)
+	}
+	c.putBackRecords(list, func(err error) {
+		switch {
+		case err == nil:
+			then()
+		case c.poison(page, err):
+			c.warn("an outcome that Redis has lost cannot be put back", err, "task_id", list[0].Task.ID)
+			then()
+		default:
+			c.failedDelivery(err, page)
+		}
+	})
+}
+
+// orderedNote keeps an order for as long as the shared engine may lose it: the
+// task as it left it, with the order in the place of a fingerprint.
+func orderedNote(cmd *morningai.Command, after *morningai.Task) (morningai.Note, error) {
+	r := morningai.Record{Task: *after, Claim: int64(after.Attempt), Deleted: cmd.Kind == morningai.CommandDelete, Fingerprint: string(cmd.Kind)}
+	data, err := r.AppendBinary(nil)
+	return morningai.Note{NoteKey: keyOf(noteOrdered, after.ID), Data: data}, err
+}
+
+// keepOrders writes such notes. The orders were carried out, whatever becomes of
+// this.
+func (c *core) keepOrders(notes []morningai.Note, then func()) {
+	if len(notes) == 0 {
+		then()
+		return
+	}
+	c.note(notes, func(error) { then() })
+}
+
+// restoreOrdered puts back the ends that were ordered: of tasks that were
+// canceled before they ran, or deleted.
+func (c *core) restoreOrdered() {
+	if c.rebuild == nil {
+		c.next(true)
+		return
+	}
+	c.readNotes(noteOrdered, func(notes []morningai.Note) {
+		records, err := recordsOf(notes)
+		if err != nil {
+			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+			c.failedDelivery(err, len(notes))
+			return
+		}
+		var ends []morningai.Record
+		for _, r := range records {
+			if r.Deleted || r.Task.State.Terminal() {
+				end := *r
+				end.Fingerprint = ""
+				ends = append(ends, end)
+			}
+		}
+		c.putBackRecords(ends, func(err error) {
+			if err != nil {
+				c.failedDelivery(err, len(notes))
+				return
+			}
+			c.passed(notes)
+		})
+	})
+}
+
+// reorder carries out again what the shared engine has lost of other orders.
+func (c *core) reorder() {
+	if !c.backlog.loss {
+		c.next(true)
+		return
+	}
+	c.readNotes(noteOrdered, func(notes []morningai.Note) {
+		records, err := recordsOf(notes)
+		if err != nil {
+			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+			c.failedDelivery(err, len(notes))
+			return
+		}
+		ids := make([]morningai.ID, len(records))
+		for i, r := range records {
+			ids[i] = r.Task.ID
+		}
+		onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
+			return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
+		}, func(tasks []morningai.Task, err error) {
+			if err != nil {
+				c.failedDelivery(err, len(notes))
+				return
+			}
+			var cmds []morningai.Command
+			var again []morningai.Record
+			for i, r := range records {
+				now := &tasks[i]
+				switch kind := morningai.CommandKind(r.Fingerprint); {
+				case kind == morningai.CommandRetry && now.Life < r.Task.Life:
+					again = append(again, *r)
+				case now.ID.IsZero() && !r.Deleted && !r.Task.State.Terminal():
+					c.backlog.lossUntil(c) // somebody may still bring it
+				case undone(kind, &r.Task, now):
+					cmds = append(cmds, morningai.Command{Kind: kind, ID: ids[i]})
+				}
+			}
+			c.retryAgain(again, func(err error) {
+				if err != nil {
+					c.failedDelivery(err, len(notes))
+					return
+				}
+				c.orderAgain(notes, cmds)
+			})
+		})
+	})
+}
+
+// undone reports that a task shows nothing of an order that had led to after.
+func undone(kind morningai.CommandKind, after, now *morningai.Task) bool {
+	switch kind {
+	case morningai.CommandCancel:
+		return now.Life == after.Life && !now.State.Terminal() && !now.CancelRequested
+	case morningai.CommandRun:
+		return now.Life == after.Life && now.Attempt == after.Attempt && now.State == morningai.StateScheduled
+	}
+	return false
+}
+
+// retryAgain puts back the next lives of tasks. Their claims go on far behind
+// those that the lives before may have had.
+func (c *core) retryAgain(records []morningai.Record, then func(error)) {
+	for i := range records {
+		records[i].Fingerprint = ""
+		records[i].Claim += claimStride
+	}
+	c.putBackRecords(records, then)
+}
+
+func (c *core) orderAgain(notes []morningai.Note, cmds []morningai.Command) {
+	if len(cmds) == 0 {
+		c.passed(notes)
+		return
+	}
+	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
+		func(results []morningai.CommandResult, err error) {
+			if err != nil {
+				c.failedDelivery(err, len(notes))
+				return
+			}
+			for i := range results {
+				if results[i].Err != nil {
+					c.warn("an order that Redis has lost cannot be carried out again", results[i].Err, "task_id", cmds[i].ID, "command", string(cmds[i].Kind))
+					continue
+				}
+				c.incidents.replayed(cmds[i].ID)
+				c.known.see(&results[i].Task)
+			}
+			c.passed(notes)
+		})
+}
+
+// lossUntil lets another pass look for what a loss has left undone.
+func (b *backlog) lossUntil(c *core) {
+	if c.now.Sub(b.lossAt) < rebuildPatience {
+		b.lossGoesOn = true
+	}
+}
+
+// rebuildPatience is for how long after a loss tasks are expected to be brought
+// back by nodes that had accepted them.
+const rebuildPatience = 2 * time.Minute
+
+// putMembersBack records the members that the shared engine has lost, so that
+// nodes which know of none of this ask them too.
+func (c *core) putMembersBack(req *morningai.BeatRequest, members []morningai.Member) {
+	if c.rebuild == nil || req.Leaving {
+		return
+	}
+	for i := range c.members {
+		lost := c.members[i]
+		if lost.Journal == c.cfg.member || slices.ContainsFunc(members, func(m morningai.Member) bool { return m.Journal == lost.Journal }) {
+			continue
+		}
+		again := *req
+		again.Member, again.Forget = &lost, nil
+		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, again) },
+			func(morningai.BeatReply, error) {}) // if it fails the next beat finds it missing again
+	}
+}
