@@ -315,7 +315,8 @@ func TestHealthInAnOutage(t *testing.T) {
 	b, f := startFleet(t)
 	since := time.Now().Add(-time.Minute)
 	f.set(func() {
-		f.status.Journal = morningai.JournalInfo{Bytes: 4096, Since: since}
+		f.status.Journal = morningai.JournalInfo{Bytes: 4096, Since: since.Add(-time.Hour)}
+		f.status.TombstonesSince = since
 		f.status.Backlog, f.status.JournalLimit, f.status.Unprotected = 3, 1<<20, []string{"bare"}
 	})
 	health := func(status int) (h wire.Health) {

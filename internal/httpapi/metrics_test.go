@@ -44,14 +44,14 @@ func TestMetricsOfOutages(t *testing.T) {
 	b, f := startFleet(t)
 	began := time.Now().Add(-time.Hour)
 	old := morningai.Incident{ID: morningai.ID{1}, StartedAt: began, EndedAt: began.Add(20 * time.Second), Accepted: 1, RanLocally: 2, Delivered: 3, Forwarded: 4,
-		Replayed: 5, Repeated: 6, Superseded: 7, SetAside: 8, Refused: 9, Lost: 10}
+		Replayed: 5, Repeated: 6, MaybeRepeated: 11, Superseded: 7, SetAside: 8, Refused: 9, Lost: 10}
 	f.set(func() {
 		f.status = morningai.FleetStatus{Contact: morningai.ContactUp, Backlog: 3, Journal: morningai.JournalInfo{Bytes: 4096, Free: -1}}
 		f.incidents = []morningai.Incident{old}
 	})
 	totals := map[string]float64{"morningai_incidents_total": 1, "morningai_outage_seconds_total": 20, "morningai_outage_accepted_total": 1,
 		"morningai_outage_ran_locally_total": 2, "morningai_outage_delivered_total": 3, "morningai_outage_forwarded_total": 4, "morningai_outage_replayed_total": 5,
-		"morningai_outage_repeated_total": 6, "morningai_outage_superseded_total": 7, "morningai_outage_set_aside_total": 8, "morningai_outage_refused_total": 9,
+		"morningai_outage_repeated_total": 6, "morningai_outage_maybe_repeated_total": 11, "morningai_outage_superseded_total": 7, "morningai_outage_set_aside_total": 8, "morningai_outage_refused_total": 9,
 		"morningai_outage_lost_total": 10}
 	got := b.scrape()
 	holds(t, "after an outage", got, totals)

@@ -167,7 +167,7 @@ var tallies = []struct {
 type outages map[morningai.ID]*outageTally
 
 type outageTally struct {
-	counts  [10]int64 // in the order of tallies
+	counts  [11]int64 // in the order of tallies
 	seconds float64
 }
 
@@ -191,7 +191,7 @@ func (o outages) learn(all []morningai.Incident, now time.Time) {
 
 func (o outages) read(r *readings) {
 	seconds := 0.0
-	var sums [10]int64
+	var sums [11]int64
 	for _, t := range o {
 		seconds += t.seconds
 		for k, n := range t.counts {
