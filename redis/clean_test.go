@@ -193,6 +193,10 @@ func TestNothingIsLeft(t *testing.T) {
 	for key := range strings.SplitSeq(server.Do("KEYS", "*"), "\n") {
 		switch strings.TrimPrefix(key, "mai:{0}:") {
 		case "meta", "lanes", "names", "counts", "flow", "events", "w:work":
+		case "sessions": // which data they are, and no session
+			if left := server.Do("HKEYS", key); strings.TrimSpace(left) != "*" {
+				t.Errorf("of the sessions %q is left", left)
+			}
 		default:
 			t.Errorf("%q is left", key)
 		}

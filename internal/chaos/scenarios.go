@@ -152,20 +152,6 @@ func outages() []scenario {
 			}
 			return nil
 		}},
-		{name: "journal-full", what: "the journals are full while Redis is away", flags: []string{"--journal-limit", "400KiB"}, play: func(ctx context.Context, f *fleet) error {
-			for _, n := range f.nodes {
-				f.history.Add(drill.Op{Kind: drill.DiskFull, Node: n.name})
-			}
-			err := f.away(ctx, kill, restart, nil)
-			for _, n := range f.nodes {
-				err = errors.Join(err, until(ctx, "the journal to have space", func() (bool, error) {
-					h, err := n.client.Load().Health(ctx)
-					return err == nil && h.Journal != nil && h.Journal.Status == "ok" && h.Journal.Entries == 0, nil
-				}))
-				f.history.Add(drill.Op{Kind: drill.DiskSpace, Node: n.name})
-			}
-			return err
-		}},
 	}
 }
 
