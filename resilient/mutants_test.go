@@ -149,7 +149,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			sim.Mutant{File: m.file, First: m.first, Seeds: m.seeds, Old: m.old, New: m.new,
+			sim.Mutant{File: m.file, First: m.first, Seeds: m.seeds, Old: m.old, New: m.new, Only: []string{"sim_test.go", "simulation_test.go"},
 				Test: "^TestSimulation$/^" + strings.ReplaceAll(m.simulation, " ", "_") + "$"}.Check(t)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -19,6 +20,9 @@ type Mutant struct {
 	Test           string // a pattern for -run
 	First          uint64 // the first seed for the test
 	Seeds          int    // and how many; 0: its own
+	// Only are the files of tests to build; all if there are none. What a test does
+	// not need, engines above all, makes most of the time that a build takes.
+	Only []string
 }
 
 // Check builds the tests of the package in the present folder with the
@@ -27,6 +31,10 @@ type Mutant struct {
 func (m Mutant) Check(t *testing.T) {
 	t.Helper()
 	path, err := filepath.Abs(m.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,12 +54,24 @@ func (m Mutant) Check(t *testing.T) {
 		return file
 	}
 	changed := write("changed.go", []byte(strings.Replace(string(text), m.Old, m.New, 1)))
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	replace := map[string]string{path: changed}
+	if len(m.Only) > 0 {
+		tests, err := filepath.Glob(filepath.Join(here, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range tests {
+			if !slices.Contains(m.Only, filepath.Base(test)) {
+				replace[test] = "" // it is not there
+			}
+		}
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(dir, "mutant.test")
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", write("overlay.json", overlay), "-o", binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-ldflags=-s -w", "-overlay", write("overlay.json", overlay), "-o", binary, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("it does not build: %v\n%s", err, out)
 	}
