@@ -27,7 +27,7 @@ var since = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func (f *fleet) Status(context.Context) (morningai.FleetStatus, error) {
 	return morningai.FleetStatus{Contact: morningai.ContactDown, Since: since, Cause: "connection refused", Hint: "start it", Backlog: 4,
-		Journal: morningai.JournalInfo{Bytes: 4096, Since: since}, JournalLimit: 1 << 20, Unprotected: []string{"bare"}}, nil
+		Journal: morningai.JournalInfo{Bytes: 4096}, JournalLimit: 1 << 20, TombstonesSince: since, Unprotected: []string{"bare"}}, nil
 }
 func (f *fleet) ProbeShared(context.Context) error                       { return errors.New("connection refused") }
 func (f *fleet) Incidents(context.Context) ([]morningai.Incident, error) { return f.incidents, nil }

@@ -76,15 +76,16 @@ func TestJournalDrain(t *testing.T) {
 			t.Errorf("task %d is %+v, %v", i, task, err)
 		}
 	}
-	third := connect(t, serve(t, t.TempDir(), "--redis", url, "--role", "api", "--node", "third")) // it learns who is there at its start
-	nodes, _, err := third.Nodes(t.Context())
-	var names []string
-	for i := range nodes {
-		names = append(names, nodes[i].Node)
-	}
-	if slices.Sort(names); err != nil || !slices.Equal(names, []string{"other", "third"}) {
-		t.Errorf("the nodes are %v, %v", names, err)
-	}
+	third := connect(t, serve(t, t.TempDir(), "--redis", url, "--role", "api", "--node", "third"))
+	redistest.Until(t, "the third server to know who is there", func() bool {
+		nodes, _, err := third.Nodes(t.Context())
+		var names []string
+		for i := range nodes {
+			names = append(names, nodes[i].Node)
+		}
+		slices.Sort(names)
+		return err == nil && slices.Equal(names, []string{"other", "third"})
+	})
 
 	// Again: there is nothing to do, and nothing happens twice.
 	again := perform(t, exitDone, "journal", "drain", "--data", folder, "--json")
