@@ -25,10 +25,6 @@ type Member struct {
 	// Crashed is the lineage of data about which the member cannot tell all, because
 	// an earlier process of it had died and may have run what it did not write down.
 	Crashed uint64
-	// Commit counts what the member has put on record, and is written to the
-	// journal before: a journal that knows only a smaller number is a copy from
-	// an earlier day, and an engine that has only a smaller number has lost data.
-	Commit int64
 	// ContactAt is when the member last said so, by its own clock.
 	ContactAt time.Time
 	// Connected: its session is alive and beats. Reads fill it in, it is not

@@ -42,7 +42,6 @@ func packMember(m *morningai.Member) string {
 	}
 	b = binary.BigEndian.AppendUint64(b, m.Reported)
 	b = binary.BigEndian.AppendUint64(b, m.Crashed)
-	b = binary.AppendUvarint(b, uint64(max(0, m.Commit)))
 	return string(b)
 }
 
@@ -58,7 +57,6 @@ func readMember(journal, text string) (morningai.Member, bool) {
 		if b := r.bytes(16); r.ok {
 			m.Reported, m.Crashed = uint64(be64(b)), uint64(be64(b[8:]))
 		}
-		m.Commit = int64(r.uvarint())
 	}
 	return m, r.ok
 }
