@@ -1,6 +1,8 @@
 package enginetest
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -65,9 +67,11 @@ func modelAgrees(r *rig) {
 }
 
 // within is a rig whose failures are those of one rapid run, on an engine of
-// its own.
+// its own and with a patience of its own: there are many of them.
 func (r *rig) within(t *rapid.T) *rig {
-	out := &rig{TB: rapidTB{TB: r.TB, t: t}, harness: r.harness, ctx: r.ctx}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), cmp.Or(r.harness.patience, patience))
+	t.Cleanup(cancel)
+	out := &rig{TB: rapidTB{TB: r.TB, t: t}, harness: r.harness, ctx: ctx}
 	out.fresh()
 	return out
 }

@@ -238,7 +238,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	}
 	known := p.dataSet()
 	marks := p.marksDue(known)
-	args := append([]string{"", "0", ""}, p.eng.clockArgs()...)
+	args := append([]string{known.lineage, "0", ""}, p.eng.clockArgs()...)
 	args = append(args, string(req.Session[:]), packDetails(req), strconv.FormatInt(through, 10), leaving,
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
 	args = append(args, marks...)
@@ -252,6 +252,15 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	}
 	if len(got) < 6 {
 		return 0, errCorrupt
+	}
+	if first, _ := got[0].ToString(); first == "!gap" {
+		if err := p.compareData(ctx, known, 0, "", true); err != nil {
+			return 0, err
+		}
+		if p.dataSet() == known {
+			return 0, errCorrupt
+		}
+		return p.beat(ctx, req, through, quiet, held, reply, members)
 	}
 	counter, err := got[0].AsInt64()
 	if err != nil {

@@ -80,6 +80,10 @@ func (f *found) read(ctx context.Context, journal morningai.Journal, ids []morni
 			return err
 		}
 	}
+	maps.DeleteFunc(f.own, func(id morningai.ID, own *morningai.Record) bool {
+		sent := f.sent[id] // the shared engine is being told, and may have it
+		return sent != nil && !sent.Deleted && !own.Deleted
+	})
 	return nil
 }
 

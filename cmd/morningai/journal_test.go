@@ -149,6 +149,50 @@ func TestJournalDrainOfAnOutcome(t *testing.T) {
 	}
 }
 
+// What waits for the tasks of another server is left, and the exit code says so.
+// When that server's journal is delivered too, the rest goes.
+func TestJournalDrainLeavesWhatWaits(t *testing.T) {
+	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	folder, others := t.TempDir(), t.TempDir()
+	one := serve(t, folder, "--redis", redis.URL(), "--node", "one")
+	two := serve(t, others, "--redis", redis.URL(), "--node", "two")
+	for _, d := range []*daemon{one, two} {
+		redistest.Until(t, "the servers to know each other", func() bool {
+			nodes, _, err := connect(t, d).Nodes(t.Context())
+			return err == nil && len(nodes) == 2 && nodes[0].URL != "" && nodes[1].URL != ""
+		})
+	}
+	redis.Kill()
+	for _, d := range []*daemon{one, two} {
+		redistest.Until(t, "the outage to be noticed", func() bool {
+			_, body, _ := ask(t, "GET", d.url+"/health", "")
+			return strings.Contains(body, `"degraded"`)
+		})
+	}
+	spec := morningai.NewTaskSpec("echo", []byte(`1`))
+	spec.DuringOutage = morningai.OutageHold
+	task, err := connect(t, two).Enqueue(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body, _ := ask(t, "POST", one.url+"/v1/tasks/"+task.ID.String()+"/cancel", ""); status != 202 {
+		t.Fatalf("the cancel on the server that does not have the task is answered with %d %s", status, body)
+	}
+	one.kill()
+	two.kill()
+	redis.Restart()
+	if said := perform(t, exitFailed, "journal", "drain", "--data", folder, "--redis", redis.URL()); !strings.Contains(said, "left: 1 entries") {
+		t.Errorf("the drain says\n%s", said)
+	}
+	perform(t, exitDone, "journal", "drain", "--data", others, "--redis", redis.URL())
+	perform(t, exitDone, "journal", "drain", "--data", folder, "--redis", redis.URL())
+	third := connect(t, serve(t, t.TempDir(), "--redis", redis.URL(), "--role", "api", "--node", "third"))
+	end, err := third.Get(t.Context(), task.ID)
+	if err != nil || end.State != morningai.StateCanceled {
+		t.Errorf("the task is %+v, %v", end, err)
+	}
+}
+
 // Whoever looks into a folder makes nothing in it.
 func TestJournalOfAnotherFolder(t *testing.T) {
 	folder := t.TempDir()

@@ -57,6 +57,8 @@ func TestClaimsFence(t *testing.T) {
 		{"the same number for another node", []int{6}, works(grant("a", 1), lost, grant("b", 1), start("b", 1), finish("b", 1, outcomeOK))},
 		{"the same number with another lease", []int{6}, works(grant("a", 1, lease(5)), run("a", 1, 1, outcomeOK))},
 		{"a number that falls", []int{6}, works(grant("a", 2), lost, grant("b", 1), start("b", 1), finish("b", 1, outcomeOK))},
+		{"a number that falls after a loss, and nothing came of the larger one", nil, works(grant("a", 2), loss, grant("b", 1), run("b", 1, 3, outcomeOK))},
+		{"a number that falls after a loss, and the larger one has begun to run", []int{6}, works(grant("a", 2), start("a", 2), loss, grant("b", 1), one(by("a", Reap, 0)), run("b", 1, 3, outcomeOK))},
 		{"a number that falls after a loss, with the mark", nil, marked(works(grant("a", 2), loss, grant("b", 1), start("b", 1), finish("b", 1, outcomeOK)))},
 		{"a number that falls after a loss, without the mark", []int{6}, works(grant("a", 2), loss, grant("b", 1), start("b", 1), finish("b", 1, outcomeOK))},
 		{"two starts of one claim", []int{6, 7}, works(grant("a", 1), start("a", 1), start("a", 1), finish("a", 1, outcomeOK))},

@@ -14,6 +14,18 @@ func TestIdentity(t *testing.T) {
 		{"removed, and accepted with another payload", []int{5}, func(s *story) {
 			s.do(enqueue("a", 1), by("a", Delete, 1), enqueue("a", 1, payload(7)))
 		}},
+		{"ended, and accepted with another payload by a node on its own that was started anew", nil, func(s *story) {
+			s.plain(1)
+			s.do(fault(Crash, "a"), fault(Cut, "a"), enqueue("a", 1, payload(7), client("d"), durable("journal")))
+		}},
+		{"ended, and accepted with another payload by a node on its own that had not been away", []int{5}, func(s *story) {
+			s.plain(1)
+			s.do(fault(Cut, "a"), enqueue("a", 1, payload(7), client("d"), durable("journal")))
+		}},
+		{"waiting, and accepted with another payload by a node on its own whose journal had it", []int{5}, func(s *story) {
+			s.do(enqueue("a", 1), fault(Crash, "a"), fault(Cut, "a"), enqueue("a", 1, payload(7), client("d"), durable("journal")))
+			s.end(1, succeeded(1))
+		}},
 		{"a ghost is shown", []int{4}, func(s *story) { s.do(read("a", 1, morningai.StateQueued, 1)) }},
 		{"a ghost runs", []int{4}, func(s *story) { s.do(by("a", Start, 1)) }},
 		{"a ghost is there at the end", []int{4}, func(s *story) { s.end(1, succeeded(1)) }},
@@ -81,6 +93,7 @@ func TestIdentity(t *testing.T) {
 func TestUniqueKeys(t *testing.T) {
 	waiting := TaskFinal{State: morningai.StateScheduled, Life: 1, Version: 1}
 	superseded := TaskFinal{State: morningai.StateCanceled, Life: 1, Version: 2, Code: morningai.ErrorCodeSuperseded}
+	local := func(op *Op) { op.Fresh = morningai.FreshLocal }
 	two := func(before ...Op) func(*story) { // both accepted, the first still there afterwards
 		return func(s *story) {
 			s.do(before...)
@@ -147,6 +160,26 @@ func TestUniqueKeys(t *testing.T) {
 		}},
 		{"an old picture of the first", nil, func(s *story) {
 			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k")), read("c", 1, morningai.StateQueued, 1, func(op *Op) { op.Fresh = morningai.FreshStale }))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"what a journal still has of the first, of which Redis knew more", nil, func(s *story) {
+			s.do(enqueue("a", 1, key("k")), by("a", Applied, 1), enqueue("b", 2, key("k")), read("a", 1, queued, 1, local))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"what a journal alone has of the first", []int{14}, func(s *story) {
+			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k")), read("a", 1, queued, 1, local))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"the second reaches Redis when the first is gone", nil, func(s *story) {
+			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k"), durable("journal")), read("a", 1, queued, 1), by("b", Applied, 2))
+			s.end(1, succeeded(1))
+			s.end(2, succeeded(2))
+		}},
+		{"the second reaches Redis while the first is there", []int{14}, func(s *story) {
+			s.do(enqueue("a", 1, key("k")), enqueue("b", 2, key("k"), durable("journal")), by("b", Applied, 2), read("a", 1, queued, 1))
 			s.end(1, succeeded(1))
 			s.end(2, succeeded(2))
 		}},

@@ -1,6 +1,7 @@
 package outagetest
 
 import (
+	"net"
 	"testing"
 
 	"github.com/RC918/morningai"
@@ -52,6 +53,33 @@ func TestWorkerOfAPeerKilled(t *testing.T) {
 	}
 	f.back(frozen)
 	f.nothingLost(f.atRest(), long)
+}
+
+// The api server is killed and started again while a peer runs its tasks, with
+// Redis away: what is run once more has its cause on record, and nothing is lost.
+func TestServerOfAWorkerKilled(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String() // the same after the restart
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	api := f.startNode("api", "--role", "api", "--listen", address)
+	worker := f.startNode("worker", "--role", "worker", "--peer", *api.url.Load())
+	f.away(frozen)
+	f.degraded(api, worker)
+	long := f.running(api, 5, "gate")
+	f.kill(api)
+	f.again(api)
+	next := f.must(api, f.counted(f.callee.atOnce()))
+	f.waitFor(api, next.id, morningai.StateSucceeded) // the worker has found it again
+	f.callee.open("gate")
+	f.back(frozen)
+	f.nothingLost(f.atRest(), append(long, next))
 }
 
 // Without a worker that knows it, the api server says that its tasks wait, and

@@ -119,6 +119,7 @@ func (d *delivery) send(ctx context.Context) error {
 			}
 			if d.grant.memo.repeated { // told of the attempt that was superseded when Redis lost it
 				d.warn(ctx)
+				d.record(ctx)
 			}
 			d.show(ctx, status)
 			return nil
@@ -172,9 +173,13 @@ func (d *delivery) record(ctx context.Context) {
 	if err != nil {
 		return // two plain fields are always written
 	}
-	errs, err := d.b.engine.Checkpoint(ctx, []morningai.Checkpoint{{Lease: d.grant.lease, Kind: morningai.CheckpointStep,
-		Name: stepName(d.task.Life, d.grant.deliveries), Data: data}})
-	d.unrecorded = err != nil || errs[0] != nil
+	points := []morningai.Checkpoint{{Lease: d.grant.lease, Kind: morningai.CheckpointStep,
+		Name: stepName(d.task.Life, d.grant.deliveries), Data: data}}
+	if d.shown.MaybeRepeated {
+		points = append(points, morningai.Checkpoint{Lease: d.grant.lease, Kind: morningai.CheckpointRepeat})
+	}
+	errs, err := d.b.engine.Checkpoint(ctx, points)
+	d.unrecorded = errors.Join(append(errs, err)...) != nil
 }
 
 // show tells readers where the job is. That it fails is the reader's loss alone.

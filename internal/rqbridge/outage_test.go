@@ -150,7 +150,7 @@ func TestQueueIsFilledAgain(t *testing.T) {
 					continue
 				}
 				task := c.ends(t, id, morningai.StateSucceeded)
-				if string(task.Result) != "1" || strings.Contains(string(task.Progress), "maybe_repeated") {
+				if string(task.Result) != "1" || task.MaybeRepeated || strings.Contains(string(task.Progress), "maybe_repeated") {
 					t.Errorf("%s %s", task.Result, task.Progress)
 				}
 			}
@@ -161,8 +161,8 @@ func TestQueueIsFilledAgain(t *testing.T) {
 				}
 			}
 			task, err := c.Get(t.Context(), running)
-			if err != nil || !strings.Contains(string(task.Progress), `"maybe_repeated":true`) {
-				t.Errorf("%s %v", task.Progress, err)
+			if err != nil || !task.MaybeRepeated || !strings.Contains(string(task.Progress), `"maybe_repeated":true`) {
+				t.Errorf("marked %t, %s %v", task.MaybeRepeated, task.Progress, err)
 			}
 		})
 	}

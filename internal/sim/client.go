@@ -271,7 +271,11 @@ func (c *clients) command(h *host, who string) {
 		return
 	}
 	kinds := []morningai.CommandKind{morningai.CommandCancel, morningai.CommandCancel, morningai.CommandRetry, morningai.CommandRetry, morningai.CommandRun, morningai.CommandDelete}
-	cmd := morningai.Command{Kind: kinds[c.random.IntN(len(kinds))], ID: id}
+	c.order(h, who, morningai.Command{Kind: kinds[c.random.IntN(len(kinds))], ID: id})
+}
+
+func (c *clients) order(h *host, who string, cmd morningai.Command) {
+	id := cmd.ID
 	call := c.w.hist.Begin(drill.Op{Node: h.name, Client: who, Kind: commandOps[cmd.Kind], Task: id})
 	c.w.trace(who, "orders %s to %s %v", h.name, cmd.Kind, id)
 	h.event(func() {

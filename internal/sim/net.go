@@ -127,7 +127,7 @@ func (n *network) arrive(c *call) {
 		defer c.link.Refuse(nil)
 	}
 	l := c.link
-	l.waiting, l.changed, l.last = 0, false, 0
+	l.waiting, l.changed, l.last, l.taken = 0, false, 0, nil
 	result, err := c.effect.Run(context.Background())
 	c.number, c.lineage = l.last, l.lineage
 	n.note(c.effect.Name, int64(len(l.node)))
@@ -138,6 +138,9 @@ func (n *network) arrive(c *call) {
 	n.trace(l.node, "  %s takes effect%s", c.effect.Name, failure(err))
 	if l.changed {
 		n.unpark()
+	}
+	if err == nil && len(l.taken) > 0 {
+		c.host.w.strike(c.host, l.taken)
 	}
 	lost := n.losing
 	if state == reachFlaky {

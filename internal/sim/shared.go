@@ -38,9 +38,10 @@ type Link struct {
 	acked                 int64 // number of the last write that was answered
 	last                  int64 // number of the last write, and of which lineage
 	lineage               uint64
-	refuse                error         // what writes are answered with
-	waiting               time.Duration // the last call would have waited for so long
-	changed               bool          // the last call has changed something
+	refuse                error          // what writes are answered with
+	waiting               time.Duration  // the last call would have waited for so long
+	changed               bool           // the last call has changed something
+	taken                 []morningai.ID // what the last call has put into the shared engine that was not there
 }
 
 // Link makes the way of one node to the shared engine.
@@ -154,6 +155,9 @@ func (l *Link) Import(ctx context.Context, records []morningai.Record) ([]mornin
 		l.rec.tell(l.node, "import of %v as %s: %s, %s%s", records[i].Task.ID, records[i].Task.State, out[i].Status, out[i].Task.State, failure(out[i].Err))
 		if out[i].Err == nil {
 			l.rec.applied(l.node, records[i].Task.ID)
+		}
+		if out[i].Status == morningai.ImportAdded {
+			l.taken = append(l.taken, records[i].Task.ID)
 		}
 	}
 	return out, err

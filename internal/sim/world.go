@@ -51,6 +51,7 @@ type world struct {
 	hosts   []*host
 	clients *clients
 	rec     *recorder
+	strikes *rand.Rand
 }
 
 // Run lets a seed happen and checks what came of it.
@@ -90,6 +91,7 @@ func (w *world) build() {
 	w.makePlan()
 	setup := drill.Setup{LeaseTime: w.plan.lease, BeatInterval: w.interval(), Starts: true, Grants: true, Durable: true}
 	w.shared = NewShared(w.wall, w.stream("shared"))
+	w.strikes = w.stream("strikes")
 	w.net = &network{loop: &w.loop, random: w.stream("net")}
 	skews := w.stream("skew")
 	for i := range w.plan.nodes {

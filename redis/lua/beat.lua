@@ -7,7 +7,9 @@
 -- in turn, then held leases: id 16, lease 8, claim 6; then, in partition 0 alone,
 -- the journal of a member or '', what is recorded of it ('': it is removed), and
 -- the journals that are forgotten.
--- Returns compact (counter), ids whose cancel was requested, held leases that
+-- ARGV 1 is the lineage of the data that the caller knows ('': none): in others
+-- nothing is written.
+-- Returns compact (counter; !gap if the data are others), ids whose cancel was requested, held leases that
 -- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
 -- grants, or m + journal and what is known of a member, or * and lineage 8 and
 -- generation 8 of the data, in turn), types to wake,
@@ -23,8 +25,11 @@ local function run()
       if (v and unstruct('>I6', v) or 0) < tonumber(ARGV[13 + 2 * i]) then behind[#behind + 1] = ids[i] end
     end
   end
-  local all, had = call('HGETALL', SESSIONS), nil
-  for i = 1, #all, 2 do if all[i] == session then had = all[i + 1] end end
+  local all, had, lineage = call('HGETALL', SESSIONS), nil, ''
+  for i = 1, #all, 2 do
+    if all[i] == session then had = all[i + 1] elseif all[i] == '*' then lineage = sub(all[i + 1], 1, 8) end
+  end
+  if ARGV[1] ~= '' and ARGV[1] ~= lineage then return {'!gap', {}, {}, all, {}, {}} end
   local counter = (had and unstruct('>I6', had) or 0) + 1
   local holds, ids = {}, {}
   for i = 14 + 2 * nl, 13 + 2 * nl + nh do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
