@@ -64,6 +64,7 @@ const (
 	stageAgain
 	stageOutcomes
 	stageOrdered
+	stageReturn // after a loss: before what is newer takes their unique keys
 	stageDoubt
 	stageCommands
 	stageOwn
@@ -293,7 +294,7 @@ func (c *core) deliver() {
 		c.readNotes(noteOwn, c.deliverOwn)
 	case stageWithdraw:
 		c.withdraw()
-	case stageVerify:
+	case stageReturn, stageVerify:
 		c.verify()
 	}
 }

@@ -34,8 +34,9 @@ func (b *backlog) keep(id morningai.ID, now time.Time, ended bool) {
 	b.keptIn = append(b.keptIn, keptOutcome{id, now, ended})
 }
 
-// keepEnd keeps the end of a task that was this node's own, as an outcome.
-func (c *core) keepEnd(r *morningai.Record) {
+// keepEnd keeps the end of a task that this node had accepted, as an outcome, in
+// the place of other notes.
+func (c *core) keepEnd(r *morningai.Record, instead ...morningai.NoteKey) {
 	data, err := r.AppendBinary(nil)
 	if err != nil {
 		return // it came from the journal in this form
@@ -44,6 +45,7 @@ func (c *core) keepEnd(r *morningai.Record) {
 	c.note([]morningai.Note{{NoteKey: keyOf(noteOutcome, id), Data: data}}, func(err error) {
 		if err == nil {
 			c.backlog.keep(id, c.now, true)
+			c.erase(instead...)
 		}
 	})
 }
