@@ -125,6 +125,9 @@ func (i *incidents) lossNoticed() {
 	if i.current.ID.IsZero() || i.current.Cause == text {
 		return
 	}
+	if i.current.Hint != "" {
+		hint = i.current.Hint + "; " + hint
+	}
 	i.current.Cause, i.current.Hint, i.next = i.current.Cause+"; then "+text, hint, soon
 }
 
