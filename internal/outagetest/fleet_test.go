@@ -122,12 +122,13 @@ func (f *fleet) acquainted() {
 			var all struct {
 				Nodes []struct {
 					Connected bool `json:"connected"`
+					Protected bool `json:"protected"`
 				} `json:"nodes"`
 			}
 			n.call("GET", "/v1/nodes", nil).into(f.t, &all)
 			known := 0
 			for _, m := range all.Nodes {
-				if m.Connected {
+				if m.Connected && m.Protected { // its journal is on record too
 					known++
 				}
 			}
