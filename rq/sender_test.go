@@ -1,6 +1,7 @@
 package rq_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -58,5 +59,24 @@ func TestSendersAreForgotten(t *testing.T) {
 	s.Do("HDEL", "morningai:rq:sent", "busy-0")
 	if mark, err := send(busy, "first", first); err != nil || mark != (rq.Mark{Sender: "busy-1", Number: 1}) {
 		t.Errorf("%v %v", mark, err)
+	}
+}
+
+// A job that a server has delivered is its task's already: no import makes another
+// task of it, or takes it away from the one that follows it.
+func TestImportLeavesWhatIsFollowed(t *testing.T) {
+	s := redistest.Start(t)
+	c := open(t, s)
+	if _, _, err := c.NewSender("server").Send(t.Context(), rq.Spec{ID: "ours", Queue: "q", Func: "tasks.nothing"}, 1, rq.Mark{}); err != nil {
+		t.Fatal(err)
+	}
+	enqueue(t, c, rq.Spec{ID: "theirs", Queue: "q", Func: "tasks.nothing"})
+	taken, err := c.Import(t.Context(), rq.Import{Queues: []string{"q"}, Decide: func(*rq.Job) string { return "" },
+		Submit: func(context.Context, *rq.Job) error { return nil }, Refused: func(error) bool { return false }})
+	if err != nil || len(taken) != 2 || taken[0].Job.ID != "ours" || taken[0].Reason == "" || taken[1].Reason != "" {
+		t.Errorf("%+v %v", taken, err)
+	}
+	if left := s.Do("LRANGE", "rq:queue:q", "0", "-1"); left != "ours" {
+		t.Errorf("left in the queue: %q", left)
 	}
 }
