@@ -127,6 +127,7 @@ func TestDelivered(t *testing.T) {
 			again := n.submit(t, spec("tasks.flaky", fmt.Sprintf(`{"args":[%d,"n",1]}`, s.Port()), func(s *morningai.TaskSpec) { s.MaxAttempts = 2 }))
 			other := n.submit(t, spec("tasks.nothing", `{}`, func(s *morningai.TaskSpec) { s.Queue = "elsewhere" }))
 			box := n.submit(t, spec("tasks.box", `{"args":[1]}`))
+			n.shows(t, late.ID, "queued")
 			n.shows(t, box.ID, "queued")
 			if j := v.Run(t, s.Addr(), `j = fetch(args[0]); say([j.origin, j.timeout, r.ttl(j.key), j.ttl, j.meta])`, late.ID.String()); j != fmt.Sprintf(`["q", 1, -1, null, {"morningai_trace_id": "%s"}]`, late.TraceID) {
 				t.Error(j)

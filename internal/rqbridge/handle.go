@@ -159,7 +159,7 @@ func (d *delivery) warn(ctx context.Context) {
 func (d *delivery) remember() {
 	d.b.mu.Lock()
 	defer d.b.mu.Unlock()
-	if len(d.b.memos) >= mostMemos {
+	if len(d.b.memos) >= mostMemos*len(d.b.apps) {
 		clear(d.b.memos)
 	}
 	d.b.memos[d.task.ID] = memo{d.task.Life, d.grant.known, d.begun, d.shown.MaybeRepeated}

@@ -65,3 +65,29 @@ func TestQuickEmptyRestart(t *testing.T) {
 		})
 	}
 }
+
+// A queue whose workers are away, with more tasks than a server has in RQ at once,
+// does not hold up the others.
+func TestQueuesDoNotWaitForEachOther(t *testing.T) {
+	v, s := rqtest.Debian(t), redistest.Start(t)
+	c := bridged(t, s)
+	var specs []morningai.TaskSpec
+	for range 1300 {
+		specs = append(specs, spec("tasks.nothing", `{}`))
+	}
+	for len(specs) > 0 {
+		some := specs[:min(650, len(specs))]
+		specs = specs[len(some):]
+		if _, err := c.EnqueueBatch(t.Context(), some); err != nil {
+			t.Fatal(err)
+		}
+	}
+	redistest.Until(t, "a window of jobs in RQ", func() bool { return s.Do("LLEN", "rq:queue:q") == "1000" })
+	v.Worker(t, s.Addr(), "py", "", "p")
+	other := spec("tasks.nothing", `{}`)
+	other.Queue = "p"
+	c.ends(t, submit(t, c, other), morningai.StateSucceeded)
+	if n := s.Do("LLEN", "rq:queue:q"); n != "1000" {
+		t.Errorf("%s jobs are in RQ's queue at once", n)
+	}
+}
