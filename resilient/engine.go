@@ -68,6 +68,9 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 	if err := e.core.load(info, &mirrors[0], &stats); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
+	if err := e.core.readLeft(ctx, stats.States[morningai.StateRunning]); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
 	reports, err := e.core.readIncidents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
