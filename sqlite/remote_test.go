@@ -61,6 +61,12 @@ func TestRemoteClaimsOutliveACrash(t *testing.T) {
 	again := snapshot(t, crashed)
 	shut(t, f.e)
 
+	f = newFixture(t, snapshot(t, again), WithClock(clock.now), WithoutRemoteWorkers())
+	if now := f.get(grants[0].Task.ID, false); now.State != morningai.StateQueued {
+		t.Errorf("for a process that no worker can report to it is %+v", now)
+	}
+	shut(t, f.e)
+
 	f = newFixture(t, again, WithClock(clock.now))
 	defer func() { shut(t, f.e) }()
 	if now := f.get(grants[0].Task.ID, false); now.State != morningai.StateRunning || now.Version <= running.Version {

@@ -303,7 +303,7 @@ func (w *recovery) apply(t *txn) error {
 		if it != nil && it.row.status == stQueued && it.row.claim < l.run.claim {
 			it.running, it.run = true, l.run
 			it.run.cancel = it.row.flags&flagCancel != 0
-			if it.run.grace > 0 {
+			if it.run.grace > 0 && !t.e.cfg.takeBack {
 				it.run.version = max(it.run.version, it.row.shownVersion(t.e.era)) + 1
 				it.installed, it.mark = true, true
 				continue

@@ -262,8 +262,9 @@ func (w *worker) keep() {
 		waited := time.Now()
 		select {
 		case <-w.k.ctx.Done():
-			w.k.loosen(w)
-			w.end()
+			if !w.k.loosen(w) {
+				w.end()
+			} // else the worker goes on, and reports to the next run or another server
 			return
 		case <-w.over:
 			return
