@@ -114,6 +114,10 @@ func (c *core) deliverAgain(notes []morningai.Note) {
 	}
 	onJournal(c, "noted", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Noted(ctx, keys) },
 		func(found []morningai.Note, err error) {
+			if err != nil {
+				c.failedDelivery(err, len(notes))
+				return
+			}
 			var there []morningai.Note
 			var gone []morningai.NoteKey
 			for i := range found {
@@ -124,12 +128,8 @@ func (c *core) deliverAgain(notes []morningai.Note) {
 					gone = append(gone, notes[i].NoteKey)
 				}
 			}
-			var records []*morningai.Record
-			if err == nil {
-				records, err = recordsOf(there)
-			}
-			if err != nil {
-				c.failedDelivery(err, len(notes))
+			records, ok := c.parsed(there, len(notes))
+			if !ok {
 				return
 			}
 			c.sendOutcomes(records, len(notes), func() {

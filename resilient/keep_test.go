@@ -1,6 +1,7 @@
 package resilient
 
 import (
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,12 +13,7 @@ import (
 // Orders that are too old are forgotten, also where there are ends of tasks to be
 // looked at all the time.
 func TestOldOrdersAreForgotten(t *testing.T) {
-	journal, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer journal.Close()
-	now := time.Now()
+	journal, now := openJournal(t), time.Now()
 	note := func(kind morningai.NoteKind, ended time.Time) {
 		t.Helper()
 		id, err := morningai.NewID()
@@ -47,15 +43,10 @@ func TestOldOrdersAreForgotten(t *testing.T) {
 		return info.Notes[kind]
 	}
 	left(noteOrdered)
-	for range 4 { // with their calls of the journal
+	for range 4 {
 		for _, event := range []func(){c.trimKept, c.empty} {
 			event()
-			calls := c.out
-			c.out = nil
-			for i := range calls {
-				result, err := calls[i].call(t.Context(), nil, journal)
-				calls[i].then(result, err)
-			}
+			callJournal(t, c)
 		}
 		c.now = c.now.Add(trimEvery)
 	}
@@ -66,4 +57,51 @@ func TestOldOrdersAreForgotten(t *testing.T) {
 	if n := left(noteOutcome); n != 1 {
 		t.Errorf("%d ends are left", n)
 	}
+}
+
+// An outcome that cannot be read is said to be so when it has to be delivered again.
+func TestAnUnreadableOutcomeIsTold(t *testing.T) {
+	journal, id := openJournal(t), morningai.ID{1}
+	if err := journal.Note(t.Context(), []morningai.Note{{NoteKey: keyOf(noteOutcome, id), Data: []byte("torn")}}); err != nil {
+		t.Fatal(err)
+	}
+	c := newCore(defaults(), nil, journal, func() float64 { return 0 }, time.Now())
+	c.deliverAgain([]morningai.Note{{NoteKey: keyOf(noteAgain, id), Seq: 1}})
+	told := callJournal(t, c)
+	if len(told) != 1 || told[0].level != slog.LevelError || c.backlog.fails != 1 {
+		t.Errorf("%d lines, %d failures", len(told), c.backlog.fails)
+	}
+}
+
+func openJournal(t *testing.T) *sqlite.Engine {
+	t.Helper()
+	journal, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := journal.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return journal
+}
+
+// callJournal makes the calls of the journal that a core asks for, and returns its
+// lines for people.
+func callJournal(t *testing.T, c *core) (told []*line) {
+	t.Helper()
+	for len(c.out) > 0 {
+		calls := c.out
+		c.out = nil
+		for i := range calls {
+			switch f := &calls[i]; f.to {
+			case toJournal:
+				f.then(f.call(t.Context(), nil, c.journal))
+			case toLog:
+				told = append(told, f.line)
+			}
+		}
+	}
+	return told
 }

@@ -3,7 +3,6 @@ package resilient
 import (
 	"bytes"
 	"context"
-	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -77,9 +76,7 @@ func (c *core) restoreLeases() {
 		return
 	}
 	slices.SortFunc(ids, func(a, b morningai.ID) int { return bytes.Compare(a[:], b[:]) })
-	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
-		return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
-	}, func(tasks []morningai.Task, err error) {
+	c.getShared(ids, func(tasks []morningai.Task, err error) {
 		var records []morningai.Record
 		for i := range tasks {
 			h := c.held[ids[i]]
@@ -268,10 +265,8 @@ func (c *core) restoreOrdered() {
 		return
 	}
 	c.readNotes(noteOrdered, func(notes []morningai.Note) {
-		records, err := recordsOf(notes)
-		if err != nil {
-			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-			c.failedDelivery(err, len(notes))
+		records, ok := c.parsed(notes, len(notes))
+		if !ok {
 			return
 		}
 		var ends []morningai.Record
@@ -299,19 +294,15 @@ func (c *core) reorder() {
 		return
 	}
 	c.readNotes(noteOrdered, func(notes []morningai.Note) {
-		records, err := recordsOf(notes)
-		if err != nil {
-			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-			c.failedDelivery(err, len(notes))
+		records, ok := c.parsed(notes, len(notes))
+		if !ok {
 			return
 		}
 		ids := make([]morningai.ID, len(records))
 		for i, r := range records {
 			ids[i] = r.Task.ID
 		}
-		onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
-			return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
-		}, func(tasks []morningai.Task, err error) {
+		c.getShared(ids, func(tasks []morningai.Task, err error) {
 			if err != nil {
 				c.failedDelivery(err, len(notes))
 				return
