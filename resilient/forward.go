@@ -125,7 +125,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	c := f.c
 	specs := make([]morningai.TaskSpec, len(keyed))
 	for i, r := range keyed {
-		specs[i] = specOf(r)
+		specs[i] = r.Spec()
 		switch {
 		case r.Task.Attempt > 0:
 			specs[i].RunAt = c.now.Add(tombstones) // what it has come to is imported before
