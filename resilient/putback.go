@@ -167,7 +167,7 @@ func (c *core) putBackAs(r *morningai.Record, res *morningai.ImportResult) {
 	case res.Err != nil:
 		c.warn("a task that Redis has lost cannot be put back", res.Err, "task_id", r.Task.ID)
 	case res.Status == morningai.ImportAdded || res.Status == morningai.ImportUpdated:
-		c.incidents.replayed(r.Task.ID)
+		c.incidents.current.Replayed++
 	case res.Status == morningai.ImportRepeated:
 		c.incidents.repeated(r.Task.ID)
 	}
@@ -368,7 +368,7 @@ func (c *core) orderAgain(notes []morningai.Note, cmds []morningai.Command) {
 					c.warn("an order that Redis has lost cannot be carried out again", results[i].Err, "task_id", cmds[i].ID, "command", string(cmds[i].Kind))
 					continue
 				}
-				c.incidents.replayed(cmds[i].ID)
+				c.incidents.current.Replayed++
 				c.known.see(&results[i].Task)
 			}
 			c.passed(notes)
