@@ -254,7 +254,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		return 0, errCorrupt
 	}
 	if first, _ := got[0].ToString(); first == "!gap" {
-		if err := p.compareData(ctx, known, 0, "", true); err != nil {
+		if err := p.noticed(ctx, known); err != nil {
 			return 0, err
 		}
 		if p.dataSet() == known {
@@ -309,7 +309,12 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	if err != nil {
 		return 0, err
 	}
-	if err := p.compareData(ctx, known, generation, lineage, len(behind) > 0); err != nil {
+	if len(behind) > 0 {
+		err = p.noticed(ctx, known)
+	} else {
+		err = p.compareData(ctx, known, generation, lineage)
+	}
+	if err != nil {
 		return 0, err
 	}
 	if p.eng.session(req.Session).wentBack(p.n, counter) { // or the others have declared it dead
