@@ -7,15 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/client"
-	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/internal/keptlog"
+	"github.com/RC918/morningai/internal/wire"
 )
 
 type logsCmd struct {
@@ -71,12 +70,9 @@ func (c *logsCmd) filter(now time.Time) (client.LogFilter, error) {
 
 // fromFolder reads the log of a server that does not run.
 func (c *logsCmd) fromFolder(ctx context.Context, s streams, f client.LogFilter, unreached error) error {
-	folder := c.Data
-	if folder == "" {
-		var err error
-		if folder, err = address.DataFolder(os.Getenv); err != nil {
-			return unreached
-		}
+	folder, err := dataFolder(c.Data)
+	if err != nil {
+		return unreached
 	}
 	level := slog.LevelDebug
 	if f.Level != "" {
@@ -93,11 +89,7 @@ func (c *logsCmd) fromFolder(ctx context.Context, s streams, f client.LogFilter,
 	}
 	fmt.Fprintf(s.err, "no server runs; this is from the data folder %s\n", folder)
 	if c.JSON {
-		body, err := json.Marshal(map[string]any{"lines": append([]keptlog.Line{}, lines...)})
-		if err != nil {
-			return fmt.Errorf("write the lines: %w", err)
-		}
-		return printJSON(s.out, body)
+		return printValue(s, wire.LogLines{Lines: append([]keptlog.Line{}, lines...)})
 	}
 	return show(s.out, c.text(s, lines))
 }
