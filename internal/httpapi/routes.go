@@ -150,7 +150,7 @@ func routes() []route {
 			answers: one(http.StatusOK, wire.Stats{}, "counts of this moment"), fails: down, serve: (*api).stats},
 
 		{method: "GET", path: "/v1/backup", scope: ScopeAdmin, id: "get-backup", summary: "A backup of everything, made while work goes on",
-			answers: one(http.StatusOK, content{kind: backupType}, "the file; one that is cut off has no valid end"),
+			answers: one(http.StatusOK, content{kind: wire.BackupType}, "the file; one that is cut off has no valid end"),
 			fails:   append(slices.Clip(down), sessions.CodeTooMany, morningai.CodeNotFound), serve: (*api).getBackup},
 
 		{method: "GET", path: "/v1/incidents", scope: ScopeRead, id: "list-incidents", summary: "The outages that this server remembers",
