@@ -47,8 +47,8 @@ func (c *logsCmd) Run(ctx context.Context, s streams) error {
 
 func (c *logsCmd) filter(now time.Time) (client.LogFilter, error) {
 	f := client.LogFilter{Level: c.Level, Limit: c.Limit}
-	if c.Limit < 1 || c.Limit > 10_000 {
-		return f, usage("--limit must be 1 to 10000", "")
+	if c.Limit < 1 || c.Limit > keptlog.MaxLines {
+		return f, usage(fmt.Sprintf("--limit must be 1 to %d", keptlog.MaxLines), "")
 	}
 	if c.TraceID != "" {
 		id, err := morningai.ParseID(c.TraceID)
@@ -58,11 +58,9 @@ func (c *logsCmd) filter(now time.Time) (client.LogFilter, error) {
 		f.TraceID = id.String()
 	}
 	if c.Since != "" {
-		d, err := time.ParseDuration(c.Since)
-		if f.Since = now.Add(-d); err != nil || d < 0 {
-			if f.Since, err = time.Parse(time.RFC3339, c.Since); err != nil {
-				return f, usage("--since must be a duration such as 15m, or a time such as 2026-01-02T15:04:05Z", "")
-			}
+		var ok bool
+		if f.Since, ok = keptlog.ParseSince(c.Since, now); !ok {
+			return f, usage("--since must be a duration such as 15m, or a time such as 2026-01-02T15:04:05Z", "")
 		}
 	}
 	return f, nil

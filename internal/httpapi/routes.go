@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/keptlog"
 	"github.com/RC918/morningai/internal/sessions"
 	"github.com/RC918/morningai/internal/strictjson"
 	"github.com/RC918/morningai/internal/wire"
@@ -136,7 +137,7 @@ func routes() []route {
 				{name: "trace_id", doc: "only lines about tasks of this trace, or about the task with this id"},
 				{name: "since", doc: "a time, or a duration such as 15m back from now"},
 				{name: "level", doc: "and above; all if absent", enum: logLevels},
-				{name: "limit", doc: "the newest lines; 1,000 if absent", most: maxLogLines}},
+				{name: "limit", doc: "the newest lines; 1,000 if absent", most: keptlog.MaxLines}},
 			answers: one(http.StatusOK, wire.LogLines{}, "oldest first"), fails: []morningai.Code{morningai.CodeNotFound}, serve: (*api).serverLogs},
 
 		{method: "GET", path: "/v1/queues", scope: ScopeRead, id: "list-queues", summary: "All queues that were set up or used",

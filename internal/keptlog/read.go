@@ -25,12 +25,25 @@ type Line struct {
 	Attrs   map[string]any `json:"attrs" doc:"what else the line says"`
 }
 
+// MaxLines is how many lines somebody may ask for at once.
+const MaxLines = 10_000
+
 // Filter selects lines; zero fields select all.
 type Filter struct {
 	TraceID string // also the id of a task
 	Since   time.Time
 	Level   slog.Level // and above
 	Limit   int        // of the newest lines
+}
+
+// ParseSince reads a time such as 2026-01-02T15:04:05Z, or a duration such as 15m
+// back from now.
+func ParseSince(text string, now time.Time) (at time.Time, ok bool) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, true
+	}
+	d, err := time.ParseDuration(text)
+	return now.Add(-d), err == nil && d >= 0
 }
 
 // ErrNone says that the folder holds no log.
