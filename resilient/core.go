@@ -44,6 +44,7 @@ type core struct {
 	crashed   bool                       // an earlier process of this node had died
 	startedAt time.Time                  // if so: when this one began
 	trimming  bool                       // the oldest of what is kept are being looked at
+	trimmed   morningai.NoteKind         // which of them were looked at last
 	trimNext  time.Time                  // when it is time to
 	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
 	toErase   map[morningai.NoteKey]bool // any more was written anew since

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -183,7 +184,7 @@ func (s *Server) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 
-	stopBackups, stopNotifying := s.keepBackups(base), s.keepNotifying(base)
+	stopBeside := s.runBeside(base)
 	err = s.announce(ln.Addr())
 	if err == nil {
 		select {
@@ -194,8 +195,7 @@ func (s *Server) run(ctx context.Context) error {
 		}
 	}
 	close(s.stopping)
-	stopBackups()
-	stopNotifying()
+	stopBeside()
 	err = errors.Join(err, s.stopWork(context.WithoutCancel(ctx)), s.shutdown(web, cut))
 	s.workers.Close()
 	<-served
@@ -203,6 +203,23 @@ func (s *Server) run(ctx context.Context) error {
 		err = errors.Join(err, address.Remove(s.opts.AddressFolder, s.instance))
 	}
 	return err
+}
+
+// runBeside makes backups and tells of outages, as far as that is wanted, until stop
+// is called, which waits for both.
+func (s *Server) runBeside(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	if s.keeper != nil {
+		wait.Go(func() { s.keeper.Run(ctx) })
+	}
+	if s.notify != nil {
+		wait.Go(func() { s.notify.Run(ctx) })
+	}
+	return func() {
+		cancel()
+		wait.Wait()
+	}
 }
 
 // stopWork gives running tasks the app's grace time, those of workers that claim
