@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/wire"
 )
 
 // Backup writes a backup of everything that the server's engine holds to w, as it
@@ -31,7 +32,7 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 		}
 		return c.problem(op, resp, body)
 	}
-	if kind != "application/vnd.morningai.backup" {
+	if kind != wire.BackupType {
 		return c.foreign(op, resp.StatusCode)
 	}
 	in := &arriving{from: resp.Body}

@@ -138,7 +138,7 @@ func (e *Reference) accept(spec morningai.TaskSpec) morningai.Receipt {
 		delete(e.tasks, spec.ID)
 	}
 	if t := e.tasks[spec.ID]; t != nil {
-		if had := specOf(&t.Record); t.Deleted || !had.SameRequest(&spec) {
+		if had := t.Record.Spec(); t.Deleted || !had.SameRequest(&spec) {
 			return morningai.Receipt{Err: morningai.ErrConflict}
 		}
 		return morningai.Receipt{Task: e.receipt(t), Existing: true}

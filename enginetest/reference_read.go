@@ -29,15 +29,6 @@ func cloneMap[V any](m map[string]V) map[string]V {
 	return maps.Clone(m)
 }
 
-// specOf rebuilds the request that led to a record.
-func specOf(r *morningai.Record) morningai.TaskSpec {
-	return morningai.TaskSpec{
-		ID: r.Task.ID, TraceID: r.Task.TraceID, Type: r.Task.Type, Queue: r.Task.Queue, Priority: r.Task.Priority,
-		Payload: r.Task.Payload, MaxAttempts: r.Task.MaxAttempts, Exclusive: r.Task.Exclusive, Timeout: r.Task.Timeout,
-		UniqueKey: r.UniqueKey, Metadata: r.Task.Metadata, Fingerprint: r.Fingerprint,
-	}
-}
-
 func (e *Reference) snapshot(t *entry) morningai.Task {
 	task := cloneTask(t.Task)
 	task.Fresh, task.AsOf = morningai.FreshLive, e.setup.Now().UTC()
@@ -329,9 +320,8 @@ func (e *Reference) Import(ctx context.Context, records []morningai.Record) ([]m
 }
 
 func (e *Reference) install(r *morningai.Record) morningai.ImportResult {
-	spec := specOf(r)
-	if err := spec.Normalize(); err != nil || r.Task.ID.IsZero() || !r.Task.State.Valid() {
-		return morningai.ImportResult{Err: morningai.ErrInvalidInput}
+	if err := r.Validate(); err != nil {
+		return morningai.ImportResult{Err: err}
 	}
 	t, status := e.tasks[r.Task.ID], morningai.ImportAdded
 	if t != nil {

@@ -162,14 +162,9 @@ func (c *Conn) connect(ctx context.Context) error {
 // Close ends the calls under way and disconnects. It may be called more than once.
 func (c *Conn) Close() error {
 	e := c.e
-	e.gate.Lock()
-	was := e.closed
-	e.closed = true
-	e.gate.Unlock()
-	if was {
+	if !e.shut() {
 		return nil
 	}
-	e.stop()
 	if c.ready.Load() {
 		cut := time.AfterFunc(e.opt.timeout, e.link.drop)
 		e.client.Close()

@@ -86,8 +86,11 @@ func (p *partition) open(ctx context.Context, known dataSet, why string) error {
 		return errOtherData
 	}
 	d := dataSet{id: texts[2], lineage: texts[4]}
-	d.generation, _ = strconv.ParseInt(texts[3], 10, 64)
-	d.lostAt, _ = strconv.ParseInt(texts[5], 10, 64)
+	for i, to := range map[int]*int64{3: &d.generation, 5: &d.lostAt} {
+		if *to, err = strconv.ParseInt(texts[i], 10, 64); err != nil {
+			return errCorrupt
+		}
+	}
 	p.eng.expect(d.id)
 	if p.adopt(d) {
 		p.eng.lost(p)
@@ -114,20 +117,29 @@ func allTexts(reply []rueidis.RedisMessage, n int) ([]string, error) {
 	return out, nil
 }
 
-// compareData acts on what a beat or a probe has found: generation and lineage
-// of the data, and whether of some lane less is stored than was acknowledged. The
-// caller has known other data before it asked.
-func (p *partition) compareData(ctx context.Context, known dataSet, n int64, lineage string, behind bool) error {
+// compareData acts on the generation and the lineage that a beat has found, whose
+// caller knew these data before it asked.
+func (p *partition) compareData(ctx context.Context, known dataSet, generation int64, lineage string) error {
 	switch {
-	case !behind && n == known.generation && lineage == known.lineage:
+	case generation == known.generation && lineage == known.lineage:
 		return nil
-	case p.dataSet() != known: // others have seen to it
+	case generation <= known.generation:
+		return p.noticed(ctx, known)
+	}
+	return p.reopen(ctx, known, toWork)
+}
+
+// noticed acts on a loss that a caller has noticed who knew these data before it
+// asked.
+func (p *partition) noticed(ctx context.Context, known dataSet) error {
+	return p.reopen(ctx, known, afterLoss)
+}
+
+func (p *partition) reopen(ctx context.Context, known dataSet, why string) error {
+	if p.dataSet() != known { // others have seen to it
 		return nil
 	}
-	if behind || n <= known.generation {
-		return p.open(ctx, known, afterLoss)
-	}
-	return p.open(ctx, known, toWork)
+	return p.open(ctx, known, why)
 }
 
 // look makes sure, after a read, that the data are those that they were: a task
@@ -144,10 +156,10 @@ func (p *partition) look(ctx context.Context) error {
 	if err != nil && !rueidis.IsRedisNil(err) {
 		return err
 	}
-	if len(text) >= 8 && text[:8] == known.lineage || p.dataSet() != known {
+	if len(text) >= 8 && text[:8] == known.lineage {
 		return nil
 	}
-	return p.open(call, known, afterLoss)
+	return p.noticed(call, known)
 }
 
 // expected is the name of the data that the engine works on; "" if it has seen

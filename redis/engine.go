@@ -164,14 +164,9 @@ func (e *Engine) failed(ctx context.Context, op string, err error) error {
 // Close finishes the writes under way, ends the sessions that beat through this
 // engine, which returns what they still run to the queues, and disconnects.
 func (e *Engine) Close() error {
-	e.gate.Lock()
-	was := e.closed
-	e.closed = true
-	e.gate.Unlock()
-	if was {
+	if !e.shut() {
 		return nil
 	}
-	e.stop()
 	e.active.Wait()
 	close(e.idle)
 	e.loops.Wait()
@@ -187,6 +182,18 @@ func (e *Engine) Close() error {
 	e.link.close()
 	e.calls.Wait()
 	return nil
+}
+
+// shut admits no more calls, and reports whether it is the first to do so.
+func (e *Engine) shut() bool {
+	e.gate.Lock()
+	defer e.gate.Unlock()
+	if e.closed {
+		return false
+	}
+	e.closed = true
+	e.stop()
+	return true
 }
 
 // clockArgs are the arguments that every script has after those of the lane.

@@ -256,18 +256,7 @@ func (i *Inspector) Members(ctx context.Context) ([]morningai.Member, error) {
 	if err != nil {
 		return nil, unavailable("inspect", err)
 	}
-	var out []morningai.Member
-	for field, value := range fields {
-		if len(field) != memberField {
-			continue
-		}
-		m, ok := readMember(field[1:], value)
-		if !ok {
-			return nil, errCorrupt
-		}
-		out = append(out, m)
-	}
-	return out, nil
+	return readMembers(fields)
 }
 
 // onAll asks every server, and returns the first error.

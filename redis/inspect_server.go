@@ -77,11 +77,7 @@ func (i *Inspector) server(ctx context.Context, node rueidis.Client) (ServerView
 				v.Info = map[string]string{}
 			}
 			text, _ := result.ToString()
-			for line := range strings.Lines(text) {
-				if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-					v.Info[name] = value
-				}
-			}
+			readInfo(v.Info, text)
 		}
 	}
 	for _, name := range settings {

@@ -2,11 +2,11 @@ package redis
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 
 	"github.com/RC918/morningai"
-	"github.com/redis/rueidis"
 )
 
 // memberField is the length of a field of the sessions that names a member, an m
@@ -63,31 +63,16 @@ func readMember(journal, text string) (morningai.Member, bool) {
 
 // readSettings says when the settings were changed last: "-" for never, so that it
 // says something always.
-func readSettings(sessions rueidis.RedisMessage) string {
-	list, err := sessions.AsStrSlice()
-	if err != nil {
-		return ""
-	}
-	for i := 0; i+1 < len(list); i += 2 {
-		if list[i] == settingsField {
-			return list[i+1]
-		}
-	}
-	return "-"
-}
+func readSettings(sessions map[string]string) string { return cmp.Or(sessions[settingsField], "-") }
 
 // readMembers finds the members among the sessions, and sorts them by journal.
-func readMembers(sessions rueidis.RedisMessage) ([]morningai.Member, error) {
-	list, err := sessions.AsStrSlice()
-	if err != nil {
-		return nil, err
-	}
+func readMembers(sessions map[string]string) ([]morningai.Member, error) {
 	var out []morningai.Member
-	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) != memberField {
+	for field, value := range sessions {
+		if len(field) != memberField {
 			continue
 		}
-		m, ok := readMember(list[i][1:], list[i+1])
+		m, ok := readMember(field[1:], value)
 		if !ok {
 			return nil, errCorrupt
 		}

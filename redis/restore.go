@@ -47,22 +47,18 @@ func (e *Engine) restoreState(ctx context.Context, args ...string) (s morningai.
 // Exists reports whether an engine has ever been opened at the address. It leaves
 // nothing there, other than Open.
 func Exists(ctx context.Context, url string, opts ...Option) (bool, error) {
-	e, err := Open(ctx, url, append(opts, WithDeferredStart())...)
+	c, err := NewConn(url, opts...)
 	if err != nil {
 		return false, err
 	}
-	defer func() {
-		e.stop()
-		e.link.close()
-		e.calls.Wait()
-	}()
-	if err := e.connect(ctx); err != nil {
+	defer c.Close()
+	call, leave, err := c.enter(ctx)
+	if err != nil {
 		return false, err
 	}
-	defer e.disconnect()
-	call, cancel := e.bounded(ctx)
-	defer cancel()
-	reply, err := e.do(call, e.client.B().Arbitrary("EXISTS").Keys(e.parts[0].keys[0]).Build())
+	defer leave()
+	e := c.e
+	reply, err := e.do(call, e.client.B().Arbitrary("EXISTS").Keys(newPartition(e, 0).keys[0]).Build())
 	if err != nil {
 		return false, e.failed(ctx, "look at redis", err)
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/RC918/morningai"
-	"github.com/redis/rueidis"
 )
 
 // session is what the engine knows of a worker that claims through it.
@@ -158,27 +157,23 @@ func readSession(id, text string) (morningai.Session, bool) {
 }
 
 // readSessions reads the members and how much each runs.
-func readSessions(members rueidis.RedisMessage) ([]morningai.Session, error) {
-	list, err := members.AsStrSlice()
-	if err != nil {
-		return nil, err
-	}
+func readSessions(fields map[string]string) ([]morningai.Session, error) {
 	count := map[morningai.SessionID]int{}
-	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) > memberField { // unfinished grants of one reply
-			n, err := strconv.Atoi(list[i+1])
+	for field, value := range fields {
+		if len(field) > memberField { // unfinished grants of one reply
+			n, err := strconv.Atoi(value)
 			if err != nil {
 				return nil, errCorrupt
 			}
-			count[morningai.SessionID([]byte(list[i][:16]))] += n
+			count[morningai.SessionID([]byte(field[:16]))] += n
 		}
 	}
-	out := make([]morningai.Session, 0, len(list)/2)
-	for i := 0; i+1 < len(list); i += 2 {
-		if len(list[i]) != 16 {
+	out := make([]morningai.Session, 0, len(fields))
+	for field, value := range fields {
+		if len(field) != 16 {
 			continue
 		}
-		s, ok := readSession(list[i], list[i+1])
+		s, ok := readSession(field, value)
 		if !ok {
 			return nil, errCorrupt
 		}
@@ -254,7 +249,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		return 0, errCorrupt
 	}
 	if first, _ := got[0].ToString(); first == "!gap" {
-		if err := p.compareData(ctx, known, 0, "", true); err != nil {
+		if err := p.noticed(ctx, known); err != nil {
 			return 0, err
 		}
 		if p.dataSet() == known {
@@ -280,7 +275,11 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	for _, l := range lost {
 		reply.Lost = append(reply.Lost, unpackLease(l))
 	}
-	sessions, err := readSessions(got[3])
+	fields, err := got[3].AsStrMap()
+	if err != nil {
+		return 0, err
+	}
+	sessions, err := readSessions(fields)
 	if err != nil {
 		return 0, err
 	}
@@ -291,10 +290,10 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		}
 		members[s.ID] = s
 	}
-	reply.Settings += readSettings(got[3])
+	reply.Settings += readSettings(fields)
 	p.wakeTypes(got[4])
 	if p.n == 0 {
-		if reply.Members, err = readMembers(got[3]); err != nil {
+		if reply.Members, err = readMembers(fields); err != nil {
 			return 0, err
 		}
 		for i := range reply.Members {
@@ -305,11 +304,13 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	if err != nil {
 		return 0, err
 	}
-	generation, lineage, err := readLineage(got[3])
-	if err != nil {
-		return 0, err
+	generation, lineage := readLineage(fields)
+	if len(behind) > 0 {
+		err = p.noticed(ctx, known)
+	} else {
+		err = p.compareData(ctx, known, generation, lineage)
 	}
-	if err := p.compareData(ctx, known, generation, lineage, len(behind) > 0); err != nil {
+	if err != nil {
 		return 0, err
 	}
 	if p.eng.session(req.Session).wentBack(p.n, counter) { // or the others have declared it dead
@@ -332,14 +333,12 @@ func (s *session) wentBack(part int, counter int64) bool {
 }
 
 // readLineage finds which data there are among the sessions.
-func readLineage(sessions rueidis.RedisMessage) (generation int64, lineage string, err error) {
-	list, err := sessions.AsStrSlice()
-	for i := 0; i+1 < len(list); i += 2 {
-		if list[i] == "*" && len(list[i+1]) == 16 {
-			return be64(list[i+1][8:]), list[i+1][:8], nil
-		}
+func readLineage(sessions map[string]string) (generation int64, lineage string) {
+	data := sessions["*"]
+	if len(data) != 16 {
+		return 0, ""
 	}
-	return 0, "", err
+	return be64(data[8:]), data[:8]
 }
 
 // marksEvery is how often marks that have not changed are compared again.

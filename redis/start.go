@@ -87,13 +87,17 @@ func (e *Engine) info(ctx context.Context, node rueidis.Client) (map[string]stri
 		if err != nil {
 			return nil, err
 		}
-		for line := range strings.Lines(text) {
-			if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-				out[name] = value
-			}
-		}
+		readInfo(out, text)
 	}
 	return out, nil
+}
+
+func readInfo(to map[string]string, text string) {
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			to[name] = value
+		}
+	}
 }
 
 // saves reports whether snapshots are on, as far as the server tells.

@@ -170,7 +170,11 @@ func (t *tally) add(reply []rueidis.RedisMessage) error {
 	if err := t.oldest(reply[4], names); err != nil {
 		return err
 	}
-	sessions, err := readSessions(reply[5])
+	fields, err := reply[5].AsStrMap()
+	if err != nil {
+		return err
+	}
+	sessions, err := readSessions(fields)
 	if err != nil {
 		return err
 	}

@@ -75,5 +75,5 @@ func (p *partition) probe(ctx context.Context) error {
 	if err != nil || behind == "0" {
 		return err
 	}
-	return p.compareData(ctx, known, 0, "", true)
+	return p.noticed(ctx, known)
 }

@@ -27,7 +27,7 @@ type core struct {
 	contact   detector
 	mirror    mirror
 	sessions  map[morningai.SessionID]*session
-	mine      map[morningai.ID]morningai.Lease // claimed from the journal and not finished
+	mine      map[morningai.ID]morningai.Lease // claimed from the journal and not finished; see leftBehind
 	held      map[morningai.ID]*holding        // claimed from the shared engine and not settled there
 	claims    map[*claimOp]struct{}            // that wait
 	streams   map[*eventsOp]struct{}           // the same
@@ -44,6 +44,7 @@ type core struct {
 	crashed   bool                       // an earlier process of this node had died
 	startedAt time.Time                  // if so: when this one began
 	trimming  bool                       // the oldest of what is kept are being looked at
+	trimmed   morningai.NoteKind         // which of them were looked at last
 	trimNext  time.Time                  // when it is time to
 	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
 	toErase   map[morningai.NoteKey]bool // any more was written anew since

@@ -3,7 +3,6 @@ package resilient
 import (
 	"context"
 	crand "crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -54,7 +53,7 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	cfg.member = info.ID
-	mirrors, err := journal.Noted(ctx, []morningai.NoteKey{mirrorKey})
+	known, err := readMirror(ctx, journal)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
@@ -65,7 +64,8 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 	e := &Engine{remote: remote, journal: journal, cfg: cfg, waiting: map[int64]context.CancelFunc{}, end: make(chan struct{}),
 		inbox: inbox{bell: make(chan struct{}, 1)}, crew: crew{work: make(chan *call)}}
 	e.core = newCore(cfg, remote, journal, rand.Float64, time.Now())
-	if err := e.core.load(info, &mirrors[0], &stats); err != nil {
+	e.core.load(info, known, &stats)
+	if err := e.core.readLeft(ctx, stats.States[morningai.StateRunning]); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	reports, err := e.core.readIncidents(ctx)
@@ -81,25 +81,17 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 }
 
 // load takes in what an earlier process of this node has left.
-func (c *core) load(info morningai.JournalInfo, mirrored *morningai.Note, stats *morningai.Stats) error {
-	c.disk.info = info
-	if mirrored.Seq != 0 {
-		if err := json.Unmarshal(mirrored.Data, &c.mirror); err != nil {
-			return fmt.Errorf("read what was known of the fleet: %w", err)
-		}
-		c.crashed, c.startedAt = c.mirror.Running, c.now
-		c.members, c.known.generation = c.mirror.Members, c.mirror.Data.Generation
-	}
+func (c *core) load(info morningai.JournalInfo, known mirror, stats *morningai.Stats) {
+	c.disk.info, c.mirror = info, known
+	c.crashed, c.startedAt = known.Running, c.now
+	c.members, c.known.generation = known.Members, known.Data.Generation
 	c.mirror.Running = true
 	b := &c.backlog
-	b.own, b.outcomes = info.Notes[noteOwn], 0
+	b.own = info.Notes[noteOwn]
 	b.points, b.commands, b.settings = info.Notes[notePoint], info.Notes[noteCommand], info.Notes[noteQueue]
-	for state, n := range stats.States {
-		if !state.Terminal() || n > 0 {
-			b.owned += n
-		}
+	for _, n := range stats.States {
+		b.owned += n
 	}
-	return nil
 }
 
 // Close implements [morningai.Engine]. It closes both engines; what has not been

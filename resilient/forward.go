@@ -125,7 +125,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	c := f.c
 	specs := make([]morningai.TaskSpec, len(keyed))
 	for i, r := range keyed {
-		specs[i] = specOf(r)
+		specs[i] = r.Spec()
 		switch {
 		case r.Task.Attempt > 0:
 			specs[i].RunAt = c.now.Add(tombstones) // what it has come to is imported before
@@ -284,10 +284,8 @@ func (c *core) supersededRecord(r *morningai.Record, by morningai.ID) morningai.
 // forward sends a page of noteTask notes and then calls then; on failure the
 // pass stops, and a poison is set aside.
 func (c *core) forward(notes []morningai.Note, counter *int64, missing bool, then func()) {
-	records, err := recordsOf(notes)
-	if err != nil {
-		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-		c.failedDelivery(err, len(notes))
+	records, ok := c.parsed(notes, len(notes))
+	if !ok {
 		return
 	}
 	for _, r := range records {
@@ -309,16 +307,19 @@ func (c *core) forward(notes []morningai.Note, counter *int64, missing bool, the
 	f.begin()
 }
 
-func recordsOf(notes []morningai.Note) ([]*morningai.Record, error) {
-	records := make([]*morningai.Record, len(notes))
+// parsed are the records in notes of a page; one that cannot be read stops the pass.
+func (c *core) parsed(notes []morningai.Note, page int) (records []*morningai.Record, ok bool) {
+	records = make([]*morningai.Record, len(notes))
 	for i := range notes {
 		r, err := morningai.ParseRecord(notes[i].Data)
 		if err != nil {
-			return nil, err
+			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
+			c.failedDelivery(err, page)
+			return nil, false
 		}
 		records[i] = &r
 	}
-	return records, nil
+	return records, true
 }
 
 // readDoubt sends what the shared engine has not acknowledged.
@@ -389,6 +390,9 @@ func (c *core) withdraw() {
 			case err != nil:
 				c.failedDelivery(err, limit)
 			case len(notes) > 0:
+				for i := range notes {
+					delete(c.mine, notes[i].Key) // nobody has come back for it
+				}
 				b.own += int64(len(notes))
 				b.owned = max(b.owned-int64(len(notes)), 0)
 				b.busy, b.due = false, c.now

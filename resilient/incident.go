@@ -117,8 +117,6 @@ func (i *incidents) mayBeRepeated(id morningai.ID) {
 	i.current.MaybeRepeatedIDs = addID(i.current.MaybeRepeatedIDs, id)
 }
 
-func (i *incidents) replayed(morningai.ID) { i.current.Replayed++ }
-
 // lossNoticed adds to the report of an outage what came of it.
 func (i *incidents) lossNoticed() {
 	text, hint := reason(errDataLost)

@@ -2,6 +2,7 @@ package resilient
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -113,6 +114,10 @@ func (c *core) deliverAgain(notes []morningai.Note) {
 	}
 	onJournal(c, "noted", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Noted(ctx, keys) },
 		func(found []morningai.Note, err error) {
+			if err != nil {
+				c.failedDelivery(err, len(notes))
+				return
+			}
 			var there []morningai.Note
 			var gone []morningai.NoteKey
 			for i := range found {
@@ -123,12 +128,8 @@ func (c *core) deliverAgain(notes []morningai.Note) {
 					gone = append(gone, notes[i].NoteKey)
 				}
 			}
-			var records []*morningai.Record
-			if err == nil {
-				records, err = recordsOf(there)
-			}
-			if err != nil {
-				c.failedDelivery(err, len(notes))
+			records, ok := c.parsed(there, len(notes))
+			if !ok {
 				return
 			}
 			c.sendOutcomes(records, len(notes), func() {
@@ -141,13 +142,20 @@ func (c *core) deliverAgain(notes []morningai.Note) {
 // trimKept forgets the oldest ends and orders when there are too many, or too
 // old ones.
 func (c *core) trimKept() {
-	for _, kind := range []morningai.NoteKind{noteOutcome, noteOrdered} {
+	if c.trimming {
+		return
+	}
+	kinds := []morningai.NoteKind{noteOutcome, noteOrdered}
+	if c.trimmed == noteOutcome { // the other one is next
+		slices.Reverse(kinds)
+	}
+	for _, kind := range kinds {
 		n := c.disk.info.Notes[kind]
 		full := n > keepAtMost || c.cfg.limit > 0 && c.disk.info.Bytes > c.cfg.limit/2
-		if n == 0 || c.trimming || !full && c.now.Before(c.trimNext) {
-			continue
+		if n > 0 && (full || !c.now.Before(c.trimNext)) {
+			c.trim(kind, full)
+			return
 		}
-		c.trim(kind, full)
 	}
 }
 
@@ -155,7 +163,7 @@ func (c *core) trimKept() {
 const trimEvery = 10 * time.Minute
 
 func (c *core) trim(kind morningai.NoteKind, full bool) {
-	c.trimming, c.trimNext = true, c.now.Add(trimEvery)
+	c.trimming, c.trimmed, c.trimNext = true, kind, c.now.Add(trimEvery)
 	onJournal(c, "notes", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Notes(ctx, kind, 0, trimAtOnce) },
 		func(notes []morningai.Note, err error) {
 			c.trimming = false

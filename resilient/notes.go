@@ -69,14 +69,6 @@ func recordOf(spec *morningai.TaskSpec, at time.Time) morningai.Record {
 	return r
 }
 
-// specOf is the request that led to a record.
-func specOf(r *morningai.Record) morningai.TaskSpec {
-	t := &r.Task
-	return morningai.TaskSpec{ID: t.ID, TraceID: t.TraceID, Type: t.Type, Queue: t.Queue, Priority: t.Priority, Payload: t.Payload,
-		RunAt: t.RunAt, MaxAttempts: t.MaxAttempts, Exclusive: t.Exclusive, Timeout: t.Timeout, UniqueKey: r.UniqueKey, Metadata: t.Metadata,
-		Retention: r.Retention, Fingerprint: r.Fingerprint}
-}
-
 func taskNote(kind morningai.NoteKind, r *morningai.Record) (morningai.Note, error) {
 	data, err := r.AppendBinary(make([]byte, 0, roomFor(r)))
 	return morningai.Note{NoteKey: keyOf(kind, r.Task.ID), Alt: r.UniqueKey, Data: data}, err

@@ -3,7 +3,6 @@ package resilient
 import (
 	"bytes"
 	"context"
-	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -77,9 +76,7 @@ func (c *core) restoreLeases() {
 		return
 	}
 	slices.SortFunc(ids, func(a, b morningai.ID) int { return bytes.Compare(a[:], b[:]) })
-	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
-		return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
-	}, func(tasks []morningai.Task, err error) {
+	c.getShared(ids, func(tasks []morningai.Task, err error) {
 		var records []morningai.Record
 		for i := range tasks {
 			h := c.held[ids[i]]
@@ -170,7 +167,7 @@ func (c *core) putBackAs(r *morningai.Record, res *morningai.ImportResult) {
 	case res.Err != nil:
 		c.warn("a task that Redis has lost cannot be put back", res.Err, "task_id", r.Task.ID)
 	case res.Status == morningai.ImportAdded || res.Status == morningai.ImportUpdated:
-		c.incidents.replayed(r.Task.ID)
+		c.incidents.current.Replayed++
 	case res.Status == morningai.ImportRepeated:
 		c.incidents.repeated(r.Task.ID)
 	}
@@ -268,10 +265,8 @@ func (c *core) restoreOrdered() {
 		return
 	}
 	c.readNotes(noteOrdered, func(notes []morningai.Note) {
-		records, err := recordsOf(notes)
-		if err != nil {
-			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-			c.failedDelivery(err, len(notes))
+		records, ok := c.parsed(notes, len(notes))
+		if !ok {
 			return
 		}
 		var ends []morningai.Record
@@ -299,19 +294,15 @@ func (c *core) reorder() {
 		return
 	}
 	c.readNotes(noteOrdered, func(notes []morningai.Note) {
-		records, err := recordsOf(notes)
-		if err != nil {
-			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-			c.failedDelivery(err, len(notes))
+		records, ok := c.parsed(notes, len(notes))
+		if !ok {
 			return
 		}
 		ids := make([]morningai.ID, len(records))
 		for i, r := range records {
 			ids[i] = r.Task.ID
 		}
-		onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
-			return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
-		}, func(tasks []morningai.Task, err error) {
+		c.getShared(ids, func(tasks []morningai.Task, err error) {
 			if err != nil {
 				c.failedDelivery(err, len(notes))
 				return
@@ -377,7 +368,7 @@ func (c *core) orderAgain(notes []morningai.Note, cmds []morningai.Command) {
 					c.warn("an order that Redis has lost cannot be carried out again", results[i].Err, "task_id", cmds[i].ID, "command", string(cmds[i].Kind))
 					continue
 				}
-				c.incidents.replayed(cmds[i].ID)
+				c.incidents.current.Replayed++
 				c.known.see(&results[i].Task)
 			}
 			c.passed(notes)

@@ -139,7 +139,7 @@ func (op *enqueueOp) askedNoMore() {
 // asksFor reports whether a spec is the request that led to a record. One that
 // was made of a grant does not carry everything.
 func asksFor(r *morningai.Record, s *morningai.TaskSpec, ofGrant bool) bool {
-	request := specOf(r)
+	request := r.Spec()
 	if ofGrant && r.UniqueKey == "" {
 		request.UniqueKey, request.Retention, request.Fingerprint = s.UniqueKey, s.Retention, s.Fingerprint
 	}

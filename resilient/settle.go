@@ -15,10 +15,8 @@ import (
 func (c *core) deliverOutcomes(notes []morningai.Note) {
 	c.advance(notes)
 	news := c.news(notes)
-	all, err := recordsOf(news)
-	if err != nil {
-		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
-		c.failedDelivery(err, len(notes))
+	all, ok := c.parsed(news, len(notes))
+	if !ok {
 		return
 	}
 	then := func() {
@@ -136,9 +134,7 @@ func (c *core) restore(lost, late []*morningai.Record, then func(error)) {
 			for i, r := range lost {
 				complete(r, &notes[i])
 			}
-			onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
-				return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
-			}, func(tasks []morningai.Task, err error) {
+			c.getShared(ids, func(tasks []morningai.Task, err error) {
 				if err != nil {
 					then(err)
 					return

@@ -25,15 +25,20 @@ func (c *core) compareAll(notes []morningai.Note, then func()) {
 	for i := range notes {
 		ids[i] = notes[i].Key
 	}
-	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
-		return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
-	}, func(tasks []morningai.Task, err error) {
+	c.getShared(ids, func(tasks []morningai.Task, err error) {
 		if err != nil {
 			c.failedDelivery(err, len(notes))
 			return
 		}
 		c.compare(notes, tasks, then)
 	})
+}
+
+// getShared asks the shared engine for tasks.
+func (c *core) getShared(ids []morningai.ID, then func([]morningai.Task, error)) {
+	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) {
+		return c.remote.Get(ctx, morningai.GetRequest{IDs: ids, Lingering: true})
+	}, then)
 }
 
 // compare sends again what the shared engine does not know. A task so old that

@@ -87,20 +87,3 @@ func (s *Server) backupStatus() wire.Backups {
 	}
 	return out
 }
-
-// keepBackups makes backups while the server runs.
-func (s *Server) keepBackups(ctx context.Context) (stop func()) {
-	if s.keeper == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.keeper.Run(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"context"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -31,18 +29,4 @@ func (c *Config) notifier(engine morningai.Engine) (*webhook.Sender, error) {
 	}
 	return webhook.New(webhook.Config{URL: c.Notify.URL, Secret: c.Notify.Secret, After: c.Notify.After,
 		State: filepath.Join(c.Data, notifiedFile), Incidents: fleet.Incidents, Logger: c.Logger})
-}
-
-// keepNotifying tells of outages until stop is called, which waits.
-func (s *Server) keepNotifying(ctx context.Context) (stop func()) {
-	if s.notify == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var wait sync.WaitGroup
-	wait.Go(func() { s.notify.Run(ctx) })
-	return func() {
-		cancel()
-		wait.Wait()
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -145,14 +146,15 @@ const shutdownTime = 5 * time.Second
 // Run listens, starts the app, and serves until ctx ends. Then it drains: no
 // new task starts, running handlers have the app's grace time to finish, what
 // does not finish goes back to its queue without a failure, and requests under
-// way are answered. It returns nil after a clean stop. A server runs once.
+// way are answered. Workers that claim over HTTP have the grace time too, and may
+// report what they have not finished by then to the next run. It returns nil after a clean stop. A server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(s.run(ctx), s.Close())
 }
 
-// Close ends the sessions of workers that claim over HTTP, so that what they have
-// not finished goes back to its queues, and releases what Open has opened. Run
-// does so by itself. It may be called more than once.
+// Close ends what the server does for workers that claim over HTTP, and releases
+// what Open has opened. What they work on is theirs for another lease, for which
+// they may report it to another server of the same engine. Run does so by itself. It may be called more than once.
 func (s *Server) Close() error {
 	if s.workers != nil {
 		s.workers.Close()
@@ -182,7 +184,7 @@ func (s *Server) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 
-	stopBackups, stopNotifying := s.keepBackups(base), s.keepNotifying(base)
+	stopBeside := s.runBeside(base)
 	err = s.announce(ln.Addr())
 	if err == nil {
 		select {
@@ -193,8 +195,7 @@ func (s *Server) run(ctx context.Context) error {
 		}
 	}
 	close(s.stopping)
-	stopBackups()
-	stopNotifying()
+	stopBeside()
 	err = errors.Join(err, s.stopWork(context.WithoutCancel(ctx)), s.shutdown(web, cut))
 	s.workers.Close()
 	<-served
@@ -202,6 +203,23 @@ func (s *Server) run(ctx context.Context) error {
 		err = errors.Join(err, address.Remove(s.opts.AddressFolder, s.instance))
 	}
 	return err
+}
+
+// runBeside makes backups and tells of outages, as far as that is wanted, until stop
+// is called, which waits for both.
+func (s *Server) runBeside(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	if s.keeper != nil {
+		wait.Go(func() { s.keeper.Run(ctx) })
+	}
+	if s.notify != nil {
+		wait.Go(func() { s.notify.Run(ctx) })
+	}
+	return func() {
+		cancel()
+		wait.Wait()
+	}
 }
 
 // stopWork gives running tasks the app's grace time, those of workers that claim

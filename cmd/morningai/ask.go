@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/signal"
 	"strings"
 
@@ -34,12 +33,9 @@ func (c *askCmd) Run(ctx context.Context, s streams) error {
 	if err := checkOut(c.Out); err != nil {
 		return err
 	}
-	if c.Data == "" {
-		folder, err := address.DataFolder(os.Getenv)
-		if err != nil {
-			return usage(err.Error(), "")
-		}
-		c.Data = folder
+	var err error
+	if c.Data, err = dataFolder(c.Data); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()

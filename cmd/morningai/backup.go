@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
-	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/server"
 )
 
@@ -52,11 +49,6 @@ func (r *retention) check() error {
 		return usage("--retain-succeeded and --retain-failed must not be negative", "")
 	}
 	return nil
-}
-
-// interrupted returns a context that ends with the first signal.
-func interrupted(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, stopSignals...)
 }
 
 // whenInterrupted adds what an interrupted command has left.
@@ -121,16 +113,4 @@ func stateCounts(states map[morningai.State]int64) string {
 		return "0"
 	}
 	return fmt.Sprintf("%d: %s", total, strings.Join(parts, ", "))
-}
-
-// dataFolder is the folder given, or the user's.
-func dataFolder(given string) (string, error) {
-	if given != "" {
-		return given, nil
-	}
-	folder, err := address.DataFolder(os.Getenv)
-	if err != nil {
-		return "", usage(err.Error(), "")
-	}
-	return folder, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
 
 	"github.com/RC918/morningai"
@@ -23,7 +24,7 @@ type backupCreateCmd struct {
 
 // Run writes a backup, and says on stderr what it was made of.
 func (c *backupCreateCmd) Run(ctx context.Context, s streams) error {
-	ctx, stop := interrupted(ctx)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()
 	to := server.BackupFile{Path: c.File, Overwrite: c.Overwrite, KeyFile: c.Key}
 	report, err := c.create(ctx, s, to)
@@ -78,7 +79,7 @@ type backupVerifyCmd struct {
 
 // Run reads a backup.
 func (c *backupVerifyCmd) Run(ctx context.Context, s streams) error {
-	ctx, stop := interrupted(ctx)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()
 	report, err := server.VerifyBackup(ctx, server.BackupFile{Path: c.File, KeyFile: c.Key})
 	if err != nil {
@@ -106,7 +107,7 @@ func (c *backupRestoreCmd) Run(ctx context.Context, s streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	ctx, stop := interrupted(ctx)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()
 	progress := newBar(s.err, "restoring")
 	done, err := server.RestoreBackup(ctx, server.BackupFile{Path: c.File, KeyFile: c.Key},

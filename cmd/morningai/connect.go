@@ -33,6 +33,18 @@ type reach struct {
 	Data   string `placeholder:"DIR" type:"path" env:"MORNINGAI_DATA" help:"Data folder of the server to find."`
 }
 
+// dataFolder is the folder given, or the user's.
+func dataFolder(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	folder, err := address.DataFolder(os.Getenv)
+	if err != nil {
+		return "", usage(err.Error(), "")
+	}
+	return folder, nil
+}
+
 // link is a connection to a server.
 type link struct {
 	*client.Client

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"os/signal"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
-	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/internal/doctor"
 )
 
@@ -31,11 +28,11 @@ func (c *doctorCmd) Run(ctx context.Context, s streams, line *kong.Context) erro
 	o := doctor.Options{Redis: c.Redis, AllowEviction: c.AllowEviction, Data: c.Data, Server: c.Server, Token: c.Token,
 		Listen: c.Listen, TokenFile: c.TokenFile, Insecure: c.Insecure, Version: programVersion()}
 	if o.Data == "" {
-		folder, err := address.DataFolder(os.Getenv)
-		if err != nil {
-			return usage(err.Error(), "")
-		}
-		o.Data, o.Guess = folder, guess
+		o.Guess = guess
+	}
+	var err error
+	if o.Data, err = dataFolder(c.Data); err != nil {
+		return err
 	}
 	if c.Redis != "" && !c.JSON {
 		fmt.Fprintf(s.err, "redis at %s (from %s)\n", redisHost(c.Redis), redisSource(line))
@@ -47,11 +44,7 @@ func (c *doctorCmd) Run(ctx context.Context, s streams, line *kong.Context) erro
 		return err
 	}
 	if c.JSON {
-		body, err := json.Marshal(report)
-		if err != nil {
-			return fmt.Errorf("write the report: %w", err)
-		}
-		if err := printJSON(s.out, body); err != nil {
+		if err := printValue(s, report); err != nil {
 			return err
 		}
 	} else if err := show(s.out, findings(report.Findings)); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -98,11 +97,7 @@ func (c *drillCmd) print(s streams, results []chaos.Result) error {
 		}
 	}
 	if c.JSON {
-		body, err := json.Marshal(map[string]any{"seed": c.Seed, "duration": c.Duration.String(), "scenarios": results, "failed": failed, "void": void})
-		if err != nil {
-			return fmt.Errorf("write the results: %w", err)
-		}
-		if err := printJSON(s.out, body); err != nil {
+		if err := printValue(s, map[string]any{"seed": c.Seed, "duration": c.Duration.String(), "scenarios": results, "failed": failed, "void": void}); err != nil {
 			return err
 		}
 	} else if err := show(s.out, drillTable(results)+c.summary(results, failed, void)); err != nil {
@@ -196,11 +191,7 @@ func (c *drillCmd) replay(s streams) error {
 		if broken == nil {
 			broken = []drill.Violation{}
 		}
-		body, err := json.Marshal(map[string]any{"operations": ops, "broken": broken})
-		if err != nil {
-			return fmt.Errorf("write what was found: %w", err)
-		}
-		if err := printJSON(s.out, body); err != nil {
+		if err := printValue(s, map[string]any{"operations": ops, "broken": broken}); err != nil {
 			return err
 		}
 	} else {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -49,12 +48,8 @@ func (c *journalDrainCmd) print(s streams, folder string, done *server.Drained) 
 	left := pick(done.After, "journal", "in doubt")
 	aside := pick(done.After, "set aside")
 	if c.JSON {
-		body, err := json.Marshal(map[string]any{"held": entriesJSON(pick(done.Before, "journal", "in doubt")), "set_aside": entriesJSON(aside),
-			"left": done.Left, "left_entries": entriesJSON(left)})
-		if err != nil {
-			return fmt.Errorf("write what was delivered: %w", err)
-		}
-		if err := printJSON(s.out, body); err != nil {
+		if err := printValue(s, map[string]any{"held": entriesJSON(pick(done.Before, "journal", "in doubt")), "set_aside": entriesJSON(aside),
+			"left": done.Left, "left_entries": entriesJSON(left)}); err != nil {
 			return err
 		}
 	} else {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -28,11 +27,7 @@ func (c *journalListCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if c.JSON {
-		body, err := json.Marshal(map[string]any{"entries": entriesJSON(all)})
-		if err != nil {
-			return fmt.Errorf("write the entries: %w", err)
-		}
-		return printJSON(s.out, body)
+		return printValue(s, map[string]any{"entries": entriesJSON(all)})
 	}
 	fmt.Fprintf(s.err, "only in the journal: %s; in doubt: %s; set aside: %s; copies of what Redis has: %s\n",
 		entryCounts(all, "journal"), entryCounts(all, "in doubt"), entryCounts(all, "set aside"), entryCounts(all, "copy"))

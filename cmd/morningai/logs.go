@@ -7,15 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/client"
-	"github.com/RC918/morningai/internal/address"
 	"github.com/RC918/morningai/internal/keptlog"
+	"github.com/RC918/morningai/internal/wire"
 )
 
 type logsCmd struct {
@@ -48,8 +47,8 @@ func (c *logsCmd) Run(ctx context.Context, s streams) error {
 
 func (c *logsCmd) filter(now time.Time) (client.LogFilter, error) {
 	f := client.LogFilter{Level: c.Level, Limit: c.Limit}
-	if c.Limit < 1 || c.Limit > 10_000 {
-		return f, usage("--limit must be 1 to 10000", "")
+	if c.Limit < 1 || c.Limit > keptlog.MaxLines {
+		return f, usage(fmt.Sprintf("--limit must be 1 to %d", keptlog.MaxLines), "")
 	}
 	if c.TraceID != "" {
 		id, err := morningai.ParseID(c.TraceID)
@@ -59,11 +58,9 @@ func (c *logsCmd) filter(now time.Time) (client.LogFilter, error) {
 		f.TraceID = id.String()
 	}
 	if c.Since != "" {
-		d, err := time.ParseDuration(c.Since)
-		if f.Since = now.Add(-d); err != nil || d < 0 {
-			if f.Since, err = time.Parse(time.RFC3339, c.Since); err != nil {
-				return f, usage("--since must be a duration such as 15m, or a time such as 2026-01-02T15:04:05Z", "")
-			}
+		var ok bool
+		if f.Since, ok = keptlog.ParseSince(c.Since, now); !ok {
+			return f, usage("--since must be a duration such as 15m, or a time such as 2026-01-02T15:04:05Z", "")
 		}
 	}
 	return f, nil
@@ -71,12 +68,9 @@ func (c *logsCmd) filter(now time.Time) (client.LogFilter, error) {
 
 // fromFolder reads the log of a server that does not run.
 func (c *logsCmd) fromFolder(ctx context.Context, s streams, f client.LogFilter, unreached error) error {
-	folder := c.Data
-	if folder == "" {
-		var err error
-		if folder, err = address.DataFolder(os.Getenv); err != nil {
-			return unreached
-		}
+	folder, err := dataFolder(c.Data)
+	if err != nil {
+		return unreached
 	}
 	level := slog.LevelDebug
 	if f.Level != "" {
@@ -93,11 +87,7 @@ func (c *logsCmd) fromFolder(ctx context.Context, s streams, f client.LogFilter,
 	}
 	fmt.Fprintf(s.err, "no server runs; this is from the data folder %s\n", folder)
 	if c.JSON {
-		body, err := json.Marshal(map[string]any{"lines": append([]keptlog.Line{}, lines...)})
-		if err != nil {
-			return fmt.Errorf("write the lines: %w", err)
-		}
-		return printJSON(s.out, body)
+		return printValue(s, wire.LogLines{Lines: append([]keptlog.Line{}, lines...)})
 	}
 	return show(s.out, c.text(s, lines))
 }

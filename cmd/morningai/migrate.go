@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -36,7 +36,7 @@ func (c *migrateCmd) Run(ctx context.Context, s streams) error {
 	if from.Data == to.Data && from.Redis == to.Redis {
 		return usage("--from and --to are the same", "")
 	}
-	ctx, stop := interrupted(ctx)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()
 	progress := newBar(s.err, "migrating")
 	done, err := server.Migrate(ctx, from, to, c.Apply, c.Merge, func(done, total int64) { progress.set(int(done), int(total)) })
@@ -98,12 +98,4 @@ func describeMigration(m *server.Migration) string {
 		[2]string{"digest", fmt.Sprintf("%s, target %s", m.Digest, m.DigestHere)},
 		[2]string{"generation", fmt.Sprint(done.Generation)})
 	return fields(rows...) + "the source is as it was; start the servers on the target\n"
-}
-
-func printValue(s streams, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	return printJSON(s.out, body)
 }

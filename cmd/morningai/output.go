@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -143,4 +144,13 @@ func age(d time.Duration) string {
 func printJSON(w io.Writer, body []byte) error {
 	_, err := fmt.Fprintf(w, "%s\n", strings.TrimSuffix(string(body), "\n"))
 	return err
+}
+
+// printValue prints a value as JSON, on a line of its own.
+func printValue(s streams, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return printJSON(s.out, body)
 }

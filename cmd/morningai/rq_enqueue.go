@@ -66,12 +66,7 @@ func (c *rqEnqueueCmd) Run(ctx context.Context, s streams, line *kong.Context) (
 		}
 	}
 	if c.JSON {
-		body, err := json.Marshal(jobJSON(job))
-		if err != nil {
-			return fmt.Errorf("write the job: %w", err)
-		}
-		err = printJSON(s.out, body)
-		if err != nil {
+		if err := printValue(s, jobJSON(job)); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os/signal"
@@ -86,11 +85,7 @@ func (c *rqImportCmd) print(s streams, taken []rq.Taken, ids map[string]string) 
 		list = append(list, map[string]any{"job": t.Job.ID, "queue": t.Job.Queue, "was": t.Was, "func": t.Job.Func, "task_id": orEmpty(ids[t.Job.ID]), "stays": reason, "due_at": dueOf(&t)})
 	}
 	if c.JSON {
-		body, err := json.Marshal(map[string]any{"applied": c.Apply, "jobs": list})
-		if err != nil {
-			return fmt.Errorf("write what was taken over: %w", err)
-		}
-		return printJSON(s.out, body)
+		return printValue(s, map[string]any{"applied": c.Apply, "jobs": list})
 	}
 	if len(taken) > 0 {
 		if err := show(s.out, table(rows)); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -28,13 +27,9 @@ type versionCmd struct {
 // Run prints the version of this program.
 func (c *versionCmd) Run(s streams) error {
 	if c.JSON {
-		body, err := json.Marshal(map[string]string{
+		return printValue(s, map[string]string{
 			"version": programVersion(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
 		})
-		if err != nil {
-			return err
-		}
-		return printJSON(s.out, body)
 	}
 	_, err := fmt.Fprintf(s.out, "morningai %s (%s, %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err

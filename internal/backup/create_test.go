@@ -320,6 +320,36 @@ func TestKeeperGoesOnAfterAFailure(t *testing.T) {
 	<-done
 }
 
+// Old backups that cannot be removed are told until they can be, and do not have new
+// ones made any sooner: these would fill the disk.
+func TestKeeperCannotRemove(t *testing.T) {
+	folder := t.TempDir()
+	old := filepath.Join(folder, namePrefix+time.Now().Add(-2*time.Hour).UTC().Format(nameTime)+nameSuffix)
+	if err := os.WriteFile(old, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := must[*Keeper](t)(NewKeeper(Schedule{folder, time.Hour, 1}, Source{Engine: embedded(t, t.TempDir())}, quiet()))
+	k.remove = func(string) error { return errDisk }
+	for n := range int64(3) {
+		k.note(k.make(t.Context()))
+		st := k.Status()
+		if st.Made != 1 || st.Fails != n+1 || !errors.Is(st.Failed, errDisk) || st.Since.IsZero() || st.Path == old {
+			t.Errorf("after %d tries the status is %+v", n+1, st)
+		}
+		if wait := k.untilNext(time.Now()); wait > retryAfter {
+			t.Errorf("the next try is %s away", wait)
+		}
+	}
+	if all := must[[]stored](t)(k.list()); len(all) != 2 {
+		t.Errorf("these are there: %+v", all)
+	}
+	k.remove = os.Remove
+	k.note(k.make(t.Context()))
+	if st := k.Status(); st.Failed != nil || !st.Since.IsZero() || names(t, folder) != filepath.Base(st.Path) {
+		t.Errorf("once it can be removed, the status is %+v and the folder has %s", st, names(t, folder))
+	}
+}
+
 type breaking struct {
 	morningai.Engine
 	mu  sync.Mutex

@@ -36,6 +36,7 @@ type Keeper struct {
 	schedule Schedule
 	source   Source
 	log      *slog.Logger
+	remove   func(path string) error
 
 	mu     sync.Mutex
 	status Status
@@ -61,7 +62,7 @@ func NewKeeper(s Schedule, source Source, log *slog.Logger) (*Keeper, error) {
 	if err := os.MkdirAll(s.Folder, 0o700); err != nil {
 		return nil, aboutFile("the folder", s.Folder, err)
 	}
-	k := &Keeper{schedule: s, source: source, log: log}
+	k := &Keeper{schedule: s, source: source, log: log, remove: os.Remove}
 	if err := k.removeParts(); err != nil {
 		return nil, err
 	}
@@ -109,17 +110,23 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) untilNext(now time.Time) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	next := now
-	switch {
-	case k.status.Failed != nil:
+	next := k.due(now)
+	if k.status.Failed != nil {
 		next = now.Add(min(retryAfter, k.schedule.Every))
-	case !k.status.LastAt.IsZero() && k.status.LastAt.Before(now):
-		next = k.status.LastAt.Add(k.schedule.Every)
 	}
 	k.status.Next = next
 	return max(next.Sub(now), 0)
 }
 
+// due is when the newest backup will be old enough. Called with mu held.
+func (k *Keeper) due(now time.Time) time.Time {
+	if at := k.status.LastAt; !at.IsZero() && at.Before(now) {
+		return at.Add(k.schedule.Every)
+	}
+	return now
+}
+
+// note puts a try on record. What was made counts, even if something failed then.
 func (k *Keeper) note(report *made, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -129,13 +136,14 @@ func (k *Keeper) note(report *made, err error) {
 			s.Since = time.Now()
 			k.log.Error("a scheduled backup failed; it is tried again each minute", "error", err)
 		}
-		s.Failed = err
-		return
-	}
-	if s.Failed != nil {
+	} else if s.Failed != nil {
+		s.Since = time.Time{}
 		k.log.Info("scheduled backups are made again")
 	}
-	s.Failed, s.Since = nil, time.Time{}
+	s.Failed = err
+	if report == nil {
+		return
+	}
 	s.LastAt, s.Path, s.Bytes = report.at, report.path, report.report.Size
 	s.Made++
 	k.log.Info("a backup was made", "file", report.path, "tasks", report.report.Tasks, "bytes", report.report.Size, "took", time.Since(report.at).Round(time.Millisecond))
@@ -150,8 +158,16 @@ type made struct {
 	report *Report
 }
 
+// make makes a backup if one is due, and removes old ones: if these cannot be
+// removed, new ones are not made any sooner for that.
 func (k *Keeper) make(ctx context.Context) (*made, error) {
 	at := time.Now()
+	k.mu.Lock()
+	due := k.due(at)
+	k.mu.Unlock()
+	if due.After(at) {
+		return nil, k.prune()
+	}
 	path := filepath.Join(k.schedule.Folder, namePrefix+at.UTC().Format(nameTime)+nameSuffix)
 	report, err := WriteFile(ctx, path, false, k.source.Key, func(w io.Writer) error {
 		_, err := Create(ctx, k.source, w)
@@ -196,8 +212,9 @@ func (k *Keeper) prune() error {
 	}
 	var errs []error
 	for _, old := range all[:max(0, len(all)-k.schedule.Keep)] {
-		if err := os.Remove(old.path); err != nil {
-			errs = append(errs, fmt.Errorf("remove an old backup: %w", err))
+		if err := k.remove(old.path); err != nil {
+			errs = append(errs, &morningai.Error{Code: morningai.CodeStorageFailed, Op: "remove old backup", Err: err,
+				Detail: fmt.Sprintf("the old backup %s cannot be removed", old.path), Hint: "remove it, or see what keeps the server from it, before the disk is full"})
 		}
 	}
 	return errors.Join(errs...)

@@ -18,8 +18,7 @@ const (
 	spaceLeast  = 1 << 30 // bytes
 	syncMost    = 100 * time.Millisecond
 	syncs       = 9
-	ageMost     = 10 * time.Minute // of what only the journal of a server has that does not run
-	copyAtMost  = 256 << 20        // of a journal, to look into it
+	copyAtMost  = 256 << 20 // of a journal, to look into it
 	journalName = "journal.db"
 )
 
@@ -119,7 +118,7 @@ func syncTimes(ctx context.Context, folder string) (took []time.Duration, err er
 // that does not run.
 func (d *doctor) lookAtJournal(ctx context.Context, s *serverLook) {
 	if s.answers() {
-		d.runningJournal(s)
+		d.runningJournal(ctx, s)
 		return
 	}
 	path := filepath.Join(d.Data, journalName)
@@ -155,13 +154,15 @@ func (d *doctor) lookAtJournal(ctx context.Context, s *serverLook) {
 		d.ok(journalAge, "nothing that Redis has still to get")
 		return
 	}
-	age := time.Since(oldest).Round(time.Second)
-	seen := fmt.Sprintf("%d entries that Redis may not have, the oldest %s old", left, age)
+	seen := fmt.Sprintf("%d entries that Redis may not have", left)
+	if !oldest.IsZero() { // settings of queues, say, do not tell when they were made
+		seen += fmt.Sprintf(", the oldest %s old", time.Since(oldest).Round(time.Second))
+	}
 	d.wrong(journalAge, seen, "nobody delivers them while the server does not run: start it again, or deliver them from the folder",
 		"morningai serve --data "+d.Data+"; or morningai journal drain --data "+d.Data)
 }
 
-func (d *doctor) runningJournal(s *serverLook) {
+func (d *doctor) runningJournal(ctx context.Context, s *serverLook) {
 	j := s.health.Journal
 	if j == nil {
 		d.skip("the server keeps no journal", journalSize, journalAge)
@@ -177,7 +178,7 @@ func (d *doctor) runningJournal(s *serverLook) {
 		d.ok(journalSize, seen)
 	}
 	seen = fmt.Sprintf("%d entries that Redis has still to get", j.Entries)
-	if j.Entries == 0 || s.health.Redis.Status == "up" && !d.stalled(s) {
+	if j.Entries == 0 || s.health.Redis.Status == "up" && !stalled(ctx, s) {
 		d.ok(journalAge, seen)
 		return
 	}
@@ -186,8 +187,8 @@ func (d *doctor) runningJournal(s *serverLook) {
 
 // stalled asks the server again whether anything is left to be delivered though
 // Redis is there.
-func (d *doctor) stalled(s *serverLook) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+func stalled(ctx context.Context, s *serverLook) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	h, err := s.client.Health(ctx)
 	return err == nil && h.Journal != nil && h.Journal.Entries >= s.health.Journal.Entries

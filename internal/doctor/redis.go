@@ -74,7 +74,7 @@ func (r *redisLook) steps() {
 		}
 		switch {
 		case failed != nil:
-			meaning, fix := stepAdvice(name, failed)
+			meaning, fix := r.stepAdvice(name, failed)
 			if name == redis.StepAuthenticate && strings.Contains(seen[0], "no free connection") {
 				check = redisClients
 				r.d.skip("Redis did not let anybody in", redisAuthenticate)
@@ -100,36 +100,30 @@ func (r *redisLook) steps() {
 }
 
 // stepAdvice says what a failed step means and what helps.
-func stepAdvice(name string, s *redis.Step) (meaning, fix string) {
+func (r *redisLook) stepAdvice(name string, s *redis.Step) (meaning, fix string) {
 	detail, hint := worded(s.Err)
-	host, port, err := net.SplitHostPort(strings.Split(s.Target, ",")[0])
-	if err != nil {
-		host = s.Target
-	}
+	cli := r.cli(strings.Split(s.Target, ",")[0])
 	meaning = "servers cannot use Redis: with a journal they accept and run tasks on their own, without one they refuse them"
 	if hint != "" {
 		meaning = hint + "; until then " + meaning
 	}
-	switch name {
-	case redis.StepResolve:
-		return meaning, "getent hosts " + host
-	case redis.StepConnect:
-		if strings.HasPrefix(s.Target, "/") {
-			return meaning, "ls -l " + s.Target + "; systemctl start redis-server"
-		}
-		return meaning, fmt.Sprintf("systemctl start redis-server; redis-cli -h %s -p %s ping", host, port)
-	case redis.StepTLS:
+	switch {
+	case name == redis.StepResolve:
+		return meaning, "getent hosts " + s.Target
+	case name == redis.StepConnect && r.in.Mode() == "unix":
+		return meaning, "ls -l " + s.Target + "; systemctl start redis-server"
+	case name == redis.StepConnect:
+		return meaning, "systemctl start redis-server; " + cli + " ping"
+	case name == redis.StepTLS:
 		return meaning, fmt.Sprintf("openssl s_client -connect %s </dev/null", s.Target)
-	case redis.StepAuthenticate:
-		if strings.Contains(detail, "no free connection") {
-			return meaning, fmt.Sprintf("redis-cli -h %s -p %s CONFIG SET maxclients 10000", host, port)
-		}
-		if strings.Contains(detail, "password") {
-			return meaning, fmt.Sprintf("export MORNINGAI_REDIS='redis://USER:PASSWORD@%s/0'", s.Target)
-		}
-		return meaning, fmt.Sprintf("redis-cli -h %s -p %s", host, port) + remedy(detail)
+	case strings.Contains(detail, "no free connection"):
+		return meaning, cli + " CONFIG SET maxclients 10000"
+	case name == redis.StepAuthenticate && strings.Contains(detail, "password"):
+		scheme, _, _ := strings.Cut(r.d.Redis, "://")
+		path := map[string]string{"single": "/0", "sentinel": "/MASTER/0"}[r.in.Mode()]
+		return meaning, fmt.Sprintf("export MORNINGAI_REDIS='%s://USER:PASSWORD@%s%s'", scheme, s.Target, path)
 	}
-	return meaning, fmt.Sprintf("redis-cli -h %s -p %s", host, port) + remedy(detail)
+	return meaning, cli + remedy(detail)
 }
 
 // remedies are commands of redis-cli by what an error says.

@@ -74,7 +74,7 @@ func (l *look) room() (bytes float64, what string) {
 func (l *look) memory() verdict {
 	used := l.number("used_memory")
 	if used == 0 {
-		return notTold("INFO")
+		return l.notTold("INFO")
 	}
 	limit, what := l.room()
 	seen := fmt.Sprintf("%s used of %s (%s)", size(used), size(limit), what)
@@ -88,7 +88,7 @@ func (l *look) memory() verdict {
 func (l *look) fragments() verdict {
 	used, rss := l.number("used_memory"), l.number("used_memory_rss")
 	if used == 0 {
-		return notTold("INFO")
+		return l.notTold("INFO")
 	}
 	ratio := l.number("mem_fragmentation_ratio")
 	seen := fmt.Sprintf("%s used, %s taken from the system, ratio %.2f", size(used), size(rss), ratio)
@@ -104,7 +104,7 @@ func (l *look) clients() verdict {
 		most = m
 	}
 	if n == 0 {
-		return notTold("INFO")
+		return l.notTold("INFO")
 	}
 	seen := fmt.Sprintf("%.0f of %.0f connections, %.0f refused since its start", n, most, l.number("rejected_connections"))
 	if most > 0 && n > fullAt*most {
@@ -116,7 +116,7 @@ func (l *look) clients() verdict {
 
 func (l *look) keys() verdict {
 	if l.Keys < 0 {
-		return notTold("DBSIZE")
+		return l.notTold("DBSIZE")
 	}
 	if l.before == nil {
 		return fine("%d keys", l.Keys)

@@ -36,10 +36,6 @@ func fine(format string, args ...any) verdict {
 	return verdict{status: StatusOK, seen: fmt.Sprintf(format, args...)}
 }
 
-func notTold(what string) verdict {
-	return verdict{status: StatusUnknown, seen: "the user may not ask for " + what, fix: "ACL SETUSER name +info +config|get +slowlog|get +dbsize"}
-}
-
 // look is what two looks at a server have seen.
 type look struct {
 	redis.ServerView
@@ -48,6 +44,10 @@ type look struct {
 	cli           string
 	cluster       bool
 	allowEviction bool
+}
+
+func (l *look) notTold(what string) verdict {
+	return verdict{status: StatusUnknown, seen: "the user may not ask for " + what, fix: l.cli + " ACL SETUSER name +info '+config|get' '+slowlog|get' +dbsize"}
 }
 
 func (l *look) number(name string) float64 {
@@ -83,7 +83,7 @@ func (l *look) version() verdict {
 		name, text = "Valkey", own
 	}
 	if text == "" {
-		return notTold("INFO")
+		return l.notTold("INFO")
 	}
 	var major, minor int
 	if n, _ := fmt.Sscanf(text, "%d.%d", &major, &minor); n == 2 && (major < 6 || major == 6 && minor < 2) {
@@ -96,7 +96,7 @@ func (l *look) role() verdict {
 	role := l.Info["role"]
 	switch {
 	case role == "":
-		return notTold("INFO")
+		return l.notTold("INFO")
 	case role == "slave" && !l.cluster:
 		master := fmt.Sprintf("%s:%s", l.Info["master_host"], l.Info["master_port"])
 		return verdict{StatusWrong, "a replica of " + master, "it takes no writes; use the address of its primary, or promote it",
@@ -109,7 +109,7 @@ func (l *look) role() verdict {
 
 func (l *look) replication() verdict {
 	if l.Info["role"] == "" {
-		return notTold("INFO")
+		return l.notTold("INFO")
 	}
 	if l.Info["role"] == "slave" {
 		if l.Info["master_link_status"] != "up" {
@@ -162,7 +162,7 @@ func fieldsOf(line string) map[string]string {
 
 func (l *look) persistence() verdict {
 	if l.Info["aof_enabled"] == "" {
-		return notTold("INFO")
+		return l.notTold("INFO")
 	}
 	save, saveKnown := l.Config["save"]
 	aof := l.Info["aof_enabled"] == "1"
@@ -195,7 +195,7 @@ func (l *look) persistence() verdict {
 	case !aof && saveKnown && changes > 0 && ago > saveMost:
 		return bad("a crash of Redis loses everything since the last snapshot", "CONFIG SET appendonly yes")
 	case !aof && !saveKnown:
-		return verdict{StatusUnknown, seen + "; whether snapshots are on cannot be asked", "", "ACL SETUSER name +config|get"}
+		return verdict{StatusUnknown, seen + "; whether snapshots are on cannot be asked", "", l.cli + " ACL SETUSER name '+config|get'"}
 	}
 	return fine("%s", seen)
 }
@@ -203,7 +203,7 @@ func (l *look) persistence() verdict {
 func (l *look) eviction() verdict {
 	policy := l.Info["maxmemory_policy"]
 	if policy == "" {
-		return notTold("INFO")
+		return l.notTold("INFO")
 	}
 	evicted := int64(l.number("evicted_keys"))
 	seen := fmt.Sprintf("maxmemory-policy %s, %d keys evicted", policy, evicted)
@@ -220,7 +220,7 @@ func (l *look) eviction() verdict {
 
 func (l *look) latency() verdict {
 	if len(l.RoundTrips) == 0 {
-		return notTold("PING")
+		return l.notTold("PING")
 	}
 	sorted := slices.Sorted(slices.Values(l.RoundTrips))
 	median, worst := sorted[len(sorted)/2], sorted[len(sorted)-1]
@@ -244,7 +244,7 @@ func (l *look) clock() verdict {
 
 func (l *look) slowLog() verdict {
 	if l.Slow == nil {
-		return notTold("SLOWLOG")
+		return l.notTold("SLOWLOG")
 	}
 	now := time.Now().Add(l.ClockAhead)
 	var slow []redis.SlowCall

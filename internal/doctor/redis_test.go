@@ -124,12 +124,16 @@ func TestStepsOnTheWay(t *testing.T) {
 		url, check string
 		says       []string
 	}{
-		"unknown name":   {"redis://:" + secret + "@no-such-host.invalid", redisResolve, []string{"no-such-host.invalid", "getent hosts"}},
-		"nothing there":  {fmt.Sprintf("redis://:%s@127.0.0.1:%d", secret, closed), redisConnect, []string{"systemctl start"}},
-		"no socket":      {"unix:///no/such/socket", redisConnect, []string{"ls -l /no/such/socket"}},
-		"no password":    {"redis://" + s.Addr(), redisAuthenticate, []string{"wants a password", "MORNINGAI_REDIS"}},
-		"wrong password": {"redis://:" + secret + "@" + s.Addr(), redisAuthenticate, []string{"refuses user or password"}},
-		"wrong database": {"redis://app:" + secret + "@" + s.Addr() + "/99", redisAuthenticate, []string{"no database of that number", "CONFIG GET databases"}},
+		"unknown name":        {"redis://:" + secret + "@no-such-host.invalid", redisResolve, []string{"no-such-host.invalid", "getent hosts"}},
+		"nothing there":       {fmt.Sprintf("redis://:%s@127.0.0.1:%d", secret, closed), redisConnect, []string{"systemctl start"}},
+		"no socket":           {"unix:///no/such/socket", redisConnect, []string{"ls -l /no/such/socket"}},
+		"no password":         {"redis://" + s.Addr(), redisAuthenticate, []string{"wants a password", "MORNINGAI_REDIS"}},
+		"wrong password":      {"redis://:" + secret + "@" + s.Addr(), redisAuthenticate, []string{"refuses user or password"}},
+		"wrong database":      {"redis://app:" + secret + "@" + s.Addr() + "/99", redisAuthenticate, []string{"no database of that number", "CONFIG GET databases"}},
+		"socket, no password": {"unix://" + s.Socket(), redisAuthenticate, []string{"export MORNINGAI_REDIS='unix://USER:PASSWORD@" + s.Socket() + "'"}},
+		"socket, wrong database": {"unix://app:" + secret + "@" + s.Socket() + "?db=99", redisAuthenticate,
+			[]string{"redis-cli -s " + s.Socket() + " CONFIG GET databases"}},
+		"TLS, nothing there": {fmt.Sprintf("rediss://127.0.0.1:%d", closed), redisConnect, []string{fmt.Sprintf("redis-cli -h 127.0.0.1 -p %d --tls ping", closed)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -248,6 +252,18 @@ func TestFaultsOfAServer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What the user may not ask for is not known, and the fix is a command for a shell.
+func TestUnknownToTheUser(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, healthy...)
+	s.Do("ACL", "SETUSER", "app", "on", ">"+secret, "~mai:*", "+@all", "-slowlog")
+	f := finding(t, examine(t, at(t, "redis://app:"+secret+"@"+s.Addr())), redisSlowLog)
+	want := "redis-cli -h 127.0.0.1 -p " + strconv.Itoa(s.Port()) + " ACL SETUSER name +info '+config|get' '+slowlog|get' +dbsize"
+	if f.Status != StatusUnknown || f.Fix != want {
+		t.Errorf("%+v", f)
 	}
 }
 

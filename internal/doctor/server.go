@@ -136,7 +136,7 @@ func (d *doctor) backups(b *client.Backups) {
 	case b == nil:
 		d.skip("the server makes no backups by itself (--backup-dir)", serverBackups)
 	case b.Status == "failing":
-		d.wrong(serverBackups, "the last one failed: "+b.Cause, "the newest backup gets older: "+b.Hint, "morningai backup create FILE; df -h")
+		d.wrong(serverBackups, "the last one failed: "+b.Cause, "the newest backup gets older, or old ones stay: "+b.Hint, "morningai backup create FILE; df -h")
 	case b.LastAt.IsZero():
 		d.ok(serverBackups, "the first one is still to be made")
 	default:

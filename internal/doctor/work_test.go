@@ -245,6 +245,37 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// Settings of a queue do not say when they were made.
+func TestJournalOfSettingsOnly(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, healthy...)
+	c := embedded(t)
+	c.Redis, c.Node, c.Lease = server.Redis{URL: s.URL()}, "a", 2*time.Second
+	url, stop := start(t, c)
+	cl, err := client.New(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	pause := func(paused bool) {
+		if _, err := cl.SetQueue(t.Context(), "mail", morningai.QueueChange{Paused: &paused}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pause(false)
+	s.Kill()
+	redistest.Until(t, "the circuit to open", func() bool {
+		h, err := cl.Health(t.Context())
+		return err == nil && h.Status == "degraded"
+	})
+	pause(true)
+	stop()
+	f := finding(t, examine(t, Options{Data: c.Data, Listen: "127.0.0.1:8080", Version: "test"}), journalAge)
+	if f.Status != StatusWrong || f.Seen != "1 entries that Redis may not have" {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestServerWithoutJournal(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, healthy...)

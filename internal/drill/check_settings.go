@@ -149,7 +149,7 @@ func (c *checker) checkPauses(holds map[string][]pause) {
 func (c *checker) obeys(grant, pause *Op) bool {
 	if grant.Node == pause.Node {
 		// A call that was under way may still bring a task, which is not to start.
-		return !c.faults.disks.between(pause, grant) && !covered(c.faults.failed[pause.Node], pause) && (!pause.Pending || c.started(grant))
+		return !c.faults.disks.between(pause, grant) && !covered(c.faults.failed[pause.Node], pause) && (!pause.Pending || c.byID[grant.Task].started(grant))
 	}
 	if pause.Pending || c.faults.losses.between(pause, grant) || c.faults.splits.between(pause, grant) {
 		return false
@@ -158,12 +158,6 @@ func (c *checker) obeys(grant, pause *Op) bool {
 	whole.Seq, whole.Call = pause.Seq, pause.Call
 	_, out := c.faults.outage(&whole)
 	return !out
-}
-
-func (c *checker) started(grant *Op) bool {
-	return slices.ContainsFunc(c.byID[grant.Task].ops, func(op *Op) bool {
-		return op.Kind == Start && op.Claim == grant.Claim && op.Lease == grant.Lease
-	})
 }
 
 func covered(list []span, op *Op) bool {

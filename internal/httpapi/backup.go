@@ -10,10 +10,10 @@ import (
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/sessions"
+	"github.com/RC918/morningai/internal/wire"
 )
 
 const (
-	backupType = "application/vnd.morningai.backup"
 	// backupPart is how much of a backup is held back: what goes wrong before is
 	// still an answer.
 	backupPart = 256 << 10
@@ -28,7 +28,7 @@ func (a *api) getBackup(c *call) (answer, error) {
 		return answer{}, noRoute()
 	}
 	if c.r.Method == http.MethodHead {
-		return answer{http.StatusOK, content{kind: backupType}}, nil
+		return answer{http.StatusOK, content{kind: wire.BackupType}}, nil
 	}
 	select {
 	case a.copying <- struct{}{}:
@@ -68,7 +68,7 @@ var _ io.Writer = (*backupStream)(nil)
 func (s *backupStream) Write(p []byte) (int, error) {
 	if !s.begun {
 		s.begun = true
-		s.w.Header().Set("Content-Type", backupType)
+		s.w.Header().Set("Content-Type", wire.BackupType)
 		s.w.WriteHeader(http.StatusOK)
 	}
 	// Connections without deadlines are not the network's.

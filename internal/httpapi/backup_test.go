@@ -31,10 +31,10 @@ func TestBackupRoute(t *testing.T) {
 		return fail
 	}})
 	r := b.want(200, "GET", "/v1/backup", "")
-	if string(r.raw) != "head"+part || r.Header.Get("Content-Type") != backupType {
+	if string(r.raw) != "head"+part || r.Header.Get("Content-Type") != wire.BackupType {
 		t.Errorf("%d bytes of %s", len(r.raw), r.Header.Get("Content-Type"))
 	}
-	if r := b.do(http.MethodHead, "/v1/backup", ""); r.StatusCode != 200 || r.Header.Get("Content-Type") != backupType {
+	if r := b.do(http.MethodHead, "/v1/backup", ""); r.StatusCode != 200 || r.Header.Get("Content-Type") != wire.BackupType {
 		t.Errorf("HEAD: %d", r.StatusCode)
 	}
 	fail = &morningai.Error{Code: codeRedisUnavailable, Op: "export", Detail: "Redis does not answer"}

@@ -145,7 +145,7 @@ func (m *metrics) fold(queues []morningai.QueueInfo) []morningai.QueueInfo {
 }
 
 // tallies are what an incident counts.
-var tallies = []struct {
+var tallies = [...]struct {
 	name, help string
 	of         func(*morningai.Incident) int64
 }{
@@ -167,7 +167,7 @@ var tallies = []struct {
 type outages map[morningai.ID]*outageTally
 
 type outageTally struct {
-	counts  [11]int64 // in the order of tallies
+	counts  [len(tallies)]int64
 	seconds float64
 }
 
@@ -191,7 +191,7 @@ func (o outages) learn(all []morningai.Incident, now time.Time) {
 
 func (o outages) read(r *readings) {
 	seconds := 0.0
-	var sums [11]int64
+	var sums [len(tallies)]int64
 	for _, t := range o {
 		seconds += t.seconds
 		for k, n := range t.counts {

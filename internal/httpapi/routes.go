@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/keptlog"
 	"github.com/RC918/morningai/internal/sessions"
 	"github.com/RC918/morningai/internal/strictjson"
 	"github.com/RC918/morningai/internal/wire"
@@ -136,7 +137,7 @@ func routes() []route {
 				{name: "trace_id", doc: "only lines about tasks of this trace, or about the task with this id"},
 				{name: "since", doc: "a time, or a duration such as 15m back from now"},
 				{name: "level", doc: "and above; all if absent", enum: logLevels},
-				{name: "limit", doc: "the newest lines; 1,000 if absent", most: maxLogLines}},
+				{name: "limit", doc: "the newest lines; 1,000 if absent", most: keptlog.MaxLines}},
 			answers: one(http.StatusOK, wire.LogLines{}, "oldest first"), fails: []morningai.Code{morningai.CodeNotFound}, serve: (*api).serverLogs},
 
 		{method: "GET", path: "/v1/queues", scope: ScopeRead, id: "list-queues", summary: "All queues that were set up or used",
@@ -150,7 +151,7 @@ func routes() []route {
 			answers: one(http.StatusOK, wire.Stats{}, "counts of this moment"), fails: down, serve: (*api).stats},
 
 		{method: "GET", path: "/v1/backup", scope: ScopeAdmin, id: "get-backup", summary: "A backup of everything, made while work goes on",
-			answers: one(http.StatusOK, content{kind: backupType}, "the file; one that is cut off has no valid end"),
+			answers: one(http.StatusOK, content{kind: wire.BackupType}, "the file; one that is cut off has no valid end"),
 			fails:   append(slices.Clip(down), sessions.CodeTooMany, morningai.CodeNotFound), serve: (*api).getBackup},
 
 		{method: "GET", path: "/v1/incidents", scope: ScopeRead, id: "list-incidents", summary: "The outages that this server remembers",

@@ -13,10 +13,7 @@ import (
 	"github.com/RC918/morningai/internal/wire"
 )
 
-const (
-	maxLogLines     = 10_000
-	defaultLogLines = 1_000
-)
+const defaultLogLines = 1_000
 
 var logLevels = []string{"debug", "info", "warn", "error"}
 
@@ -38,14 +35,14 @@ func (a *api) serverLogs(c *call) (answer, error) {
 		refuse("level", "must be debug, info, warn or error")
 	}
 	if text := c.query.Get("limit"); text != "" {
-		n, ok := boundedInt(text, maxLogLines)
+		n, ok := boundedInt(text, keptlog.MaxLines)
 		if f.Limit = n; !ok {
-			refuse("limit", fmt.Sprintf("must be 1 to %d", maxLogLines))
+			refuse("limit", fmt.Sprintf("must be 1 to %d", keptlog.MaxLines))
 		}
 	}
 	if text := c.query.Get("since"); text != "" {
 		var ok bool
-		if f.Since, ok = sinceOf(text, time.Now()); !ok {
+		if f.Since, ok = keptlog.ParseSince(text, time.Now()); !ok {
 			refuse("since", "must be a time such as 2026-01-02T15:04:05Z, or a duration such as 15m")
 		}
 	}
@@ -60,13 +57,4 @@ func (a *api) serverLogs(c *call) (answer, error) {
 		return answer{}, err
 	}
 	return answer{http.StatusOK, wire.LogLines{Lines: append([]keptlog.Line{}, lines...)}}, nil
-}
-
-// sinceOf reads a time, or a duration back from now.
-func sinceOf(text string, now time.Time) (time.Time, bool) {
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, true
-	}
-	d, err := time.ParseDuration(text)
-	return now.Add(-d), err == nil && d >= 0
 }

@@ -29,9 +29,10 @@ type Log struct {
 	folder string
 	most   int64 // of one of the two files
 
-	mu   sync.Mutex
-	file *os.File // nil after Close
-	size int64
+	mu     sync.Mutex
+	file   *os.File // nil when it could not be opened again, and after Close
+	size   int64
+	closed bool
 }
 
 // Open goes on with what the folder holds. No more than most bytes are kept. The
@@ -72,8 +73,13 @@ func (l *Log) open() error {
 func (l *Log) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
+	if l.closed {
 		return 0, fs.ErrClosed
+	}
+	if l.file == nil { // what has failed in a turn may work by now
+		if err := l.open(); err != nil {
+			return 0, err
+		}
 	}
 	if l.size > 0 && l.size+int64(len(line)) > l.most {
 		if err := l.turn(); err != nil {
@@ -99,6 +105,7 @@ func (l *Log) turn() error {
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closed = true
 	if l.file == nil {
 		return nil
 	}

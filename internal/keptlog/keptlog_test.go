@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,6 +133,67 @@ func TestReadingWhileWriting(t *testing.T) {
 		}
 	}
 	writers.Wait()
+}
+
+// A folder that is away costs the lines of that time, and none after it.
+func TestGoesOnAfterAFailure(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "data")
+	away := folder + ".away"
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, log := open(t, folder, keptlog.Least)
+	if err := os.Rename(folder, away); err != nil {
+		t.Fatal(err)
+	}
+	var failed error
+	for i := 0; failed == nil && i < 1000; i++ { // until the first file is full
+		_, failed = l.Write([]byte(strings.Repeat("x", 1000) + "\n"))
+	}
+	if !errors.Is(failed, fs.ErrNotExist) {
+		t.Fatalf("a file that cannot be made is told as %v", failed)
+	}
+	if err := os.Rename(away, folder); err != nil {
+		t.Fatal(err)
+	}
+	log.Info("back")
+	if got := read(t, folder, keptlog.Filter{}); got != "back" {
+		t.Errorf("%q is kept afterwards", got)
+	}
+}
+
+// Whoever reads while the files change their names gets what was written before, and
+// misses nothing in between.
+func TestReadingWhileFilesTurn(t *testing.T) {
+	folder := t.TempDir()
+	_, log := open(t, folder, keptlog.Least)
+	var written atomic.Int64
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := range int64(20_000) {
+			log.Info("x", "n", n, "text", strings.Repeat("y", 1000))
+			written.Store(n)
+		}
+	})
+	defer writer.Wait()
+	for before := int64(0); before < 19_999; {
+		before = written.Load()
+		lines, err := keptlog.Read(t.Context(), folder, keptlog.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := int64(-1)
+		for _, l := range lines {
+			n := int64(l.Attrs["n"].(float64))
+			if last >= 0 && n != last+1 {
+				t.Fatalf("line %d is followed by %d", last, n)
+			}
+			last = n
+		}
+		if last < before && before > 0 {
+			t.Fatalf("the newest line is %d though %d was written", last, before)
+		}
+	}
 }
 
 func must(lines []keptlog.Line, err error) func(*testing.T) []keptlog.Line {

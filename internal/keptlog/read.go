@@ -25,6 +25,9 @@ type Line struct {
 	Attrs   map[string]any `json:"attrs" doc:"what else the line says"`
 }
 
+// MaxLines is how many lines somebody may ask for at once.
+const MaxLines = 10_000
+
 // Filter selects lines; zero fields select all.
 type Filter struct {
 	TraceID string // also the id of a task
@@ -33,21 +36,28 @@ type Filter struct {
 	Limit   int        // of the newest lines
 }
 
+// ParseSince reads a time such as 2026-01-02T15:04:05Z, or a duration such as 15m
+// back from now.
+func ParseSince(text string, now time.Time) (at time.Time, ok bool) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, true
+	}
+	d, err := time.ParseDuration(text)
+	return now.Add(-d), err == nil && d >= 0
+}
+
 // ErrNone says that the folder holds no log.
 var ErrNone = errors.New("the folder holds no log")
 
 // Read returns the newest lines that the filter selects, oldest first. It may be
 // called while a Log writes, in this process or another.
 func Read(ctx context.Context, folder string, f Filter) ([]Line, error) {
+	opened, err := openFiles(ctx, folder)
+	if err != nil {
+		return nil, fmt.Errorf("read the kept log: %w", err)
+	}
 	var files []io.Reader
-	for _, name := range []string{previous, current} {
-		file, err := os.Open(filepath.Join(folder, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the kept log: %w", err)
-		}
+	for _, file := range opened {
 		defer file.Close()
 		files = append(files, file)
 	}
@@ -71,6 +81,43 @@ func Read(ctx context.Context, folder string, f Filter) ([]Line, error) {
 			return nil, fmt.Errorf("read the kept log: %w", err)
 		}
 	}
+}
+
+// openFiles opens what the folder holds, the older file first. If the log turns to
+// a new file meanwhile, the one in the middle is neither of the two: it looks again.
+func openFiles(ctx context.Context, folder string) ([]*os.File, error) {
+	for {
+		before := older(folder)
+		var files []*os.File
+		var err error
+		for _, name := range []string{previous, current} {
+			file, openErr := os.Open(filepath.Join(folder, name))
+			if openErr == nil {
+				files = append(files, file)
+			} else if !errors.Is(openErr, fs.ErrNotExist) {
+				err = openErr
+			}
+		}
+		after := older(folder)
+		if err == nil && (before == nil && after == nil || before != nil && after != nil && os.SameFile(before, after)) {
+			return files, nil
+		}
+		for _, file := range files {
+			err = errors.Join(err, file.Close())
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// older tells the older file of the folder from others; nil if there is none.
+func older(folder string) fs.FileInfo {
+	info, err := os.Stat(filepath.Join(folder, previous))
+	if err != nil {
+		return nil
+	}
+	return info
 }
 
 // keeper keeps the newest lines.

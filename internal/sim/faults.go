@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -193,8 +192,4 @@ func (w *world) planDisk(r *rand.Rand, h *host) {
 		})
 		w.plan.calm = max(w.plan.calm, at+long+2*time.Second)
 	}
-}
-
-func (f Faults) String() string {
-	return fmt.Sprintf("outages %v drops %v crashes %v disks %v losses %v", f.Outages, f.Drops, f.Crashes, f.Disks, f.Losses)
 }

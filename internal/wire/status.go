@@ -127,3 +127,6 @@ type Problem struct {
 
 // Problem details have this media type, everything else is application/json.
 const ProblemType = "application/problem+json"
+
+// BackupType is the media type of a backup.
+const BackupType = "application/vnd.morningai.backup"
