@@ -23,6 +23,9 @@ var scriptWatch = redis.NewScript(commonLua + watchLua)
 type Sender struct {
 	client *Client
 	name   string
+	// Fleet tells, if it is set, whose jobs these are: it names the data that all who
+	// may deliver the same job share. A job of another fleet is an ErrForeign.
+	Fleet func() string
 
 	mu      sync.Mutex // one delivery at a time, so that highest is exact
 	epoch   int        // grows when Redis has lost deliveries
@@ -79,8 +82,12 @@ func (s *Sender) Send(ctx context.Context, spec Spec, life int64, known Mark) (M
 }
 
 func (s *Sender) push(ctx context.Context, j *job, life int64, known Mark) ([]any, error) {
+	fleet := ""
+	if s.Fleet != nil {
+		fleet = s.Fleet()
+	}
 	for {
-		reply, err := s.client.push(ctx, j, s.name+"-"+strconv.Itoa(s.epoch), strconv.FormatInt(life, 10), known, s.highest)
+		reply, err := s.client.push(ctx, j, s.name+"-"+strconv.Itoa(s.epoch), strconv.FormatInt(life, 10), known, s.highest, fleet)
 		if err != nil || word(reply[0]) != "lost" {
 			return reply, err
 		}

@@ -81,6 +81,12 @@ func New(engine morningai.Engine, client *rq.Client, opts Options) (*Bridge, err
 	b := &Bridge{engine: engine, client: client, sender: client.NewSender(rand.Text()), opts: opts, log: opts.Logger,
 		queues: map[string]bool{}, types: map[string]bool{}, more: make(chan struct{}),
 		granted: map[morningai.ID]grant{}, canceled: map[morningai.ID]bool{}, follows: map[string]*follow{}, memos: map[morningai.ID]memo{}}
+	b.sender.Fleet = func() string {
+		if id := engine.Capabilities().Data.ID; !id.IsZero() {
+			return id.String()
+		}
+		return ""
+	}
 	for _, q := range opts.Queues {
 		if b.queues[q] {
 			continue
