@@ -50,18 +50,19 @@ for i = 1, count do
   local status = call('HGET', jobKey(ARGV[13 + i]), 'status')
   if not status then return {'no parent'} end
 end
-call('SADD', 'rq:queues', queueKey(queue))
-local fields = {}
+local fields, number = {}, 0
 for i = 14 + count, #ARGV do fields[#fields + 1] = ARGV[i] end
-call('HSET', jobKey(id), unpack(fields))
-local number = 0
 if sender ~= '' then
   number = countOf(sender) + 1
   if number == 1 then makeRoom() end
   call('HSET', sent, sender, number .. ' ' .. second)
-  call('HSET', jobKey(id), 'morningai_life', life, 'morningai_sent', sender .. ' ' .. number)
-  if fleet ~= '' then call('HSET', jobKey(id), 'morningai_fleet', fleet) end
+  for _, v in ipairs({'morningai_life', life, 'morningai_sent', sender .. ' ' .. number}) do fields[#fields + 1] = v end
+  if fleet ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = 'morningai_fleet', fleet
+  end
 end
+call('SADD', 'rq:queues', queueKey(queue))
+call('HSET', jobKey(id), unpack(fields))
 for i = 1, count do call('SADD', parentsKey(id), ARGV[13 + i]) end
 if count > 0 and not met(id, call('HGET', jobKey(id), 'allow_dependency_failures') == '1') then
   call('HSET', jobKey(id), 'status', 'deferred')
