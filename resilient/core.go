@@ -38,7 +38,6 @@ type core struct {
 	incidents incidents
 	members   []morningai.Member
 	membersAt time.Time // when they were last learned
-	meeting   []func()  // for what waits until they are learned anew
 	forgets   []*forgetOp
 	alone     []string // nodes without a journal, as the last beat has shown
 	disk      disk

@@ -30,20 +30,6 @@ func (c *core) forgetMember(op *forgetOp) {
 	}
 }
 
-// meet calls then once the members are learned anew, with the next beat, or when
-// that takes too long.
-func (c *core) meet(then func()) {
-	met := false
-	once := func() {
-		if !met {
-			met = true
-			then()
-		}
-	}
-	c.meeting = append(c.meeting, once)
-	c.after(acquaintance, once)
-}
-
 // beats reports whether a session of this node is alive in the shared engine.
 func (c *core) beats() bool {
 	for _, s := range c.sessions {

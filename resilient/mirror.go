@@ -204,11 +204,6 @@ func (c *core) noteMembers(members []morningai.Member) {
 	c.membersAt = c.now
 	c.members = c.heardFrom(members)
 	members = c.members
-	waiting := c.meeting
-	c.meeting = nil
-	for _, then := range waiting {
-		then()
-	}
 	if changed {
 		c.mirror.next = c.now // the shares of the limits
 	}

@@ -135,7 +135,6 @@ type getOp struct {
 	asked  int
 	others bool // other nodes were asked
 	again  bool // the shared engine was asked after them once more
-	met    bool // the members were learned anew for it
 	doubt  bool // a node that may know a missing one could not be asked
 }
 
@@ -301,16 +300,11 @@ func (op *getOp) fromJournal(i int) {
 // of them the truth is that it cannot be known.
 func (op *getOp) ask(live bool) {
 	c := op.c
-	if live && !op.met && op.inner == nil && op.mayBeOfNewcomer() {
-		op.met = true
-		c.meet(op.fromShared)
-		return
-	}
 	for i, id := range op.req.IDs {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
-		op.doubt = op.doubt || c.hasOthers() && c.madeSince(id, c.membersAt) || c.strangersRecover(id)
+		op.doubt = op.doubt || c.mayHaveComeSince(id) || c.strangersRecover(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -326,17 +320,6 @@ func (op *getOp) ask(live bool) {
 	}
 	op.doubt = op.doubt || !live || !c.acquainted()
 	op.answer()
-}
-
-// mayBeOfNewcomer reports whether a node that is not known yet may have accepted
-// something of what is missing.
-func (op *getOp) mayBeOfNewcomer() bool {
-	for i, id := range op.req.IDs {
-		if op.tasks[i].ID.IsZero() && !op.gone[id] && op.c.madeSince(id, op.c.membersAt.Add(-clearMargin)) {
-			return true
-		}
-	}
-	return false
 }
 
 func (op *getOp) askMember(i int, m *member) {
@@ -431,10 +414,10 @@ func (c *core) acquainted() bool {
 	return len(c.sessions) == 0 || c.now.Sub(c.membersAt) <= acquaintance
 }
 
-// madeSince reports whether an id can have been made after a time at which the
-// members were learned, and so by a node that has come since.
-func (c *core) madeSince(id morningai.ID, at time.Time) bool {
-	return len(c.sessions) > 0 && id[6]>>4 == 7 && !id.Time().Before(at.Truncate(time.Millisecond)) && id.Time().Before(c.now.Add(clearMargin))
+// mayHaveComeSince reports whether a node that came after the members were
+// learned can have accepted a task.
+func (c *core) mayHaveComeSince(id morningai.ID) bool {
+	return len(c.sessions) > 0 && c.hasOthers() && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
 }
 
 // strangersRecover reports whether a node that this one has never heard of can
