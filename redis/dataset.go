@@ -70,7 +70,7 @@ func (p *partition) open(ctx context.Context, known dataSet, why string) error {
 	if err != nil {
 		return err
 	}
-	texts, err := allTexts(reply, 6)
+	texts, err := allTexts(reply, 7)
 	if err != nil {
 		return err
 	}
@@ -84,6 +84,12 @@ func (p *partition) open(ctx context.Context, known dataSet, why string) error {
 	}
 	if expected != "" && texts[2] != expected {
 		return errOtherData
+	}
+	if texts[6] != "" {
+		if err := p.mend(ctx); err != nil {
+			return err
+		}
+		return p.open(ctx, known, why)
 	}
 	d := dataSet{id: texts[2], lineage: texts[4]}
 	for i, to := range map[int]*int64{3: &d.generation, 5: &d.lostAt} {

@@ -3,7 +3,8 @@
 --
 -- KEYS 1..22, the same for every script (kinds and contents):
 --   meta HASH next (seq), ev, format, partitions, data, epoch, lineage, lost (see
---     open.lua), in partition 0 generation and unfinished (restores)
+--     open.lua), mend (see mend.lua), whole (see witness.lua), n and a field of names
+--     -> number, in partition 0 generation and unfinished (restores)
 --   lanes HASH lane (its name begins with the lineage) -> number, hash, reply; * -> lineage
 --   names HASH name <-> number                tasks HASH id -> record, once started
 --   specs HASH id -> what the producer asked for, and where the task was seated
@@ -19,7 +20,8 @@
 --   events STREAM one entry per batch         sessions HASH session -> counter,
 --     details; session,seq -> unfinished grants of one reply; in partition 0,
 --     m,journal -> what is known of the node that keeps it; q -> when the
---     settings of a queue were changed last; * -> lineage, epoch
+--     settings of a queue were changed last; w -> when somebody looked whether a key
+--     is gone; * -> lineage, epoch
 --   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
 -- KEYS 23.. wake lists and control lists, one token each.

@@ -125,7 +125,9 @@ local function flush()
     else
       n = call('HINCRBY', META, 'ev', 1)
     end
-    call('XADD', EVENTS, n .. '-1', 'b', nowns .. concat(evs))
+    -- The first one, if others are there already: somebody has deleted the count.
+    local append = n == 1 and redis.pcall or call
+    append('XADD', EVENTS, n .. '-1', 'b', nowns .. concat(evs))
   end
   dcount, dcell, dwait, dopen, dueadd, duerem, keep, dflow, evs = {}, {}, {}, {}, {}, {}, {}, {}, {}
 end
@@ -147,7 +149,13 @@ local function numbers(nq, nt, first, create)
       n = call('HGET', NAMES, fields[i]) -- named twice in this call
       if not n then
         local kind = sub(fields[i], 1, 1)
-        n = call('HINCRBY', NAMES, '#' .. kind, 1)
+        local had = call('HMGET', META, 'n' .. fields[i], 'n#' .. kind)
+        n = had[1]
+        if not n then
+          n = max(tonumber(had[2] or 0), tonumber(call('HGET', NAMES, '#' .. kind) or 0)) + 1
+          call('HSET', META, 'n' .. fields[i], n, 'n#' .. kind, n)
+          call('HSET', NAMES, '#' .. kind, n)
+        end
         call('HSET', NAMES, fields[i], n, string.upper(kind) .. n, sub(fields[i], 2))
       end
     end
