@@ -27,8 +27,9 @@
 -- KEYS 23.. wake lists and control lists, one token each.
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
--- number, hash of the call, the caller's wall clock in ms, the same in ns as 8
--- bytes, and how long ended tasks stay: succeeded, others, in ms.
+-- number (r: the caller only looks, and nothing is written), hash of the call, the
+-- caller's wall clock in ms, the same in ns as 8 bytes, and how long ended tasks
+-- stay: succeeded, others, in ms.
 --
 -- A script returns a list whose first item is its compact reply, the part that
 -- the lane keeps for a repeat; or {'!gap', stored number, stored hash}.

@@ -31,7 +31,8 @@ local function run()
     elseif all[i] == 'w' then looked = tonumber(all[i + 1]) end
   end
   local look = not looked or math.abs(now - looked) > 500 -- one of all sessions does
-  if look and vanished() or ARGV[1] ~= '' and ARGV[1] ~= lineage then return {'!gap', {}, {}, all, {}, {}} end
+  local blind = nh > 0 and not (call('HGET', TASKS, '') and call('HGET', SPECS, ''))
+  if blind or look and vanished() or ARGV[1] ~= '' and ARGV[1] ~= lineage then return {'!gap', {}, {}, all, {}, {}} end
   local counter = (had and unstruct('>I6', had) or 0) + 1
   local holds, ids = {}, {}
   for i = 14 + 2 * nl, 13 + 2 * nl + nh do ids[#ids + 1] = sub(ARGV[i], 1, 16) end

@@ -204,6 +204,7 @@ local function numbered(run, expand)
   end
   if stored + 1 ~= n then return {'!gap', tostring(stored), had and sub(had, 15, 22) or ''} end
   local compact = run()
+  if not compact then return {'!gap', '0', ''} end -- a key is gone that it depends on
   -- A call that found nothing to do does not use its number up: '-' says so.
   if sub(compact, 1, 1) ~= '-' then call('HSET', LANES, lane, pack('>I6I8', n, now) .. ARGV[3] .. compact) end
   return expand(compact)

@@ -52,7 +52,6 @@ local function clear()
     elseif kind then call('HSET', NAMES, kind .. name, names[i + 1], string.upper(kind) .. names[i + 1], name) end
   end
   testify(says[1] .. says[2])
-  call('HSET', META, 'ev', max(tonumber(call('HGET', META, 'ev') or 0), now)) -- more than there can have been
 end
 -- seated gives a record its place among the ids of its chunk; false: it has it.
 local blocks = {}

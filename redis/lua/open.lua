@@ -26,6 +26,10 @@ if says and n > 0 and not mend then
   local beat = call('HGET', SESSIONS, '*')
   if gen == 0 and beat then gen = unstruct('>I8', beat, 9) end
   call('HSET', META, 'partitions', p, 'format', f, 'data', data or sub(says, 1, 16), 'epoch', gen, 'mend', mend, 'lost', ARGV[4])
+  if missing[META] then -- nobody knows how many events there were, but no more than that
+    call('UNLINK', EVENTS)
+    call('HSET', META, 'ev', now)
+  end
   call('HDEL', SESSIONS, '*')
   call('DEL', LANES)
 end

@@ -23,12 +23,14 @@ local function missed()
     look(key, i < 4 and call('ZRANGEBYLEX', key, '[' .. LAST, '[' .. LAST)[1] or call('ZRANGEBYSCORE', key, '+inf', '+inf', 'LIMIT', 0, 1)[1])
   end
   look(SESSIONS, call('HGET', SESSIONS, '*'))
+  if not says then return {}, 0 end -- data without witnesses, or none
   return out, n, says
 end
 -- vanished says, at little cost, whether a key is gone: one that was made anew has
 -- had an event since.
 local function vanished()
-  if call('EXISTS', META, NAMES, TASKS, SPECS, EXTRA, CHUNKS, BITS, CELLS, UNIQUE, QUEUES, WAITING, COUNTS, unpack(SETS)) < 17 then return true end
+  if ARGV[2] == 'r' then return false end
+  if not call('HGET', LANES, '*') or call('EXISTS', META, NAMES, TASKS, SPECS, EXTRA, CHUNKS, BITS, CELLS, UNIQUE, QUEUES, WAITING, COUNTS, unpack(SETS)) < 17 then return true end
   local m = call('HMGET', META, 'ev', 'looked')
   if m[1] == m[2] then return false end
   local _, n = missed()

@@ -132,7 +132,7 @@ local function advance(c)
   end
 end
 
-local configs = {}
+local configs, lost = {}, false -- lost: somebody has deleted the settings, and with them what is paused
 local function configsof(qs)
   local out, known = {}, true
   for i, q in ipairs(qs) do
@@ -140,7 +140,10 @@ local function configsof(qs)
     known = known and out[i] ~= nil
   end
   if known then return out end
+  local n = #qs + 1
+  qs[n] = ''
   out = call('HMGET', QUEUES, unpack(qs))
+  lost, qs[n], out[n] = lost or not out[n], nil, nil
   for i, q in ipairs(qs) do configs[q] = out[i] end
   return out
 end
@@ -154,7 +157,7 @@ local function places(qs)
   local cfg = configsof(qs)
   local clock
   for i, q in ipairs(qs) do
-    left[q] = math.huge
+    left[q] = lost and 0 or math.huge
     if cfg[i] then
       local paused, conc, count, per = unstruct('>BI4I4B', cfg[i])
       if paused == 1 then left[q] = 0
