@@ -130,9 +130,6 @@ func (c *core) showPage(op *listOp, page morningai.Page) {
 		if op.filter.State == "" && page.Fresh == morningai.FreshStale { // more may be known of it since
 			*t = c.known.show(*t)
 		} else { // what it has become since does not belong here
-			if had := c.known.get(t.ID); t.State.Terminal() && had != nil && had.State == t.State && had.Life == t.Life {
-				t.Version = max(t.Version, had.Version) // two nodes have put it back
-			}
 			c.known.see(t)
 			t.Pending = c.known.pending[t.ID]
 			t.Version += c.known.lift(t.ID)
