@@ -125,9 +125,10 @@ local function flush()
     else
       n = call('HINCRBY', META, 'ev', 1)
     end
+    evs[1] = nowns .. evs[1] -- one long text less
     -- The first one, if others are there already: somebody has deleted the count.
     local append = n == 1 and redis.pcall or call
-    append('XADD', EVENTS, n .. '-1', 'b', nowns .. concat(evs))
+    append('XADD', EVENTS, n .. '-1', 'b', concat(evs))
   end
   dcount, dcell, dwait, dopen, dueadd, duerem, keep, dflow, evs = {}, {}, {}, {}, {}, {}, {}, {}, {}
 end
