@@ -327,3 +327,27 @@ func TestDeletedRecords(t *testing.T) {
 		})
 	}
 }
+
+// A read that does not find a task notices that Redis has less than it acknowledged
+// to this node, before anything is written again.
+func TestAMissNoticesALoss(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	e := open(t, server.URL())
+	enqueue(t, e, specs(1))
+	look := func() {
+		if got, err := e.Get(t.Context(), morningai.GetRequest{IDs: []morningai.ID{specs(1)[0].ID}}); err != nil || !got[0].ID.IsZero() {
+			t.Fatalf("a task that nobody knows is read as %+v, %v", got, err)
+		}
+	}
+	generation := e.Capabilities().Data.Generation
+	look()
+	if now := e.Capabilities().Data.Generation; now != generation {
+		t.Fatal("a loss is noticed where there was none")
+	}
+	server.Do("EVAL", "for _, l in ipairs(redis.call('HKEYS', KEYS[1])) do if l ~= '*' then redis.call('HDEL', KEYS[1], l) end end return 1", "1", "mai:{0}:lanes")
+	look()
+	if now := e.Capabilities().Data.Generation; now == generation {
+		t.Error("nobody has noticed")
+	}
+}
