@@ -44,6 +44,7 @@ type Engine struct {
 	data     string             // the name of what Redis holds, once it is known
 	putOff   map[*dues]struct{} // of the claims under way
 	created  int64              // acceptance time given last, in us: they grow strictly
+	clock    clock
 }
 
 // Open connects to the Redis at the address, checks that it can be relied on,

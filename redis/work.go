@@ -159,6 +159,9 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 	var keys []string
 	if claim != nil {
 		args[2] = "1"
+		if w.part.eng.clock.apart.Load() {
+			args[2] = "2"
+		}
 		args = append(args, claim.claim.args()...)
 		keys = claim.claim.keys(w.part)
 	}
