@@ -143,15 +143,19 @@ var keyNames = []string{
 // eval runs a script, sending its text if the server does not know it, and the
 // same bytes again where that makes sense: every script may be repeated. While
 // the slot of the keys moves to another server of a Cluster nothing is applied,
-// and eval waits.
+// and eval waits, for half of its time: what is in the way has to be told.
 func (e *Engine) eval(ctx context.Context, s *script, keys, args []string) ([]rueidis.RedisMessage, error) {
 	var t tries
+	moving := time.Now().Add(e.opt.timeout / 2)
+	if end, ok := ctx.Deadline(); ok {
+		moving = time.Now().Add(time.Until(end) / 2)
+	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
 		if isReply(err, "NOSCRIPT") {
 			reply, err = e.evalOnce(ctx, s.text, true, keys, args)
 		}
-		if err == nil || ctx.Err() != nil || !isReply(err, "TRYAGAIN") && !t.again(err) {
+		if err == nil || ctx.Err() != nil || !(isReply(err, "TRYAGAIN") && time.Now().Before(moving)) && !t.again(err) {
 			return reply, err
 		}
 		timer := time.NewTimer(pause)

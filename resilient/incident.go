@@ -38,12 +38,29 @@ func (c *core) beginIncident(cause error, noticed time.Duration) {
 		"noticed_after", noticed.Round(time.Millisecond), "incident", i.current.ID)
 }
 
+// explainIncident gives a report that knows of silence alone the cause that a
+// probe has found.
+func (c *core) explainIncident(err error) {
+	i := &c.incidents
+	text, hint := reason(err)
+	was, advice := reason(errSilent)
+	if !i.lasting || text == "" || i.current.Cause != was || i.current.Hint != advice || text == was && hint == advice {
+		return
+	}
+	i.current.Cause, i.current.Hint, i.next = text, hint, c.now
+	c.log(slog.LevelWarn, "what keeps Redis away is known now", "cause", text, "hint", hint, "incident", i.current.ID)
+}
+
 // resumeIncident takes up the last report of an earlier process of this node. One
 // that was settled is not opened again, but what turns out later belongs to it.
+// What was accepted in the moment before a crash is counted by what is there.
 func (c *core) resumeIncident(last morningai.Incident) {
 	i := &c.incidents
 	i.current, i.lasting = last, last.EndedAt.IsZero()
 	i.settled = !i.lasting && last.Backlog == 0
+	if !i.settled {
+		i.current.Accepted = max(last.Accepted, c.backlog.own+c.backlog.owned)
+	}
 }
 
 func (c *core) endIncident() {
