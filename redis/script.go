@@ -24,11 +24,15 @@ var (
 	commonLua string
 	//go:embed lua/index.lua
 	indexLua string
+	//go:embed lua/witness.lua
+	witnessLua string
 )
 
 var (
 	//go:embed lua/open.lua
 	openLua string
+	//go:embed lua/mend.lua
+	mendLua string
 	//go:embed lua/probe.lua
 	probeLua string
 	//go:embed lua/enqueue.lua
@@ -110,21 +114,22 @@ func inline(text string) string {
 }
 
 var (
-	scriptOpen    = newScript(openLua)
-	scriptProbe   = newScript(probeLua)
+	scriptOpen    = newScript(witnessLua + openLua)
+	scriptMend    = newScript(witnessLua + mendLua)
+	scriptProbe   = newScript(witnessLua + probeLua)
 	scriptEnqueue = newHotScript(acceptLua, enqueueLua)
 	scriptWork    = newHotScript(reportLua, workLua)
-	scriptBeat    = newScript(beatLua)
+	scriptBeat    = newScript(witnessLua + beatLua)
 	scriptReap    = newScript(reapLua)
 	scriptCommand = newScript(commandLua)
 	scriptQueue   = newScript(queueLua)
 	scriptImport  = newScript(importLua)
-	scriptExport  = newScript(exportLua)
+	scriptExport  = newScript(witnessLua + exportLua)
 	scriptRestore = newScript(restoreLua)
 	scriptSweep   = newScript(sweepLua)
 	scriptGet     = newScript(getLua)
-	scriptList    = newScript(listLua)
-	scriptStats   = newScript(statsLua)
+	scriptList    = newScript(witnessLua + listLua)
+	scriptStats   = newScript(witnessLua + statsLua)
 	scriptEvents  = newScript(eventsLua)
 )
 
