@@ -16,6 +16,7 @@ type commandOp struct {
 	done      func([]morningai.CommandResult, error)
 	results   []morningai.CommandResult
 	found     found
+	lacked    map[morningai.ID]bool // what the shared engine may not have had when it was told
 	withdrawn bool // tasks that were withdrawn meanwhile were looked for again
 	again     bool // tasks that have reached the shared engine meanwhile were tried again
 	open      int
@@ -23,7 +24,7 @@ type commandOp struct {
 }
 
 func (c *core) command(op *commandOp) {
-	op.c, op.results = c, make([]morningai.CommandResult, len(op.cmds))
+	op.c, op.results, op.lacked = c, make([]morningai.CommandResult, len(op.cmds)), map[morningai.ID]bool{}
 	ids := make([]morningai.ID, len(op.cmds))
 	for i := range op.cmds {
 		ids[i] = op.cmds[i].ID
@@ -204,6 +205,11 @@ func (op *commandOp) send(at []int) {
 		op.later(at, nil)
 		return
 	}
+	for i := range cmds {
+		if c.mayLack(cmds[i].ID) {
+			op.lacked[cmds[i].ID] = true
+		}
+	}
 	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
 		func(results []morningai.CommandResult, err error) {
 			if outage(err) {
@@ -243,7 +249,7 @@ func (op *commandOp) afterAll(at []int, results []morningai.CommandResult, err e
 				id := op.cmds[i].ID
 				if slices.Contains(unknown, k) && (elsewhere[id] || f.own[id] != nil && !f.own[id].Deleted || c.mayLack(id) && f.sent[id] != nil) {
 					late = append(late, i)
-				} else if slices.Contains(unknown, k) && !op.again && (before.own[id] != nil || before.sent[id] != nil || before.owned[id] != nil) && !c.known.deleted.has(id, c.now) {
+				} else if slices.Contains(unknown, k) && !op.again && (before.own[id] != nil || before.sent[id] != nil || before.owned[id] != nil || op.lacked[id]) && !c.known.deleted.has(id, c.now) {
 					arrived = append(arrived, i) // meanwhile
 				} else {
 					if doubt && slices.Contains(unknown, k) {
