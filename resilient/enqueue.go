@@ -400,7 +400,7 @@ func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Rece
 	for i := range specs {
 		record := recordOf(&specs[i], op.at)
 		op.c.known.refused.drop(specs[i].ID)
-		if record.UniqueKey != "" && op.c.hasOthers() && record.Task.State == morningai.StateQueued {
+		if record.UniqueKey != "" && op.c.hasOthers() && record.Task.State == morningai.StateQueued && op.c.known.get(specs[i].ID) == nil {
 			record.Task.State, record.Task.RunAt = morningai.StateScheduled, op.at // see meetingTime
 		}
 		states[i] = record.Task

@@ -89,6 +89,9 @@ func (c *core) reap(op *reapOp, observed []morningai.Observation) {
 	op.open = 1
 	onJournal(c, "reap", func(ctx context.Context) ([]morningai.SessionID, error) { return c.journal.Reap(ctx, observed) },
 		func(reaped []morningai.SessionID, err error) {
+			if len(reaped) > 0 {
+				c.backlog.leaves(c)
+			}
 			if op.shared {
 				// Of a session that both know the shared engine tells.
 				reaped = slices.DeleteFunc(reaped, func(id morningai.SessionID) bool { s := c.sessions[id]; return s == nil || !s.here })

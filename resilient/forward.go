@@ -63,6 +63,7 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	}
 	if res.Status != morningai.ImportAdded && !res.Task.ID.IsZero() && !sameWork(&r.Task, &res.Task) {
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
+		c.known.yield(r.Task.ID)
 		return
 	}
 	if f.own && res.Status == morningai.ImportUpdated && r.Task.Attempt > 0 && !f.fresh[r.Task.ID] {
@@ -74,7 +75,9 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	case morningai.ImportRepeated:
 		c.incidents.repeated(r.Task.ID)
 	case morningai.ImportKept:
-		if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
+		if f.own && r.Task.State.Terminal() && res.Task.State.Terminal() && r.Task.State != res.Task.State {
+			c.incidents.repeated(r.Task.ID) // it has ended elsewhere too, in another way
+		} else if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
 			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
 		}
 		if f.missing && c.backlog.absent(r.Task.ID) { // it was deleted, or its retention is over
@@ -111,6 +114,9 @@ func (f *forwarding) refused(r *morningai.Record, err error) {
 func (f *forwarding) arrived(t *morningai.Task) {
 	delete(f.c.backlog.tries, t.ID)
 	f.c.backlog.settled(t.ID)
+	if had := f.c.known.get(t.ID); had != nil && laterThan(had, t) {
+		f.c.known.yield(t.ID)
+	}
 	f.c.known.see(t)
 	if t.State.Terminal() {
 		f.c.erase(keyOf(noteTask, t.ID))

@@ -31,6 +31,7 @@ type shown struct {
 	next, prev *shown
 	generation int64 // of the shared engine's data
 	lift       int64 // what readers see is so much above the version
+	yielded    bool  // the shared engine has decided otherwise; see yield
 }
 
 func (s *shown) unlink() {
@@ -110,7 +111,7 @@ func (k *lastKnown) see(t *morningai.Task) {
 		if k.later(s, t) {
 			return
 		}
-		if s.generation != k.generation && laterThan(&s.task, t) {
+		if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
 			s.lift += s.task.Version - t.Version + 1 // for a reader versions only grow
 		}
 		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
@@ -119,7 +120,7 @@ func (k *lastKnown) see(t *morningai.Task) {
 		k.bytes -= sizeOf(&s.task)
 		s.unlink()
 	}
-	s.task, s.generation = *t, k.generation
+	s.task, s.generation, s.yielded = *t, k.generation, s.yielded && t.Fresh != morningai.FreshLive
 	s.task.Fresh = fresh
 	s.task.Durable, s.task.Runs, s.task.Duplicate, s.task.Pending = "", "", false, false
 	k.bytes += sizeOf(t)
@@ -131,10 +132,18 @@ func (k *lastKnown) see(t *morningai.Task) {
 
 // later reports that what was shown is a later state of the task than t.
 func (k *lastKnown) later(had *shown, t *morningai.Task) bool {
-	if had.generation != k.generation && t.Fresh == morningai.FreshLive && !had.task.State.Terminal() {
+	if t.Fresh == morningai.FreshLive && (had.yielded || had.generation != k.generation && !had.task.State.Terminal()) {
 		return false
 	}
 	return laterThan(&had.task, t)
+}
+
+// yield notes that the shared engine has kept its own state of a task that two
+// nodes had accepted apart. What was shown here of the other one gives way to it.
+func (k *lastKnown) yield(id morningai.ID) {
+	if s := k.byID[id]; s != nil && s.task.Fresh == morningai.FreshLocal {
+		s.yielded = true
+	}
 }
 
 // current reports that a task was shown since data were lost last: what was shown

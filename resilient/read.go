@@ -257,6 +257,8 @@ func (op *getOp) fromJournal(i int) {
 		return
 	case there:
 		return
+	case c.known.deleted.has(id, c.now):
+		op.gone[id] = true // since the journal was read
 	case f.own[id] != nil:
 		if f.own[id].Deleted {
 			op.gone[id] = true
@@ -264,7 +266,7 @@ func (op *getOp) fromJournal(i int) {
 		}
 		op.tasks[i] = f.own[id].Task
 		op.tasks[i].Fresh = morningai.FreshLocal
-	case f.aside[id] != nil && f.aside[id].Code == string(morningai.CodeConflict) && len(op.shared) > 0:
+	case f.aside[id] != nil && f.aside[id].Code == string(morningai.CodeConflict) && (op.here || len(op.shared) > 0):
 		// The id belongs to another task, or to one that was deleted.
 		op.gone[id] = true
 	case f.aside[id] != nil:

@@ -44,6 +44,8 @@ func (op *enqueueOp) goOn(f *found) {
 		case op.conflicts(s, had, had != nil && had == f.ended[s.ID]):
 			// It is not even sent: it might be taken before the first is.
 			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
+		case had != nil && had == f.own[s.ID]: // nobody else has it, and it may have run here
+			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case had != nil && had != f.ended[s.ID] && !c.contact.open():
 			again = append(again, i) // the shared engine knows better
 		case had != nil && c.contact.open():
