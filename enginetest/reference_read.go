@@ -337,7 +337,12 @@ func (e *Reference) install(r *morningai.Record) morningai.ImportResult {
 		t = &entry{}
 		e.tasks[r.Task.ID] = t
 	}
+	had := t.Record
 	t.Record, e.order = cloneRecord(*r), nil
+	t.Task.Version = max(t.Task.Version, had.Task.Version+1) // a reader has seen that
+	if t.Task.Life > had.Task.Life && t.Task.State != morningai.StateRunning {
+		t.Claim = max(t.Claim, had.Claim)
+	}
 	t.Session, t.grantSeq, t.orphaned = morningai.SessionID{}, 0, time.Time{}
 	if t.Task.State == morningai.StateRunning {
 		t.orphaned = e.setup.Now()

@@ -25,7 +25,8 @@ type session struct {
 	marks []mark    // replies that may not have been received, oldest first
 	// the replies of either engine that have been
 	throughShared, throughJournal int64
-	returns                       bool // the journal takes tasks back with the next beat
+	beaten                        *morningai.BeatRequest // the last that the shared engine has answered
+	returns                       bool                   // the journal takes tasks back with the next beat
 }
 
 // mark says which engine's reply a reply of ours was.
@@ -360,6 +361,7 @@ func (c *core) beat(op *beatOp, here bool) {
 		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, shared) },
 			func(reply morningai.BeatReply, err error) {
 				if op.reached = err == nil; op.reached {
+					s.beaten = &shared
 					if c.rebuild != nil {
 						reply.Lost = nil // it has lost what runs here, which goes on
 					}

@@ -39,6 +39,7 @@ type core struct {
 	members   []morningai.Member
 	membersAt time.Time // when they were last learned
 	forgets   []*forgetOp
+	meeting   []func() // what waits to know who else is there
 	alone     []string // nodes without a journal, as the last beat has shown
 	disk      disk
 	crashed   bool                       // an earlier process of this node had died

@@ -1,7 +1,9 @@
 package resilient
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/RC918/morningai"
@@ -103,4 +105,38 @@ func (c *core) reap(op *reapOp, observed []morningai.Observation) {
 		op.shared = true
 		onShared(c, "reap", c.cfg.limits.call, func(ctx context.Context) ([]morningai.SessionID, error) { return c.remote.Reap(ctx, observed) }, part)
 	}
+}
+
+// meet asks who else is there, for what may have been accepted by a node that came
+// after the last beat: it repeats that beat. It reports whether there is one, and
+// then calls then.
+func (c *core) meet(then func()) bool {
+	if c.contact.open() || c.rebuild != nil {
+		return false
+	}
+	if c.meeting = append(c.meeting, then); len(c.meeting) > 1 {
+		return true
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(c.sessions), func(a, b morningai.SessionID) int { return cmp.Compare(string(a[:]), string(b[:])) }) {
+		s := c.sessions[id]
+		if s.here || s.beaten == nil || s.beaten.Leaving {
+			continue
+		}
+		req := *s.beaten
+		req.Forget, req.Member = nil, c.member(id)
+		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, req) },
+			func(reply morningai.BeatReply, err error) {
+				if err == nil && c.rebuild == nil {
+					c.noteMembers(reply.Members)
+				}
+				waiting := c.meeting
+				c.meeting = nil
+				for _, then := range waiting {
+					then()
+				}
+			})
+		return true
+	}
+	c.meeting = nil
+	return false
 }

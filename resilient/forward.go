@@ -61,9 +61,13 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		f.refused(r, res.Err)
 		return
 	}
+	if ours := r.Task; f.own { // an earlier process may have shown it
+		ours.Fresh = morningai.FreshLocal
+		c.known.see(&ours)
+		c.known.yield(&res.Task)
+	}
 	if res.Status != morningai.ImportAdded && !res.Task.ID.IsZero() && !sameWork(&r.Task, &res.Task) {
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
-		c.known.yield(r.Task.ID)
 		return
 	}
 	if f.own && res.Status == morningai.ImportUpdated && r.Task.Attempt > 0 && !f.fresh[r.Task.ID] {
@@ -114,9 +118,6 @@ func (f *forwarding) refused(r *morningai.Record, err error) {
 func (f *forwarding) arrived(t *morningai.Task) {
 	delete(f.c.backlog.tries, t.ID)
 	f.c.backlog.settled(t.ID)
-	if had := f.c.known.get(t.ID); had != nil && laterThan(had, t) {
-		f.c.known.yield(t.ID)
-	}
 	f.c.known.see(t)
 	if t.State.Terminal() {
 		f.c.erase(keyOf(noteTask, t.ID))
@@ -133,7 +134,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	for i, r := range keyed {
 		specs[i] = r.Spec()
 		switch {
-		case r.Task.Attempt > 0:
+		case hasComeFar(r):
 			specs[i].RunAt = c.now.Add(tombstones) // what it has come to is imported before
 		case r.Task.State == morningai.StateScheduled && c.sharesKeys():
 			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime))
@@ -160,7 +161,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 						*f.counter++
 						f.fresh[keyed[i].Task.ID] = true
 					}
-					if !r.Existing || keyed[i].Task.Attempt > 0 {
+					if !r.Existing || hasComeFar(keyed[i]) {
 						accepted = append(accepted, asAccepted(keyed[i], &r.Task))
 					}
 					f.arrived(&r.Task)
@@ -174,12 +175,16 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 		})
 }
 
+// hasComeFar reports that a task is not as it was accepted: it has run, or it was
+// ended and begun again.
+func hasComeFar(r *morningai.Record) bool { return r.Task.Attempt > 0 || r.Task.Life > 1 }
+
 // asAccepted is a record that says when its task was accepted, which decides
 // who keeps a key, and for the rest what the shared engine made of it. One that
 // has run is told as it is.
 func asAccepted(r *morningai.Record, t *morningai.Task) morningai.Record {
 	out := *r
-	if r.Task.Attempt > 0 {
+	if hasComeFar(r) {
 		out.Task.Version = max(r.Task.Version, t.Version+1)
 		return out
 	}

@@ -113,6 +113,9 @@ func (k *lastKnown) see(t *morningai.Task) {
 		}
 		if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
 			s.lift += s.task.Version - t.Version + 1 // for a reader versions only grow
+			if s.yielded {
+				s.lift++ // it is not the next step of what was shown
+			}
 		}
 		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
 			fresh = s.task.Fresh // where it was known from
@@ -138,10 +141,10 @@ func (k *lastKnown) later(had *shown, t *morningai.Task) bool {
 	return laterThan(&had.task, t)
 }
 
-// yield notes that the shared engine has kept its own state of a task that two
-// nodes had accepted apart. What was shown here of the other one gives way to it.
-func (k *lastKnown) yield(id morningai.ID) {
-	if s := k.byID[id]; s != nil && s.task.Fresh == morningai.FreshLocal {
+// yield notes what the shared engine has of a task. If two nodes had accepted it
+// apart, what was shown of the other one, from a journal, gives way to it.
+func (k *lastKnown) yield(t *morningai.Task) {
+	if s := k.byID[t.ID]; s != nil && s.task.Fresh == morningai.FreshLocal && laterThan(&s.task, t) {
 		s.yielded = true
 	}
 }

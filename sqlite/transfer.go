@@ -157,6 +157,10 @@ func (t *txn) merge(rec *morningai.Record) (morningai.ImportResult, error) {
 			return kept, nil
 		}
 		status = morningai.ImportUpdated
+		if rec.Task.Life > old.Task.Life && rec.Task.State != morningai.StateRunning && rec.Claim < old.Claim {
+			next := *rec
+			next.Claim, rec = old.Claim, &next
+		}
 		if err := t.clear(it); err != nil {
 			return morningai.ImportResult{}, err
 		}

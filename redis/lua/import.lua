@@ -165,6 +165,8 @@ local function run()
           if call('HGET', UNIQUE, k) == id then call('HDEL', UNIQUE, k) end
         end
         r.seq = o.seq
+        r.ver = max(r.ver, o.ver + 1) -- readers have seen that
+        if r.life > o.life and r.st ~= RUNNING then r.claim = max(r.claim, o.claim) end
       end
       if not o or created(o) ~= created(r) then
         if o then exists(o, -1) end -- its seat is elsewhere
