@@ -262,7 +262,7 @@ func (op *enqueueOp) acknowledgeShared() {
 		return
 	}
 	op.replied = true
-	op.c.eraseNow(op.gone, func() { op.finish(op.receipts, nil) })
+	op.c.eraseForGood(op.gone, func() { op.finish(op.receipts, nil) })
 }
 
 // leftBehind deals with tasks that the shared engine refuses and the journal may

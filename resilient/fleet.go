@@ -110,7 +110,7 @@ func (c *core) reap(op *reapOp, observed []morningai.Observation) {
 // meet asks who else is there, for what may have been accepted by a node that came
 // after the last beat: it repeats that beat. It reports whether there is one, and
 // then calls then.
-func (c *core) meet(then func()) bool {
+func (c *core) meet(then func(error)) bool {
 	if c.contact.open() || c.rebuild != nil {
 		return false
 	}
@@ -132,7 +132,7 @@ func (c *core) meet(then func()) bool {
 				waiting := c.meeting
 				c.meeting = nil
 				for _, then := range waiting {
-					then()
+					then(err)
 				}
 			})
 		return true

@@ -70,7 +70,7 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
-	if f.own && res.Status == morningai.ImportUpdated && r.Task.Attempt > 0 && !f.fresh[r.Task.ID] {
+	if f.own && res.Status == morningai.ImportUpdated && hasComeFar(r) && !f.fresh[r.Task.ID] {
 		c.incidents.repeated(r.Task.ID) // another node was asked for it too
 	}
 	switch res.Status {
@@ -86,6 +86,10 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		}
 		if f.missing && c.backlog.absent(r.Task.ID) { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
+		}
+		if f.missing { // what the shared engine has of it is not to be shown
+			f.settle(r.Task.ID)
+			return
 		}
 	}
 	if (r.Task.State.Terminal() || r.Deleted) && res.Status != morningai.ImportRepeated {
@@ -116,12 +120,16 @@ func (f *forwarding) refused(r *morningai.Record, err error) {
 
 // arrived notes that the shared engine has a task.
 func (f *forwarding) arrived(t *morningai.Task) {
-	delete(f.c.backlog.tries, t.ID)
-	f.c.backlog.settled(t.ID)
+	f.settle(t.ID)
 	f.c.known.see(t)
 	if t.State.Terminal() {
 		f.c.erase(keyOf(noteTask, t.ID))
 	}
+}
+
+func (f *forwarding) settle(id morningai.ID) {
+	delete(f.c.backlog.tries, id)
+	f.c.backlog.settled(id)
 }
 
 func (f *forwarding) enqueue(keyed []*morningai.Record) {

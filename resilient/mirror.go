@@ -44,7 +44,10 @@ const (
 	memberGone = time.Hour
 )
 
-var mirrorKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("mirror")}
+var (
+	mirrorKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("mirror")}
+	erasedKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("erased")} // see eraseForGood
+)
 
 // lookAtFleet learns the queues' settings, and keeps the last counts.
 func (c *core) lookAtFleet() {

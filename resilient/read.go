@@ -135,10 +135,12 @@ type getOp struct {
 	gone   map[morningai.ID]bool // known to be deleted
 	lacked map[morningai.ID]bool // what the shared engine may not have had when it was asked
 	asked  int
-	met    bool // who else is there was asked
-	others bool // other nodes were asked
-	again  bool // the shared engine was asked after them once more
-	doubt  bool // a node that may know a missing one could not be asked
+	met    bool // who else is there was asked,
+	// and introduced: it was answered
+	introduced bool
+	others     bool // other nodes were asked
+	again      bool // the shared engine was asked after them once more
+	doubt      bool // a node that may know a missing one could not be asked
 }
 
 func (c *core) get(op *getOp) {
@@ -284,7 +286,7 @@ func (op *getOp) fromJournal(i int) {
 			op.tasks[i].Error = &morningai.TaskError{Code: "set_aside", Message: f.aside[id].Reason}
 			op.tasks[i].Fresh = morningai.FreshLocal
 		}
-	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !op.lacked[id] && !f.leaving[id]:
+	case (len(op.shared) > 0 || op.here && !c.contact.open()) && (!op.lacked[id] && !f.leaving[id] || c.known.refused.has(id, c.now)):
 		return // the shared engine has had it, and is asked by whoever asks here
 	case (f.sent[id] != nil || f.ended[id] != nil) && !c.met && c.known.get(id) == nil:
 		op.doubt = true // an earlier process of this node may have shown a later state
@@ -313,7 +315,7 @@ func (op *getOp) ask(live bool) {
 	c := op.c
 	if !op.met && slices.ContainsFunc(op.req.IDs, c.mayHaveComeSince) {
 		op.met = true
-		if c.meet(func() { op.ask(live) }) {
+		if c.meet(func(err error) { op.introduced = err == nil; op.ask(live) }) {
 			return
 		}
 	}
@@ -321,7 +323,7 @@ func (op *getOp) ask(live bool) {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
-		op.doubt = op.doubt || c.mayHaveComeSince(id) || c.strangersRecover(id)
+		op.doubt = op.doubt || !op.introduced && c.mayHaveComeSince(id) || c.strangersRecover(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -434,7 +436,7 @@ func (c *core) acquainted() bool {
 // mayHaveComeSince reports whether a node that came after the members were
 // learned can have accepted a task.
 func (c *core) mayHaveComeSince(id morningai.ID) bool {
-	return len(c.sessions) > 0 && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
+	return len(c.sessions) > 0 && id[6]>>4 == 7 && id.Time().After(c.membersAt.Add(-clearMargin)) && id.Time().Before(c.now.Add(clearMargin))
 }
 
 // strangersRecover reports whether a node that this one has never heard of can
