@@ -325,7 +325,11 @@ func (e *Reference) install(r *morningai.Record) morningai.ImportResult {
 	}
 	t, status := e.tasks[r.Task.ID], morningai.ImportAdded
 	if t != nil {
-		switch order := r.Compare(&t.Record); {
+		order := r.Compare(&t.Record)
+		if order <= 0 && r.Task.Version > t.Task.Version && !t.Deleted && !r.Deleted {
+			t.Task.Version = r.Task.Version + 1 // a reader may have seen that
+		}
+		switch {
 		case order == 0 && t.Task.State.Terminal() && !t.Deleted && (t.Claim != r.Claim || t.Lease != r.Lease || t.Task.State != r.Task.State):
 			return morningai.ImportResult{Status: morningai.ImportRepeated, Task: e.snapshot(t)}
 		case order <= 0:

@@ -148,6 +148,9 @@ func (t *txn) merge(rec *morningai.Record) (morningai.ImportResult, error) {
 	if it != nil {
 		old := t.stored(it)
 		if !rec.Newer(&old) {
+			if v := rec.Task.Version; v > old.Task.Version && !rec.Deleted && !old.Deleted {
+				t.raise(it, v+1) // a reader may have seen that
+			}
 			kept := morningai.ImportResult{Status: morningai.ImportKept, Task: t.task(it)}
 			ended := func(r *morningai.Record) bool { return r.Task.State.Terminal() && !r.Deleted }
 			if ended(&old) && ended(rec) && old.Task.Life == rec.Task.Life &&
