@@ -262,6 +262,11 @@ type BeatRequest struct {
 	Member *Member
 	// Forget lists journals whose members are removed from the record.
 	Forget []ID
+	// Remote says that the worker is in another process than this call. An
+	// engine that ends with its process has a claim of such a session on disk
+	// before Claim returns, and after a restart keeps the task running for a
+	// LeaseTime, for a session that holds it to come back.
+	Remote bool
 	// Leaving ends the session: what it does not hold any more goes back to
 	// the queues, and the session is forgotten.
 	Leaving bool

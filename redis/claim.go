@@ -217,8 +217,14 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 			if want == 0 && req.N > 0 {
 				break
 			}
+			if ctx.Err() != nil {
+				if len(reply.Grants) > 0 {
+					return next, nil
+				}
+				return 0, ctx.Err()
+			}
 			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types}}
-			call, cancel := e.bounded(ctx)
+			call, cancel := e.lingering(ctx)
 			err := p.works.do(call, j)
 			cancel()
 			if err != nil {
@@ -253,6 +259,21 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 		}
 	}
 	return next, nil
+}
+
+// lingerFor is how long a claim whose caller has left waits for an answer that is
+// under way: a grant that nobody takes is an attempt that nobody made, and comes
+// back only with a beat.
+const lingerFor = 100 * time.Millisecond
+
+// lingering is like bounded, and ends a moment after the caller's context.
+func (e *Engine) lingering(ctx context.Context) (context.Context, context.CancelFunc) {
+	call, cancel := e.bounded(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lingerFor, cancel) })
+	return call, func() {
+		stop()
+		cancel()
+	}
 }
 
 // large reports whether a call may have stopped because its answer grew, not

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -156,5 +157,54 @@ func TestFinishWithoutAnswer(t *testing.T) {
 	}
 	if e.Losses() != 0 {
 		t.Fatalf("%d losses", e.Losses())
+	}
+}
+
+// TestClaimLeftOnItsWay: a claim whose caller leaves while its answer is on the way
+// brings the grant all the same, so that nothing counts as an attempt that nobody made.
+func TestClaimLeftOnItsWay(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	e := open(t, "redis://"+proxy.Addr())
+	session := join(t, e, 1)
+	claim(t, e, session, 1, 0) // Redis knows the script from here on
+	applied := make(chan struct{}, 1)
+	stop := server.Monitor(func(_ string, words []string) {
+		if len(words) > 3 && slices.Contains(words, "work") {
+			select {
+			case applied <- struct{}{}:
+			default:
+			}
+		}
+	})
+	defer stop()
+	brought := 0
+	for range 10 { // one that was too slow comes back by a beat
+		enqueue(t, e, specs(1))
+		for len(applied) > 0 {
+			<-applied
+		}
+		proxy.Delay(10 * time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-applied
+			cancel()
+		}()
+		reply, err := e.Claim(ctx, morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 1, Wait: time.Minute})
+		cancel()
+		proxy.Delay(0)
+		if err != nil {
+			finish(t, e, wantBack(t, e, session))
+			continue
+		}
+		if len(reply.Grants) != 1 || reply.Grants[0].Task.Attempt != 1 {
+			t.Fatalf("%+v", reply.Grants)
+		}
+		brought++
+		finish(t, e, reply.Grants[0])
+	}
+	if brought == 0 {
+		t.Error("no claim has brought what was on its way")
 	}
 }

@@ -331,7 +331,7 @@ func (c *core) beat(op *beatOp, here bool) {
 	local.Through, shared.Through = s.throughJournal, s.throughShared
 	local.Member, local.Forget, local.Holding, shared.Holding = nil, nil, nil, nil
 	for _, l := range req.Holding {
-		if c.mine[l.ID] == l {
+		if here || c.owns(l) {
 			local.Holding = append(local.Holding, l)
 		} else {
 			shared.Holding = append(shared.Holding, l)

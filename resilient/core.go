@@ -27,7 +27,7 @@ type core struct {
 	contact   detector
 	mirror    mirror
 	sessions  map[morningai.SessionID]*session
-	mine      map[morningai.ID]morningai.Lease // claimed from the journal and not finished
+	mine      map[morningai.ID]morningai.Lease // claimed from the journal and not finished; see leftBehind
 	held      map[morningai.ID]*holding        // claimed from the shared engine and not settled there
 	claims    map[*claimOp]struct{}            // that wait
 	streams   map[*eventsOp]struct{}           // the same

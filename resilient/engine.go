@@ -65,6 +65,9 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 		inbox: inbox{bell: make(chan struct{}, 1)}, crew: crew{work: make(chan *call)}}
 	e.core = newCore(cfg, remote, journal, rand.Float64, time.Now())
 	e.core.load(info, known, &stats)
+	if err := e.core.readLeft(ctx, stats.States[morningai.StateRunning]); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
 	reports, err := e.core.readIncidents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)

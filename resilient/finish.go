@@ -11,6 +11,7 @@ import (
 // what has been done is not done again whatever becomes of either.
 type finishOp struct {
 	parts[morningai.Verdict]
+	here    bool // of a session that takes only what the journal owns
 	reports []morningai.Report
 }
 
@@ -21,10 +22,12 @@ func (c *core) finish(op *finishOp) {
 		l := op.reports[i].Lease
 		h := c.held[l.ID]
 		switch {
-		case c.mine[l.ID] == l:
+		case c.owns(l):
 			local = append(local, i)
 		case h != nil && h.lease.Claim > l.Claim:
 			op.all[i].Err = &morningai.Error{Code: morningai.CodeStale, Op: "finish", Detail: "the task was handed out again"}
+		case op.here: // a repeat, or the journal has taken it back
+			local = append(local, i)
 		default:
 			shared = append(shared, i)
 		}
@@ -33,11 +36,15 @@ func (c *core) finish(op *finishOp) {
 		op.open++
 		op.local(local)
 	}
-	if len(shared) > 0 {
-		op.open++
-		(&delivery{op: op, at: shared, reports: pick(op.reports, shared)}).begin()
-	}
+	op.deliver(shared)
 	op.part(nil, nil, nil)
+}
+
+func (op *finishOp) deliver(at []int) {
+	if len(at) > 0 {
+		op.open++
+		(&delivery{op: op, at: at, reports: pick(op.reports, at)}).begin()
+	}
 }
 
 // parts gathers the answers to items that went different ways. If some could not
@@ -76,12 +83,18 @@ func (op *finishOp) local(at []int) {
 	c, reports := op.c, pick(op.reports, at)
 	onJournal(c, "finish", func(ctx context.Context) ([]morningai.Verdict, error) { return c.journal.Finish(ctx, reports) },
 		func(verdicts []morningai.Verdict, err error) {
+			var gone []int
 			for i := range verdicts {
-				if l := reports[i].Lease; c.mine[l.ID] == l && settledBy(verdicts[i].Err) {
+				l, verdict := reports[i].Lease, verdicts[i].Err
+				was, running := c.mine[l.ID]
+				if running && (was == l && settledBy(verdict) || was == leftBehind(l.ID) && verdict == nil) {
 					delete(c.mine, l.ID)
 					c.backlog.leaves(c) // it may have to leave the journal now
+				} else if op.here && morningai.CodeOf(verdict) == morningai.CodeNotFound {
+					gone = append(gone, at[i]) // it has left already
 				}
 			}
+			op.deliver(gone)
 			op.part(at, verdicts, err)
 		})
 }
@@ -261,6 +274,7 @@ func leaseKey(l morningai.Lease) morningai.ID {
 // checkpointOp records checkpoints where their tasks are.
 type checkpointOp struct {
 	parts[error]
+	here   bool // of a session that takes only what the journal owns
 	points []morningai.Checkpoint
 }
 
@@ -269,7 +283,7 @@ func (c *core) checkpoint(op *checkpointOp) {
 	var local, shared []int
 	for i := range op.points {
 		l := op.points[i].Lease
-		if c.mine[l.ID] == l {
+		if op.here || c.owns(l) {
 			local = append(local, i)
 		} else {
 			shared = append(shared, i)

@@ -409,6 +409,9 @@ func (c *core) withdraw() {
 			case err != nil:
 				c.failedDelivery(err, limit)
 			case len(notes) > 0:
+				for i := range notes {
+					delete(c.mine, notes[i].Key) // nobody has come back for it
+				}
 				b.own += int64(len(notes))
 				b.owned = max(b.owned-int64(len(notes)), 0)
 				b.busy, b.due = false, c.now

@@ -118,8 +118,9 @@ func (e *Engine) Finish(ctx context.Context, reports []morningai.Report) ([]morn
 	if len(reports) == 0 {
 		return nil, e.idle(ctx)
 	}
+	here := morningai.IsOnlyHere(ctx)
 	return ask(ctx, e, func(done func([]morningai.Verdict, error)) {
-		e.core.finish(&finishOp{reports: slices.Clone(reports), parts: parts[morningai.Verdict]{done: done}})
+		e.core.finish(&finishOp{here: here, reports: slices.Clone(reports), parts: parts[morningai.Verdict]{done: done}})
 	}, nil)
 }
 
@@ -128,8 +129,9 @@ func (e *Engine) Checkpoint(ctx context.Context, points []morningai.Checkpoint) 
 	if len(points) == 0 {
 		return nil, e.idle(ctx)
 	}
+	here := morningai.IsOnlyHere(ctx)
 	return ask(ctx, e, func(done func([]error, error)) {
-		e.core.checkpoint(&checkpointOp{points: slices.Clone(points), parts: parts[error]{done: done}})
+		e.core.checkpoint(&checkpointOp{here: here, points: slices.Clone(points), parts: parts[error]{done: done}})
 	}, nil)
 }
 

@@ -103,7 +103,7 @@ func (c *Client) takeOver(ctx context.Context, im *Import, statuses []Status, id
 	if err != nil {
 		return nil, err
 	}
-	reply, err := c.conn.Read(ctx, []string{"HGET", jobKey(id), "morningai_import"}, []string{"SCARD", "rq:job:" + id + ":dependents"})
+	reply, err := c.conn.Read(ctx, []string{"HGET", jobKey(id), "morningai_import"}, []string{"HEXISTS", jobKey(id), "morningai_sent"}, []string{"SCARD", "rq:job:" + id + ":dependents"})
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +128,8 @@ func (c *Client) takeOver(ctx context.Context, im *Import, statuses []Status, id
 	case len(job.callbacks) > 0:
 		t.Reason = "it calls back into Python when it ends"
 	case number(reply[1]) > 0:
+		t.Reason = "a server has delivered it and follows it"
+	case number(reply[2]) > 0:
 		t.Reason = "other jobs wait for it"
 	default:
 		t.Reason = im.Decide(job)

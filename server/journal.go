@@ -41,9 +41,9 @@ func entriesOf(ctx context.Context, journal morningai.Journal) ([]JournalEntry, 
 	return all, err
 }
 
-// openJournal opens the journal of a folder, and makes none. Tasks that ran when
-// its server died go back to their queues.
-func openJournal(ctx context.Context, folder string, logger *slog.Logger) (*sqlite.Engine, error) {
+// openJournal opens the journal of a folder, and makes none. Tasks that ran on its
+// server when that died go back to their queues.
+func openJournal(ctx context.Context, folder string, logger *slog.Logger, opts ...sqlite.Option) (*sqlite.Engine, error) {
 	path := filepath.Join(folder, journalFile)
 	switch _, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -55,7 +55,7 @@ func openJournal(ctx context.Context, folder string, logger *slog.Logger) (*sqli
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return sqlite.Open(ctx, path, sqlite.WithLogger(logger))
+	return sqlite.Open(ctx, path, append(opts, sqlite.WithLogger(logger))...)
 }
 
 // Drain says whose journal is delivered, and where.
@@ -90,7 +90,7 @@ func DrainJournal(ctx context.Context, d Drain) (_ Drained, err error) {
 	if d.Logger == nil {
 		d.Logger = slog.Default()
 	}
-	journal, err := openJournal(ctx, d.Data, d.Logger)
+	journal, err := openJournal(ctx, d.Data, d.Logger, sqlite.WithoutRemoteWorkers())
 	if err != nil {
 		return Drained{}, err
 	}

@@ -70,9 +70,11 @@ func TestDrainOfRemoteWorkers(t *testing.T) {
 	}
 }
 
-func TestRemoteWorkersGoWithTheServer(t *testing.T) {
+// What a worker over HTTP works on when its server stops is its own for a lease:
+// it reports to the next run.
+func TestRemoteWorkersOutliveTheServer(t *testing.T) {
 	c := config(t)
-	c.Grace = time.Millisecond
+	c.Grace, c.RetainSucceeded = time.Millisecond, time.Hour
 	r := run(t, c)
 	cl, err := client.New(r.url)
 	if err != nil {
@@ -83,19 +85,31 @@ func TestRemoteWorkersGoWithTheServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := cl.Claim(t.Context(), client.ClaimRequest{Worker: "w", Types: []string{"remote"}, Limit: 2}); err != nil || len(got.Claims) != 1 {
+	got, err := cl.Claim(t.Context(), client.ClaimRequest{Worker: "w", Types: []string{"remote"}, Limit: 2})
+	if err != nil || len(got.Claims) != 1 {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	r.end(t)
-	engine, err := sqlite.Open(t.Context(), filepath.Join(c.Data, "tasks.db"))
+	r = run(t, c)
+	next, err := client.New(r.url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer engine.Close()
-	history, err := engine.History(t.Context(), task.ID)
-	if err != nil || len(history.Attempts) != 1 || history.Attempts[0].Outcome != morningai.OutcomeReleased {
-		t.Errorf("%+v, %v", history, err)
+	defer next.Close()
+	if again, err := next.Claim(t.Context(), client.ClaimRequest{Worker: "other", Types: []string{"remote"}, Limit: 1, Wait: time.Millisecond}); err != nil || len(again.Claims) != 0 {
+		t.Errorf("it is handed out again: %+v, %v", again, err)
 	}
+	if cancel, err := next.BeatClaim(t.Context(), got.Claims[0].ID, nil); err != nil || cancel {
+		t.Errorf("a beat for it: %v, %v", cancel, err)
+	}
+	if state, err := next.FinishClaim(t.Context(), got.Claims[0].ID, client.ClaimEnd{Result: []byte(`"late"`)}); err != nil || state != morningai.StateSucceeded {
+		t.Errorf("%s, %v", state, err)
+	}
+	end, err := next.Get(t.Context(), task.ID)
+	if err != nil || end.State != morningai.StateSucceeded || string(end.Result) != `"late"` || end.Attempt != 1 {
+		t.Errorf("%+v, %v", end, err)
+	}
+	r.end(t)
 }
 
 func TestWrongRoles(t *testing.T) {
@@ -114,7 +128,8 @@ func TestWrongRoles(t *testing.T) {
 	}
 }
 
-// A program that mounts the handler itself ends the workers' sessions with Close.
+// A program that mounts the handler itself ends the sessions of idle workers with
+// Close; what the others work on they report to the next server.
 func TestCloseEndsRemoteWorkers(t *testing.T) {
 	engine, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "tasks.db"))
 	if err != nil {
@@ -122,27 +137,46 @@ func TestCloseEndsRemoteWorkers(t *testing.T) {
 	}
 	defer engine.Close()
 	app := morningai.New(engine, morningai.WithLogger(quiet))
-	srv := server.New(app, server.Options{Logger: quiet})
-	web := httptest.NewServer(srv.Handler())
-	defer web.Close()
-	cl, err := client.New(web.URL)
-	if err != nil {
-		t.Fatal(err)
+	serve := func() (*server.Server, *client.Client) {
+		srv := server.New(app, server.Options{Logger: quiet})
+		web := httptest.NewServer(srv.Handler())
+		t.Cleanup(web.Close)
+		cl, err := client.New(web.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(cl.Close)
+		return srv, cl
 	}
-	defer cl.Close()
+	srv, cl := serve()
 	task, err := cl.Enqueue(t.Context(), morningai.NewTaskSpec("remote", []byte("1")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := cl.Claim(t.Context(), client.ClaimRequest{Worker: "w", Types: []string{"remote"}, Limit: 1}); err != nil || len(got.Claims) != 1 {
+	got, err := cl.Claim(t.Context(), client.ClaimRequest{Worker: "w", Types: []string{"remote"}, Limit: 1})
+	if err != nil || len(got.Claims) != 1 {
 		t.Fatalf("%+v, %v", got, err)
+	}
+	if idle, err := cl.Claim(t.Context(), client.ClaimRequest{Worker: "idle", Types: []string{"remote"}, Limit: 1, Wait: time.Millisecond}); err != nil || len(idle.Claims) != 0 {
+		t.Fatalf("%+v, %v", idle, err)
 	}
 	for range 2 {
 		if err := srv.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if now, err := cl.Get(t.Context(), task.ID); err != nil || now.State != morningai.StateQueued {
+	stats, err := app.Stats(t.Context())
+	if err != nil || len(stats.Sessions) != 1 || stats.Sessions[0].Running != 1 {
+		t.Errorf("%+v, %v", stats.Sessions, err)
+	}
+	next, cl := serve()
+	if state, err := cl.FinishClaim(t.Context(), got.Claims[0].ID, client.ClaimEnd{Result: []byte("2")}); err != nil || state != morningai.StateSucceeded {
+		t.Errorf("%s, %v", state, err)
+	}
+	if now, err := cl.Get(t.Context(), task.ID); err != nil || now.State != morningai.StateSucceeded || now.Attempt != 1 {
 		t.Errorf("%+v, %v", now, err)
+	}
+	if err := next.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -146,14 +146,15 @@ const shutdownTime = 5 * time.Second
 // Run listens, starts the app, and serves until ctx ends. Then it drains: no
 // new task starts, running handlers have the app's grace time to finish, what
 // does not finish goes back to its queue without a failure, and requests under
-// way are answered. It returns nil after a clean stop. A server runs once.
+// way are answered. Workers that claim over HTTP have the grace time too, and may
+// report what they have not finished by then to the next run. It returns nil after a clean stop. A server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(s.run(ctx), s.Close())
 }
 
-// Close ends the sessions of workers that claim over HTTP, so that what they have
-// not finished goes back to its queues, and releases what Open has opened. Run
-// does so by itself. It may be called more than once.
+// Close ends what the server does for workers that claim over HTTP, and releases
+// what Open has opened. What they work on is theirs for another lease, for which
+// they may report it to another server of the same engine. Run does so by itself. It may be called more than once.
 func (s *Server) Close() error {
 	if s.workers != nil {
 		s.workers.Close()

@@ -27,10 +27,12 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 		}
 		reply, done, err := e.tryClaim(req)
 		if done || err != nil || req.Wait <= 0 || ctx.Err() != nil || e.isClosed() {
-			if s := e.sessions[req.Session]; s != nil && !done && err == nil && ctx.Err() == nil {
+			s := e.sessions[req.Session]
+			if s != nil && !done && err == nil && ctx.Err() == nil {
 				s.seq++
 				reply.Seq = s.seq
 			}
+			keep := s != nil && s.remote && len(reply.Grants) > 0
 			if w != nil {
 				e.waiters.remove(w)
 				// The wake-up may have been meant for work that others can do.
@@ -42,6 +44,9 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 			}
 			if err == nil && !done {
 				err = e.ready(ctx)
+			}
+			if keep {
+				e.keep(ctx, reply.Grants)
 			}
 			return reply, err
 		}
@@ -245,6 +250,9 @@ func (p *picker) grant(c candidate) bool {
 	run := runState{
 		claim: r.claim + 1 + e.era - r.era, lease: newLease(), attempt: r.attempt + 1,
 		version: r.shownVersion(e.era) + 1, started: p.now.UnixMicro(), node: p.s.node,
+	}
+	if p.s.remote {
+		run.grace = p.s.lease.Microseconds()
 	}
 	en := &entry{row: r, run: run, sess: p.s, at: p.now}
 	if p.grants == nil {

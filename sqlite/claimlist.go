@@ -1,15 +1,19 @@
 package sqlite
 
 import (
+	"context"
 	"encoding/binary"
 	"time"
+
+	"github.com/RC918/morningai"
 )
 
 // A claim is answered without waiting for the disk, and is written down twice.
 // The next commit lists it, together with all others that it finds running, so
 // that a crash leaves a trace of the attempt; Engine.unlisted has those that
 // wait for it. A task that runs for longer has a row of its own, in leases, so
-// that lists are short-lived; Engine.unmarked has those without one.
+// that lists are short-lived; Engine.unmarked has those without one. Claims of
+// workers in other processes are the exception: they have such a row at once.
 const (
 	// listAfter is how long a claim waits for a commit before it gets one of
 	// its own. A handler that only takes a moment ends sooner, and is spared it.
@@ -189,6 +193,33 @@ func appendLists(c *conn, out []leaseRow) ([]leaseRow, int64, error) {
 	}
 }
 
+// keep has the disk know claims before whoever they are for: a worker in another
+// process goes on when this one dies. If the disk does not take them they count
+// like those of this process.
+func (e *Engine) keep(ctx context.Context, grants []morningai.Grant) {
+	w := make(keepWork, len(grants))
+	for i := range grants {
+		w[i] = grants[i].Lease
+	}
+	_ = e.submit(ctx, w) // the writer logs what is wrong with the disk
+}
+
+type keepWork []morningai.Lease
+
+func (w keepWork) size() int { return len(w) }
+func (w keepWork) apply(t *txn) error {
+	for _, l := range w {
+		it, err := t.find(l.ID)
+		if err != nil {
+			return err
+		}
+		if it != nil && it.running && it.run.claim == l.Claim && it.run.lease == l.Lease {
+			it.mark = true
+		}
+	}
+	return nil
+}
+
 func (t *txn) putLease(it *item) error {
 	s := t.e.sql.leasePut
 	s.int(1, it.row.seq)
@@ -198,5 +229,6 @@ func (t *txn) putLease(it *item) error {
 	s.int(5, it.run.attempt)
 	s.int(6, it.run.version)
 	s.int(7, it.run.started)
+	s.int(8, it.run.grace)
 	return s.exec()
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // flush writes what the transaction has gathered.
@@ -313,11 +314,15 @@ func (t *txn) publish() {
 	}
 }
 
-// adopt takes in a running task that an import has brought. It goes back to its
-// queue unless its session beats with it in time. Engine.mu is held.
+// adopt takes in a running task that an import has brought, or an earlier process
+// has left. It goes back to its queue unless a session beats with it in time. Engine.mu is held.
 func (e *Engine) adopt(it *item) {
 	now := e.now()
-	en := &entry{row: it.row, run: it.run, at: now, marked: true, giveUp: now.Add(e.cfg.orphanGrace)}
+	grace := e.cfg.orphanGrace
+	if it.run.grace > 0 {
+		grace = time.Duration(it.run.grace) * time.Microsecond
+	}
+	en := &entry{row: it.row, run: it.run, at: now, marked: true, giveUp: now.Add(grace)}
 	e.running[it.row.seq] = en
 	e.byID[it.row.id] = en
 	e.orphans[en] = struct{}{}

@@ -35,6 +35,7 @@ type config struct {
 	checkpoint         int           // pages of log after which it is copied into the file
 	unfinished         bool          // open a file that a restore has left half done
 	orphanGrace        time.Duration // how long an imported running task waits for its session
+	takeBack           bool          // what workers in other processes ran goes back at once
 }
 
 func newConfig(opts []Option) config {
@@ -101,6 +102,11 @@ func WithMaxBytes(n int64) Option { return func(c *config) { c.maxBytes = n } }
 // ([morningai.RestoreState]), to go on with the restore. Without it such a file
 // is a morningai.ErrConflict.
 func WithUnfinishedRestore() Option { return func(c *config) { c.unfinished = true } }
+
+// WithoutRemoteWorkers returns what workers in other processes were running
+// (morningai.BeatRequest.Remote) to its queues at once, for a process to which
+// they cannot report.
+func WithoutRemoteWorkers() Option { return func(c *config) { c.takeBack = true } }
 
 // WithLogger sets where the engine reports what it cannot return to a caller.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }

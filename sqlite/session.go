@@ -17,6 +17,7 @@ type session struct {
 	queues      []string
 	concurrency int
 	lease       time.Duration
+	remote      bool
 	counter     int64
 	seq         int64 // of the last claim reply
 	running     map[int64]*entry
@@ -44,7 +45,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 		e.sessions[req.Session] = s
 	}
 	s.counter++
-	s.node, s.concurrency, s.lease = req.Node, req.Concurrency, req.LeaseTime
+	s.node, s.concurrency, s.lease, s.remote = req.Node, req.Concurrency, req.LeaseTime, req.Remote
 	s.types, s.queues = slices.Clone(req.Types), slices.Clone(req.Queues)
 
 	reply := morningai.BeatReply{Counter: s.counter}

@@ -247,9 +247,10 @@ type leaseRow struct {
 }
 
 // recover closes the books of the run before: it counts a crash, if there was
-// one, and returns the tasks that were running to their queues.
+// one, and returns the tasks that were running to their queues, unless their
+// workers may still be at it.
 func (e *Engine) recover() error {
-	s, err := e.w.prepare("SELECT seq,claim,lease,node,attempt,version,started FROM leases ORDER BY seq")
+	s, err := e.w.prepare("SELECT seq,claim,lease,node,attempt,version,started,grace FROM leases ORDER BY seq")
 	if err != nil {
 		return err
 	}
@@ -264,7 +265,7 @@ func (e *Engine) recover() error {
 			break
 		}
 		left = append(left, leaseRow{seq: s.colInt(0), run: runState{claim: s.colInt(1), lease: s.colInt(2),
-			node: s.colText(3), attempt: s.colInt(4), version: s.colInt(5), started: s.colInt(6)}})
+			node: s.colText(3), attempt: s.colInt(4), version: s.colInt(5), started: s.colInt(6), grace: s.colInt(7)}})
 	}
 	if left, e.listN, err = appendLists(e.w, left); err != nil {
 		return err
@@ -302,6 +303,11 @@ func (w *recovery) apply(t *txn) error {
 		if it != nil && it.row.status == stQueued && it.row.claim < l.run.claim {
 			it.running, it.run = true, l.run
 			it.run.cancel = it.row.flags&flagCancel != 0
+			if it.run.grace > 0 && !t.e.cfg.takeBack {
+				it.run.version = max(it.run.version, it.row.shownVersion(t.e.era)) + 1
+				it.installed, it.mark = true, true
+				continue
+			}
 			if err := t.lose(it, morningai.OutcomeLost); err != nil {
 				return err
 			}

@@ -60,7 +60,7 @@ func (q *writerSQL) prepare(c *conn) error {
 		{&q.dueDel, "DELETE FROM due WHERE run_at=? AND seq=?"},
 		{&q.dueNext, "SELECT run_at,seq FROM due WHERE run_at<=? ORDER BY run_at,seq LIMIT ?"},
 		{&q.dueMin, "SELECT run_at FROM due ORDER BY run_at LIMIT 1"},
-		{&q.leasePut, "INSERT OR REPLACE INTO leases (seq,claim,lease,node,attempt,version,started) VALUES (?,?,?,?,?,?,?)"},
+		{&q.leasePut, "INSERT OR REPLACE INTO leases (seq,claim,lease,node,attempt,version,started,grace) VALUES (?,?,?,?,?,?,?,?)"},
 		{&q.leaseDel, "DELETE FROM leases WHERE seq=?"},
 		{&q.listPut, "INSERT INTO claims (n,data) VALUES (?,?)"},
 		{&q.listDel, "DELETE FROM claims WHERE n=?"},

@@ -9,6 +9,7 @@ import (
 // runState is what is known of a running task beyond its row.
 type runState struct {
 	claim, lease, attempt, version, started int64
+	grace                                   int64 // of a remote session: microseconds that its claims outlive this process by
 	node                                    string
 	cancel                                  bool
 }
@@ -43,7 +44,8 @@ type item struct {
 	// moved: gone, and deleted already; another item may have its id. Memory
 	// may know it as running until the commit, so it stays in byID.
 	moved bool
-	// installed: it runs according to an import, without a session.
+	// installed: it runs according to an import or an earlier process, without a
+	// session.
 	installed bool
 }
 

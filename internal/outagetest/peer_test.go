@@ -55,31 +55,51 @@ func TestWorkerOfAPeerKilled(t *testing.T) {
 	f.nothingLost(f.atRest(), long)
 }
 
-// The api server is killed and started again while a peer runs its tasks, with
-// Redis away: what is run once more has its cause on record, and nothing is lost.
+// The api server is killed or stopped, and started again, while a peer runs its
+// tasks, with Redis away or back by then: they go on, end once, and nothing is lost.
 func TestServerOfAWorkerKilled(t *testing.T) {
-	t.Parallel()
-	f := startFleet(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for name, end := range map[string]func(f *fleet, api *node){
+		"killed": func(f *fleet, api *node) { f.kill(api) },
+		"killed until Redis is back": func(f *fleet, api *node) {
+			f.kill(api)
+			f.back(frozen)
+		},
+		"stopped": func(f *fleet, api *node) {
+			if code := api.stop(); code != 0 {
+				f.t.Errorf("it ended with %d: %s", code, api.said())
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startFleet(t)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			address := l.Addr().String() // the same after the restart
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			api := f.startNode("api", "--role", "api", "--listen", address, "--grace", "500ms")
+			worker := f.startNode("worker", "--role", "worker", "--peer", *api.url.Load())
+			f.away(frozen)
+			f.degraded(api, worker)
+			long := f.running(api, 5, "gate")
+			end(f, api)
+			f.again(api)
+			next := f.must(api, f.counted(f.callee.atOnce()))
+			f.waitFor(api, next.id, morningai.StateSucceeded) // the worker has found it again
+			f.callee.open("gate")
+			for _, r := range long {
+				f.waitFor(api, r.id, morningai.StateSucceeded)
+			}
+			if name != "killed until Redis is back" {
+				f.back(frozen)
+			}
+			f.succeededOnce(f.atRest(), append(long, next))
+		})
 	}
-	address := l.Addr().String() // the same after the restart
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	api := f.startNode("api", "--role", "api", "--listen", address)
-	worker := f.startNode("worker", "--role", "worker", "--peer", *api.url.Load())
-	f.away(frozen)
-	f.degraded(api, worker)
-	long := f.running(api, 5, "gate")
-	f.kill(api)
-	f.again(api)
-	next := f.must(api, f.counted(f.callee.atOnce()))
-	f.waitFor(api, next.id, morningai.StateSucceeded) // the worker has found it again
-	f.callee.open("gate")
-	f.back(frozen)
-	f.nothingLost(f.atRest(), append(long, next))
 }
 
 // Without a worker that knows it, the api server says that its tasks wait, and

@@ -3,6 +3,7 @@ package rqbridge
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -20,8 +21,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// window is how many tasks are in RQ at once for one server; the others wait
-// where their server keeps them.
+// window is how many tasks of one queue are in RQ at once for one server; the others
+// wait where their server keeps them.
 const window = 1000
 
 // Bridge delivers tasks to RQ and follows them.
@@ -31,7 +32,7 @@ type Bridge struct {
 	sender *rq.Sender
 	opts   Options
 	log    *slog.Logger
-	app    *morningai.App
+	apps   []*morningai.App // one for each queue, so that none takes the others' room
 	queues map[string]bool
 
 	ctx   context.Context // ends with Stop
@@ -67,7 +68,8 @@ type memo struct {
 	repeated bool
 }
 
-// mostMemos bounds what is known of tasks that went to other servers.
+// mostMemos bounds, for each queue, what is known of tasks that went to other
+// servers.
 const mostMemos = 10 * window
 
 // New returns a bridge of an engine and the Redis that RQ uses. Nothing happens
@@ -79,30 +81,38 @@ func New(engine morningai.Engine, client *rq.Client, opts Options) (*Bridge, err
 	b := &Bridge{engine: engine, client: client, sender: client.NewSender(rand.Text()), opts: opts, log: opts.Logger,
 		queues: map[string]bool{}, types: map[string]bool{}, more: make(chan struct{}),
 		granted: map[morningai.ID]grant{}, canceled: map[morningai.ID]bool{}, follows: map[string]*follow{}, memos: map[morningai.ID]memo{}}
-	weights := map[string]int{}
 	for _, q := range opts.Queues {
-		b.queues[q], weights[q] = true, 1
+		if b.queues[q] {
+			continue
+		}
+		b.queues[q] = true
+		// Handlers give up at once when the server stops: the jobs are in RQ, and
+		// whoever gets the tasks next finds them there.
+		settings := []morningai.AppOption{morningai.WithConcurrency(window), morningai.WithQueues(map[string]int{q: 1}), morningai.WithGrace(0),
+			morningai.WithNode(opts.Node), morningai.WithLogger(opts.Logger)}
+		if opts.Lease != 0 {
+			settings = append(settings, morningai.WithLease(opts.Lease))
+		}
+		app := morningai.New(&relay{Engine: engine, b: b}, settings...)
+		app.HandleFunc(innerType, b.handle)
+		b.apps = append(b.apps, app)
 	}
-	// Handlers give up at once when the server stops: the jobs are in RQ, and
-	// whoever gets the tasks next finds them there.
-	settings := []morningai.AppOption{morningai.WithConcurrency(window), morningai.WithQueues(weights), morningai.WithGrace(0),
-		morningai.WithNode(opts.Node), morningai.WithLogger(opts.Logger)}
-	if opts.Lease != 0 {
-		settings = append(settings, morningai.WithLease(opts.Lease))
-	}
-	b.app = morningai.New(&relay{Engine: engine, b: b}, settings...)
-	b.app.HandleFunc(innerType, b.handle)
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b, nil
 }
 
-// innerType is what the bridge's app calls every task of RQ.
+// innerType is what the bridge's apps call every task of RQ.
 const innerType = "rq"
 
 // Start begins to deliver and to follow.
 func (b *Bridge) Start(ctx context.Context) error {
-	if err := b.app.Start(ctx); err != nil {
-		return err
+	for i, app := range b.apps {
+		if err := app.Start(ctx); err != nil {
+			for _, begun := range b.apps[:i] {
+				err = errors.Join(err, begun.Stop(ctx))
+			}
+			return err
+		}
 	}
 	b.loops.Go(b.discover)
 	b.loops.Go(b.watch)
@@ -113,10 +123,17 @@ func (b *Bridge) Start(ctx context.Context) error {
 // server that gets them follows on.
 func (b *Bridge) Stop(ctx context.Context) error {
 	b.stop()
-	err := b.app.Stop(ctx)
+	errs := make([]error, len(b.apps))
+	var all sync.WaitGroup
+	for i, app := range b.apps {
+		all.Go(func() { errs[i] = app.Stop(ctx) })
+	}
+	all.Wait()
 	b.loops.Wait()
-	b.app.Client.Close()
-	return err
+	for _, app := range b.apps {
+		app.Client.Close()
+	}
+	return errors.Join(errs...)
 }
 
 // Middleware is Check, and notes the types that this server accepts.

@@ -127,13 +127,15 @@ func TestDelivered(t *testing.T) {
 			again := n.submit(t, spec("tasks.flaky", fmt.Sprintf(`{"args":[%d,"n",1]}`, s.Port()), func(s *morningai.TaskSpec) { s.MaxAttempts = 2 }))
 			other := n.submit(t, spec("tasks.nothing", `{}`, func(s *morningai.TaskSpec) { s.Queue = "elsewhere" }))
 			box := n.submit(t, spec("tasks.box", `{"args":[1]}`))
+			large := n.submit(t, spec("tasks.repeat", `{"args":["x",2000000]}`))
+			n.shows(t, late.ID, "queued")
 			n.shows(t, box.ID, "queued")
 			if j := v.Run(t, s.Addr(), `j = fetch(args[0]); say([j.origin, j.timeout, r.ttl(j.key), j.ttl, j.meta])`, late.ID.String()); j != fmt.Sprintf(`["q", 1, -1, null, {"morningai_trace_id": "%s"}]`, late.TraceID) {
 				t.Error(j)
 			}
 			v.Worker(t, s.Addr(), "py", "", "q")
 			for id, want := range map[morningai.ID]string{
-				add.ID: "succeeded 9007199254740995", fail.ID: "failed rq_failed: ValueError: no such colour", none.ID: "succeeded ", die.ID: "failed rq_worker_lost",
+				add.ID: "succeeded 9007199254740995", fail.ID: "failed rq_failed: ValueError: no such colour", none.ID: "succeeded ", die.ID: "failed rq_worker_lost", large.ID: "succeeded ",
 				late.ID: "failed timeout", again.ID: "succeeded 2", box.ID: map[bool]string{false: "failed rq_failed", true: `succeeded "Unserializable`}[v.Two()]} {
 				task := n.end(t, id)
 				got := string(task.State) + " " + string(task.Result)
@@ -143,6 +145,9 @@ func TestDelivered(t *testing.T) {
 				if !strings.HasPrefix(got, want) {
 					t.Errorf("%s: %q, not %q", task.Type, got, want)
 				}
+			}
+			if task, err := n.Get(t.Context(), large.ID); err != nil || !strings.Contains(string(task.Progress), `"result_lost":true`) {
+				t.Errorf("a result that is too large: %+v %v", task, err)
 			}
 			lines, err := n.Logs(t.Context(), fail.ID)
 			if err != nil || len(lines) != 1 || !strings.Contains(string(lines[0].Attrs), "Traceback") {

@@ -159,7 +159,7 @@ func (d *delivery) warn(ctx context.Context) {
 func (d *delivery) remember() {
 	d.b.mu.Lock()
 	defer d.b.mu.Unlock()
-	if len(d.b.memos) >= mostMemos {
+	if len(d.b.memos) >= mostMemos*len(d.b.apps) {
 		clear(d.b.memos)
 	}
 	d.b.memos[d.task.ID] = memo{d.task.Life, d.grant.known, d.begun, d.shown.MaybeRepeated}
@@ -275,10 +275,16 @@ func (d *delivery) end(ctx context.Context) (bool, json.RawMessage, error) {
 	r := job.Result
 	switch job.Status {
 	case rq.Finished:
+		lost := ""
 		if r == nil || r.Type != rq.Successful || r.Unreadable != nil {
+			lost = "the job has finished, and what it returned is kept nowhere or can be read by Python alone"
+		} else if len(r.Value) > morningai.MaxPayload {
+			lost = "the job has finished, and what it returned is too large to be kept here"
+		}
+		if lost != "" {
 			d.shown.Status, d.shown.ResultLost = "", true
 			d.show(ctx, job.Status)
-			morningai.Logger(ctx).Warn("the job has finished, and what it returned is kept nowhere or can be read by Python alone")
+			morningai.Logger(ctx).Warn(lost)
 			return true, json.RawMessage("null"), nil
 		}
 		return true, r.Value, nil

@@ -40,6 +40,10 @@ def flaky(port, key, times):
     return n
 
 
+def repeat(text, times):
+    return text * times
+
+
 def die():
     os._exit(9)
 

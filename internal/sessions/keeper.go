@@ -193,13 +193,15 @@ func (k *Keeper) add(key Key, id morningai.SessionID) *worker {
 	return w
 }
 
-// loosen takes a worker and its claims off the books.
-func (k *Keeper) loosen(w *worker) {
+// loosen takes a worker and its claims off the books, and reports whether it had
+// any.
+func (k *Keeper) loosen(w *worker) (working bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if w.gone {
-		return
+		return false
 	}
+	working = len(w.held) > 0
 	w.gone = true
 	close(w.over)
 	if k.workers[w.key] == w {
@@ -208,6 +210,7 @@ func (k *Keeper) loosen(w *worker) {
 	for _, c := range w.held {
 		k.drop(c)
 	}
+	return working
 }
 
 // drop takes a claim off the books. Called with mu held.
@@ -240,8 +243,9 @@ func (k *Keeper) Drain(ctx context.Context) {
 	}
 }
 
-// Close ends all sessions; what their workers have not finished goes back to
-// its queues. It may be called more than once.
+// Close ends the sessions of workers that work on nothing. Claims of the others
+// last for their lease, within which their workers may report to the next run or
+// to another server; after it they go back. It may be called more than once.
 func (k *Keeper) Close() {
 	k.mu.Lock()
 	k.closed = true

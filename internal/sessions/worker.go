@@ -77,7 +77,7 @@ func (w *worker) beat(ctx context.Context) error {
 		return errClosed()
 	}
 	req := morningai.BeatRequest{Session: w.id, Node: w.node, Types: w.types, Queues: w.queues, Concurrency: len(w.held) + w.limit,
-		LeaseTime: w.k.lease, Through: w.through, Holding: make([]morningai.Lease, 0, len(w.held))}
+		LeaseTime: w.k.lease, Remote: true, Through: w.through, Holding: make([]morningai.Lease, 0, len(w.held))}
 	for l := range w.held {
 		req.Holding = append(req.Holding, l)
 	}
@@ -262,8 +262,9 @@ func (w *worker) keep() {
 		waited := time.Now()
 		select {
 		case <-w.k.ctx.Done():
-			w.k.loosen(w)
-			w.end()
+			if !w.k.loosen(w) {
+				w.end()
+			} // else the worker goes on, and reports to the next run or another server
 			return
 		case <-w.over:
 			return

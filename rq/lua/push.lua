@@ -7,13 +7,31 @@
 -- Returns {"pushed"}, {"exists", status}, {"no parent"}; with a sender also
 -- {"foreign"}, {"deleted"}, {"lost"}, and {"pushed" or "exists", status, sender,
 -- number}: the number of the push, which Redis counts for each sender beside RQ's
--- data. A count below a number that was told shows that Redis has lost what it had
--- taken; a sender that sees it ("lost") goes on under another name, so that its old
--- count stays low.
+-- data, with the second of the last one. A count below a number that was told shows
+-- that Redis has lost what it had taken; a sender that sees it ("lost") goes on under
+-- another name, so that its old count stays low. The counts that were longest out of
+-- use leave when there are too many.
 local id, queue, due, front, sender, life = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7], ARGV[8]
 local knownSender, knownNumber = ARGV[9], tonumber(ARGV[10]) or 0
 local count, sent = tonumber(ARGV[12]), 'morningai:rq:sent'
-if sender ~= '' and (tonumber(call('HGET', sent, sender) or nil) or 0) < tonumber(ARGV[11]) then return {'lost'} end
+
+-- countOf is how many pushes of a sender are on record.
+local function countOf(name)
+  return tonumber(string.match(call('HGET', sent, name) or '', '^%d+') or nil) or 0
+end
+
+-- makeRoom forgets senders of long ago, so that each start of a server does not
+-- leave one more for ever.
+local function makeRoom()
+  local most, ages = 1000, {}
+  if call('HLEN', sent) < most then return end
+  local all = call('HGETALL', sent)
+  for i = 1, #all, 2 do ages[#ages + 1] = {all[i], tonumber(string.match(all[i + 1], ' (%d+)$') or nil) or 0} end
+  table.sort(ages, function(a, b) if a[2] ~= b[2] then return a[2] < b[2] end return a[1] < b[1] end)
+  for i = 1, #ages - most * 9 / 10 do call('HDEL', sent, ages[i][1]) end
+end
+
+if sender ~= '' and countOf(sender) < tonumber(ARGV[11]) then return {'lost'} end
 local there = call('HMGET', jobKey(id), 'status', 'morningai_life', 'origin', 'data', 'morningai_sent')
 if there[1] or there[3] or there[4] then
   if sender == '' then return {'exists', there[1] or ''} end
@@ -25,7 +43,7 @@ if there[1] or there[3] or there[4] then
   if there[1] == 'started' then return {'foreign'} end -- an earlier life that still runs
   leave(id, there[3] or queue) -- the same job, in another life
   call('DEL', jobKey(id), parentsKey(id), resultsKey(id))
-elseif knownSender ~= '' and (tonumber(call('HGET', sent, knownSender) or nil) or 0) >= knownNumber then
+elseif knownSender ~= '' and countOf(knownSender) >= knownNumber then
   return {'deleted'} -- Redis has it on record that it had the job
 end
 for i = 1, count do
@@ -38,7 +56,9 @@ for i = 13 + count, #ARGV do fields[#fields + 1] = ARGV[i] end
 call('HSET', jobKey(id), unpack(fields))
 local number = 0
 if sender ~= '' then
-  number = call('HINCRBY', sent, sender, 1)
+  number = countOf(sender) + 1
+  if number == 1 then makeRoom() end
+  call('HSET', sent, sender, number .. ' ' .. second)
   call('HSET', jobKey(id), 'morningai_life', life, 'morningai_sent', sender .. ' ' .. number)
 end
 for i = 1, count do call('SADD', parentsKey(id), ARGV[12 + i]) end
