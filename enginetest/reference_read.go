@@ -267,19 +267,11 @@ func (e *Reference) SetQueue(ctx context.Context, name string, c morningai.Queue
 	}
 	defer e.mu.Unlock()
 	l := e.line(name)
-	if c.Version != 0 && l.config.Version >= c.Version {
-		return l.config, nil
+	rate := l.config.Rate
+	if l.config = c.Apply(l.config, e.setup.Now()); l.config.Rate != rate {
+		l.tokens, l.filled = float64(l.config.Rate.Count), e.setup.Now()
 	}
-	if c.Paused != nil {
-		l.config.Paused = *c.Paused
-	}
-	if c.Concurrency != nil {
-		l.config.Concurrency = *c.Concurrency
-	}
-	if c.Rate != nil && *c.Rate != l.config.Rate {
-		l.config.Rate, l.tokens, l.filled = *c.Rate, float64(c.Rate.Count), e.setup.Now()
-	}
-	l.config.Version = max(l.config.Version+1, c.Version)
+	l.config.Version = max(l.config.Version, 1)
 	e.notify()
 	return l.config, nil
 }

@@ -17,8 +17,8 @@ type commandOp struct {
 	results   []morningai.CommandResult
 	found     found
 	lacked    map[morningai.ID]bool // what the shared engine may not have had when it was told
-	withdrawn bool // tasks that were withdrawn meanwhile were looked for again
-	again     bool // tasks that have reached the shared engine meanwhile were tried again
+	withdrawn bool                  // tasks that were withdrawn meanwhile were looked for again
+	again     bool                  // tasks that have reached the shared engine meanwhile were tried again
 	open      int
 	err       error
 }

@@ -40,7 +40,7 @@ type core struct {
 	membersAt time.Time // when they were last learned
 	forgets   []*forgetOp
 	meeting   []func(error) // what waits to know who else is there
-	alone     []string // nodes without a journal, as the last beat has shown
+	alone     []string      // nodes without a journal, as the last beat has shown
 	disk      disk
 	crashed   bool                       // an earlier process of this node had died
 	startedAt time.Time                  // if so: when this one began

@@ -88,6 +88,11 @@ func (c *core) reap(op *reapOp, observed []morningai.Observation) {
 		}
 		c.reply(func() { op.done(op.reaped, op.err) })
 	}
+	for _, o := range observed {
+		if s := c.sessions[o.Session]; s != nil {
+			s.beaten = nil // repeated, it would make the session live again
+		}
+	}
 	op.open = 1
 	onJournal(c, "reap", func(ctx context.Context) ([]morningai.SessionID, error) { return c.journal.Reap(ctx, observed) },
 		func(reaped []morningai.SessionID, err error) {
@@ -119,7 +124,7 @@ func (c *core) meet(then func(error)) bool {
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(c.sessions), func(a, b morningai.SessionID) int { return cmp.Compare(string(a[:]), string(b[:])) }) {
 		s := c.sessions[id]
-		if s.here || s.beaten == nil || s.beaten.Leaving {
+		if s.here || s.beaten == nil || s.beaten.Leaving || c.now.Sub(s.heard) > s.lease {
 			continue
 		}
 		req := *s.beaten

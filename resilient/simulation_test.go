@@ -37,7 +37,7 @@ func simConfig(f sim.Faults) sim.Config {
 	return sim.Config{Open: openSim, Faults: f, Limits: func(lease time.Duration) drill.Limits {
 		limits := drill.DefaultLimits(lease, drainRate)
 		limits.StartWithin += 15 * time.Second // a node's only slot may have the longest handler
-		limits.EnqueueP99 = 0 // of a handful of calls it would be the slowest, which the maximum bounds
+		limits.EnqueueP99 = 0                  // of a handful of calls it would be the slowest, which the maximum bounds
 		return limits
 	}}
 }

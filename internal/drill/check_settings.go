@@ -2,6 +2,7 @@ package drill
 
 import (
 	"slices"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -63,11 +64,11 @@ func (c *checker) checkSettings() {
 			v := value(op)
 			other := after[i]
 			for was, o := range latest {
-				if was != v && (o.late() || !o.before(op)) {
+				if was != v && o.mayFollow(op) {
 					other = o
 				}
 			}
-			if o := latest[v]; o == nil || !o.late() && (op.late() || ends(op) > ends(o)) {
+			if o := latest[v]; o == nil || o.Outcome != Unknown && (op.Outcome == Unknown || ends(op) > ends(o)) {
 				latest[v] = op
 			}
 			if !op.ok() {
@@ -86,11 +87,28 @@ func (c *checker) checkSettings() {
 	}
 }
 
+// clockSkew is how far apart the clocks of two nodes may be.
+const clockSkew = 3 * time.Second
+
+// mayFollow: an earlier change may take effect after this one. One that a node
+// which was cut off has still to tell counts from when it was given there, by that
+// node's clock.
+func (op *Op) mayFollow(next *Op) bool {
+	switch {
+	case op.Outcome == Unknown:
+		return true
+	case op.Pending && op.Node != next.Node:
+		return next.Call < op.Return+clockSkew
+	}
+	return !op.before(next)
+}
+
 // contested: a change that was made on a node that was cut off has another change
-// on another node beside it, of which the first may not have known.
+// on another node at the same time, as far as their clocks can tell.
 func (s *setting) contested(op *Op) bool {
 	for _, o := range s.ops {
-		if o.Node != op.Node && value(o) != value(op) && (op.Pending || o.Pending) {
+		if o.Node != op.Node && value(o) != value(op) && (op.Pending || o.Pending) &&
+			o.Call < op.Return+clockSkew && op.Call < o.Return+clockSkew {
 			return true
 		}
 	}
