@@ -59,17 +59,13 @@ func (c *checker) checkSettings() {
 				after[i] = s.ops[i+1]
 			}
 		}
-		latest := map[string]*Op{} // by value: the earlier call that takes effect last
 		for i, op := range s.ops {
 			v := value(op)
 			other := after[i]
-			for was, o := range latest {
-				if was != v && o.mayFollow(op) {
+			for _, o := range s.ops[:i] { // that may take effect after it
+				if value(o) != v && o.mayFollow(op) {
 					other = o
 				}
-			}
-			if o := latest[v]; o == nil || o.Outcome != Unknown && (op.Outcome == Unknown || ends(op) > ends(o)) {
-				latest[v] = op
 			}
 			if !op.ok() {
 				continue
