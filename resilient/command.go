@@ -60,7 +60,7 @@ func (op *commandOp) route(at []int) {
 		switch {
 		case op.found.owned[id] != nil:
 			local = append(local, i)
-		case op.found.own[id] != nil && c.contact.open():
+		case op.found.own[id] != nil && c.contact.open() && !c.known.departed.has(id, c.now):
 			op.open++
 			op.edit(i, op.found.own[id])
 		case c.contact.open():
@@ -331,7 +331,9 @@ func (op *commandOp) edit(i int, r *morningai.Record) {
 		notes = append(notes, order)
 		c.backlog.commands++
 	}
+	c.backlog.edits++
 	c.note(notes, func(err error) {
+		c.backlog.edits--
 		if shown.Pending && err != nil {
 			c.backlog.commands--
 		} else if shown.Pending {

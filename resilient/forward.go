@@ -381,6 +381,7 @@ func (c *core) deliverOwn(notes []morningai.Note) {
 	for i := range notes {
 		sent[i] = notes[i]
 		sent[i].Kind, sent[i].Seq = noteTask, 0
+		c.known.departed.add(notes[i].Key, c.now)
 	}
 	c.note(sent, func(err error) {
 		if err != nil {

@@ -23,6 +23,7 @@ type lastKnown struct {
 	// them was told
 	refusedOutcomes recent
 	refused         recent // by the shared engine: their notes are about to go
+	departed        recent // the shared engine is being told, or was, what waited in the journal
 }
 
 // shown is a task as it was shown last, in the ring of all that are remembered.
