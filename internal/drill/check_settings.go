@@ -86,14 +86,14 @@ func (c *checker) checkSettings() {
 // clockSkew is how far apart the clocks of two nodes may be.
 const clockSkew = 3 * time.Second
 
-// mayFollow: an earlier change may take effect after this one. One that a node
-// which was cut off has still to tell counts from when it was given there, by that
-// node's clock.
+// mayFollow: an earlier change may take effect after this one. If a node which was
+// cut off has still to tell one of the two, the clocks of the nodes say which of
+// them is the later one.
 func (op *Op) mayFollow(next *Op) bool {
 	switch {
 	case op.Outcome == Unknown:
 		return true
-	case op.Pending && op.Node != next.Node:
+	case (op.Pending || next.Pending) && op.Node != next.Node:
 		return next.Call < op.Return+clockSkew
 	}
 	return !op.before(next)
