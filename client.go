@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Client produces tasks and inspects them. It runs none; [App] does. A Client
@@ -207,7 +208,8 @@ func (c *Client) command(ctx context.Context, kind CommandKind, id ID) (*Task, e
 func (c *Client) Stats(ctx context.Context) (Stats, error) { return c.engine.Stats(ctx) }
 
 // Queue returns a queue's settings and what it holds. One that was neither
-// configured nor ever used is [ErrNotFound].
+// configured nor ever used is [ErrNotFound], or [ErrStatusUnknown] while that
+// cannot be known.
 func (c *Client) Queue(ctx context.Context, name string) (QueueInfo, error) {
 	stats, err := c.engine.Stats(ctx)
 	if err != nil {
@@ -215,6 +217,9 @@ func (c *Client) Queue(ctx context.Context, name string) (QueueInfo, error) {
 	}
 	if q := findQueue(stats.Queues, name); q != nil {
 		return *q, nil
+	}
+	if stats.Fresh == FreshStale {
+		return QueueInfo{}, &Error{Code: CodeStatusUnknown, Op: "get queue", Detail: "whether there is such a queue cannot be known now", RetryAfter: time.Second}
 	}
 	return QueueInfo{}, &Error{Code: CodeNotFound, Op: "get queue", Detail: "there is no such queue",
 		Hint: "a queue exists once it is configured or a task was put into it"}
@@ -229,7 +234,7 @@ func findQueue(queues []QueueInfo, name string) *QueueInfo {
 }
 
 // SetQueue creates a queue or changes its settings, and returns it as it is
-// then.
+// then; if that cannot be read, with the settings alone.
 func (c *Client) SetQueue(ctx context.Context, name string, change QueueChange) (QueueInfo, error) {
 	if err := change.Validate(name); err != nil {
 		return QueueInfo{}, err
@@ -239,8 +244,8 @@ func (c *Client) SetQueue(ctx context.Context, name string, change QueueChange) 
 		return QueueInfo{}, err
 	}
 	info, err := c.Queue(ctx, name)
-	if err != nil {
-		return QueueInfo{}, fmt.Errorf("the queue is set, but reading it back failed: %w", err)
+	if err != nil { // it is set all the same
+		return QueueInfo{QueueConfig: config}, nil
 	}
 	if info.Version < config.Version || config.Pending {
 		info.QueueConfig = config // what is read may not have it yet

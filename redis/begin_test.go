@@ -103,6 +103,21 @@ func TestDeferredStart(t *testing.T) {
 	if n := e.Losses(); n != 0 {
 		t.Fatalf("%d losses", n)
 	}
+	// What a node remembers of the data is not what it has seen.
+	data := e.Capabilities().Data
+	server.Freeze()
+	next := open(t, server.URL(), redis.WithDeferredStart(), redis.WithTimeout(time.Second), redis.WithDataSet(data))
+	if err := next.Probe(t.Context()); !errors.Is(err, redis.ErrUnavailable) {
+		t.Error(err)
+	}
+	if got := next.Capabilities().Data; got != (morningai.DataSet{}) {
+		t.Errorf("without a Redis the data are %+v", got)
+	}
+	server.Thaw()
+	redistest.Until(t, "the next engine to begin", func() bool { return next.Probe(t.Context()) == nil })
+	if got := next.Capabilities().Data; data.ID.IsZero() || !got.Same(data) {
+		t.Errorf("the data are %+v, and were %+v", got, data)
+	}
 	for _, url := range []string{"redis://h?partitions=0", "nonsense", "rediss://h?ca=/no/such/file"} {
 		if _, err := redis.Open(t.Context(), url, redis.WithDeferredStart()); !errors.Is(err, morningai.ErrInvalidInput) {
 			t.Errorf("%s: %v", url, err)

@@ -187,7 +187,8 @@ func (e *Engine) remember(d morningai.DataSet) {
 	}
 }
 
-// dataSet puts together what all partitions work on.
+// dataSet puts together what all partitions work on; zero while that is not known
+// of each. What was remembered is none of it.
 func (e *Engine) dataSet() morningai.DataSet {
 	var out morningai.DataSet
 	id := e.expected()
@@ -198,6 +199,9 @@ func (e *Engine) dataSet() morningai.DataSet {
 	var lostAt int64
 	for i, p := range e.parts {
 		d := p.dataSet()
+		if d.id == "" {
+			return morningai.DataSet{}
+		}
 		out.Generation += d.generation
 		if len(d.lineage) == 8 {
 			n := binary.BigEndian.Uint64([]byte(d.lineage))

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"strconv"
 
 	"github.com/RC918/morningai"
@@ -11,35 +12,50 @@ var _ morningai.Restorer = (*Engine)(nil)
 
 // RestoreState implements [morningai.Restorer].
 func (e *Engine) RestoreState(ctx context.Context) (morningai.RestoreState, error) {
-	return e.restoreState(ctx, "", "")
+	return e.restoreState(ctx, e.parts[0], "", "", "")
 }
 
-// SetRestoreState implements [morningai.Restorer]. A restore that is not finished
-// keeps no server from working: whoever puts a backup in stops them.
+// SetRestoreState implements [morningai.Restorer]. A restore that begins or ends
+// begins a new generation of the data, as a loss does: nodes that work on it tell at
+// once what they know to be finished, and those that are down when they start.
 func (e *Engine) SetRestoreState(ctx context.Context, s morningai.RestoreState) error {
-	_, err := e.restoreState(ctx, strconv.FormatInt(s.Generation, 10), strconv.FormatInt(s.Unfinished, 10))
-	return err
+	for i := len(e.parts) - 1; i >= 0; i-- { // partition 0, which is asked, comes last
+		var lineage [8]byte
+		rand.Read(lineage[:]) // never fails
+		if _, err := e.restoreState(ctx, e.parts[i], strconv.FormatInt(s.Generation, 10), strconv.FormatInt(s.Unfinished, 10), string(lineage[:])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (e *Engine) restoreState(ctx context.Context, args ...string) (s morningai.RestoreState, err error) {
+func (e *Engine) restoreState(ctx context.Context, p *partition, args ...string) (s morningai.RestoreState, err error) {
 	if err := e.enter(ctx); err != nil {
 		return s, err
 	}
 	defer e.active.Done()
 	call, cancel := e.bounded(ctx)
 	defer cancel()
-	reply, err := e.parts[0].read(call, scriptRestore, args...)
+	known := p.dataSet()
+	reply, err := p.read(call, scriptRestore, args...)
 	if err != nil {
 		return s, e.failed(ctx, "restore state", err)
 	}
-	for i, to := range []*int64{&s.Generation, &s.Unfinished} {
-		text, err := reply[i].ToString()
-		if err != nil {
+	texts, err := allTexts(reply, 5)
+	if err != nil {
+		return s, err
+	}
+	now := dataSet{id: known.id, lineage: texts[3]}
+	for i, to := range []*int64{&s.Generation, &s.Unfinished, &now.generation, nil, &now.lostAt} {
+		if to == nil {
+			continue
+		}
+		if *to, err = strconv.ParseInt(texts[i], 10, 64); err != nil {
 			return s, errCorrupt
 		}
-		if *to, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return s, errCorrupt
-		}
+	}
+	if args[0] != "" {
+		p.adopt(now)
 	}
 	return s, nil
 }

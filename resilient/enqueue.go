@@ -382,6 +382,7 @@ func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Recei
 	c.backlog.local = true
 	c.backlog.owned += int64(len(specs))
 	for i := range specs {
+		c.disk.written += int64(len(specs[i].Payload))
 		c.known.refused.drop(specs[i].ID)
 	}
 	onJournal(c, "enqueue", func(ctx context.Context) ([]morningai.Receipt, error) { return c.journal.Enqueue(ctx, specs) },

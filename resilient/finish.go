@@ -81,6 +81,9 @@ func (p *parts[T]) part(at []int, some []T, err error) {
 
 func (op *finishOp) local(at []int) {
 	c, reports := op.c, pick(op.reports, at)
+	for i := range reports {
+		c.disk.written += int64(len(reports[i].Result))
+	}
 	onJournal(c, "finish", func(ctx context.Context) ([]morningai.Verdict, error) { return c.journal.Finish(ctx, reports) },
 		func(verdicts []morningai.Verdict, err error) {
 			var gone []int

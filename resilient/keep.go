@@ -171,11 +171,13 @@ func (c *core) trim(kind morningai.NoteKind, full bool) {
 				return
 			}
 			var gone []morningai.NoteKey
+			room := c.roomNeeded()
 			for i := range notes {
 				at := endOf(&notes[i])
-				if kind == noteOutcome && notes[i].Seq > c.mirror.Told || !full && c.now.Sub(at) < keepEnded {
+				if kind == noteOutcome && notes[i].Seq > c.mirror.Told && !c.spare(&notes[i], room) || !full && c.now.Sub(at) < keepEnded {
 					break
 				}
+				room -= int64(len(notes[i].Data))
 				gone = append(gone, notes[i].NoteKey)
 				c.mirror.Trimmed = later(c.mirror.Trimmed, at)
 			}
@@ -185,6 +187,33 @@ func (c *core) trim(kind morningai.NoteKind, full bool) {
 				c.after(retryPass, c.trimKept)
 			}
 		})
+}
+
+// roomNeeded is by how much a journal that takes no more tasks is to shrink; 0 for
+// one that does.
+func (c *core) roomNeeded() int64 {
+	switch d := &c.disk; {
+	case d.full == nil:
+		return 0
+	case c.cfg.limit > 0 && d.info.Bytes >= c.cfg.limit:
+		return d.info.Bytes - c.cfg.limit/2
+	default:
+		return trimBytes
+	}
+}
+
+// trimBytes are spared at once for a disk that is full.
+const trimBytes = 64 << 20
+
+// spare gives up an end that the shared engine has acknowledged only lately: to
+// accept tasks is worth more than to report it once more.
+func (c *core) spare(n *morningai.Note, room int64) bool {
+	b := &c.backlog
+	if _, kept := b.kept[n.Key]; !kept || room <= 0 || c.contact.open() || c.rebuild != nil || !b.calm {
+		return false
+	}
+	delete(b.kept, n.Key)
+	return true
 }
 
 // endOf is when what a note tells of has happened.

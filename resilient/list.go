@@ -2,6 +2,7 @@ package resilient
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/RC918/morningai"
@@ -203,6 +204,11 @@ func (c *core) statsLast(op *statsOp, cause error) {
 		q := &stats.Queues[i]
 		if m, ok := c.mirror.Queues[q.Name]; ok {
 			q.QueueConfig = m
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.mirror.Queues)) {
+		if !slices.ContainsFunc(stats.Queues, func(q morningai.QueueInfo) bool { return q.Name == name }) { // set since
+			stats.Queues = append(stats.Queues, morningai.QueueInfo{QueueConfig: c.mirror.Queues[name]})
 		}
 	}
 	c.reply(func() { op.done(stats, nil) })

@@ -76,10 +76,19 @@ func (p *Place) read(ctx context.Context) (*holding, error) {
 	return p.openFolder(ctx)
 }
 
-// write opens a place that may be made.
-func (p *Place) write(ctx context.Context) (*holding, error) {
+// write opens a place that may be made. data names what was in the Redis whose tasks
+// are put in: a Redis without any data is that one again, to the servers whose
+// journals know it.
+func (p *Place) write(ctx context.Context, data morningai.ID) (*holding, error) {
 	if p.Redis.URL != "" {
-		return p.openRedis(ctx)
+		there, err := p.exists(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			data = morningai.ID{} // it has a name
+		}
+		return p.openRedis(ctx, redis.WithDataSet(morningai.DataSet{ID: data}))
 	}
 	if err := prepareFolder(p.Data); err != nil {
 		return nil, err
@@ -110,8 +119,16 @@ func (h *holding) keepIncidents(journal morningai.Journal) {
 	}
 }
 
-func (p *Place) openRedis(ctx context.Context) (_ *holding, err error) {
+// exists reports whether tasks were ever kept in the Redis.
+func (p *Place) exists(ctx context.Context) (bool, error) {
+	try, cancel := context.WithTimeout(ctx, redisOpenTime)
+	defer cancel()
+	return redis.Exists(try, p.Redis.URL)
+}
+
+func (p *Place) openRedis(ctx context.Context, more ...redis.Option) (_ *holding, err error) {
 	opts := []redis.Option{redis.WithLogger(quiet()), redis.WithTimeout(copyTimeout), redis.WithRetention(p.RetainSucceeded, p.RetainFailed)}
+	opts = append(opts, more...)
 	if p.Redis.AllowEviction {
 		opts = append(opts, redis.WithAnyEviction())
 	}
@@ -230,9 +247,9 @@ func RestoreBackup(ctx context.Context, from BackupFile, to Place, merge bool, p
 			err = errors.Join(err, h.close())
 		}
 	}()
-	return backup.Restore(ctx, from.Path, key, func(ctx context.Context, _ *backup.Report) (backup.Target, error) {
+	return backup.Restore(ctx, from.Path, key, func(ctx context.Context, report *backup.Report) (backup.Target, error) {
 		var err error
-		if h, err = to.write(ctx); err != nil {
+		if h, err = to.write(ctx, report.Data); err != nil {
 			return backup.Target{}, err
 		}
 		return backup.Target{Engine: h.engine, Incidents: h.put, Merge: merge, Progress: progress}, nil
@@ -267,14 +284,12 @@ func Migrate(ctx context.Context, from, to Place, apply, merge bool, progress fu
 // target opens what a migration goes to. One that is only looked at is not made.
 func (p *Place) target(ctx context.Context, create bool) (*holding, error) {
 	if create {
-		return p.write(ctx)
+		return p.write(ctx, morningai.ID{})
 	}
 	var there bool
 	var err error
 	if p.Redis.URL != "" {
-		try, cancel := context.WithTimeout(ctx, redisOpenTime)
-		defer cancel()
-		there, err = redis.Exists(try, p.Redis.URL)
+		there, err = p.exists(ctx)
 	} else {
 		there, err = p.holds()
 	}

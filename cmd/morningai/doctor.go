@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/signal"
 	"strings"
 
@@ -20,13 +21,14 @@ type doctorCmd struct {
 	Listen        string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" env:"MORNINGAI_LISTEN" help:"Where the server is to listen; that of the running one unless there is none (${default})."`
 	TokenFile     string `type:"path" placeholder:"FILE" env:"MORNINGAI_TOKEN_FILE" help:"Token file that the server is to be started with; that of the running one unless there is none."`
 	Insecure      bool   `env:"MORNINGAI_INSECURE" help:"The server is to be started with --insecure."`
+	LLMURL        string `name:"llm-url" placeholder:"URL" env:"OPENAI_BASE_URL" help:"Base address of an LLM endpoint to look at, such as https://HOST/v1. Its key is read from OPENAI_API_KEY, and shown nowhere."`
 	JSON          bool   `name:"json" help:"Print JSON."`
 }
 
 // Run looks at everything and fails if anything is wrong.
 func (c *doctorCmd) Run(ctx context.Context, s streams, line *kong.Context) error {
 	o := doctor.Options{Redis: c.Redis, AllowEviction: c.AllowEviction, Data: c.Data, Server: c.Server, Token: c.Token,
-		Listen: c.Listen, TokenFile: c.TokenFile, Insecure: c.Insecure, Version: programVersion()}
+		Listen: c.Listen, TokenFile: c.TokenFile, Insecure: c.Insecure, LLM: c.LLMURL, LLMKey: os.Getenv("OPENAI_API_KEY"), Version: programVersion()}
 	if o.Data == "" {
 		o.Guess = guess
 	}

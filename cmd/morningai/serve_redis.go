@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -42,7 +43,29 @@ func (c *serveCmd) redisURL() (string, error) {
 	case url != "" && c.RetainCount != 0:
 		return "", usage("--retain-count works with the embedded engine only", "bound ended tasks in Redis by time: --retain-succeeded and --retain-failed")
 	}
-	return url, nil
+	return url, c.checkJournal(url)
+}
+
+// checkJournal refuses settings of a journal where there is none. One that says
+// what holds anyway is none of them.
+func (c *serveCmd) checkJournal(url string) error {
+	if url != "" && !c.NoJournal {
+		return nil
+	}
+	without, remedy := "a server on Redis", "give the address with --redis, MORNINGAI_REDIS or REDIS_URL"
+	if url != "" {
+		without, remedy = "a server with a journal", "leave --no-journal out"
+	}
+	for _, s := range []struct{ flag, field, value string }{
+		{"--durability", "Durability", c.Durability},
+		{"--journal-limit", "JournalLimit", c.JournalLimit},
+		{"--journal-min-free", "JournalMinFree", c.JournalMinFree},
+	} {
+		if f, ok := reflect.TypeFor[serveCmd]().FieldByName(s.field); !ok || s.value != f.Tag.Get("default") {
+			return usage(s.flag+" is about "+without, remedy)
+		}
+	}
+	return nil
 }
 
 // bytesOf reads a size such as 512MiB.

@@ -43,6 +43,7 @@ func Create(ctx context.Context, src Source, w io.Writer) (Manifest, error) {
 		}
 		m.Generation = state.Generation
 	}
+	m.Data = src.Engine.Capabilities().Data.ID
 	contents, err := src.contents(ctx)
 	if err != nil {
 		return m, err

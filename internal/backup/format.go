@@ -91,6 +91,9 @@ type Manifest struct {
 	Consistency string `json:"consistency"`
 	// Generation is how often the data had been restored.
 	Generation int64 `json:"generation"`
+	// Data names the data of a Redis that servers with journals work on; absent
+	// where there is no such thing.
+	Data morningai.ID `json:"data,omitzero"`
 	// Tasks counts them by state; Deleted are the ids of deleted ones, kept so
 	// that they do not come back.
 	Tasks     int64                     `json:"tasks"`

@@ -1,7 +1,7 @@
 // Package doctor looks for what is wrong with an installation: its Redis step by
-// step, its server, its disk and its work. It changes nothing that anybody relies
-// on: what it writes are scratch keys and a scratch file, which it takes away, and
-// the mark of a probe. It needs neither a server nor a Redis; what cannot be looked
+// step, its server, its disk, its work and its LLM endpoint. It changes nothing that
+// anybody relies on: what it writes are scratch keys and a scratch file, which it
+// takes away, and the mark of a probe. It needs neither a server nor a Redis; what cannot be looked
 // at is said to be skipped or unknown, with the reason.
 package doctor
 
@@ -53,6 +53,8 @@ type Options struct {
 	Listen        string // what a server is, or would be, started with
 	TokenFile     string
 	Insecure      bool
+	LLM           string // base address of an LLM endpoint; "": none is looked at
+	LLMKey        string // sent there, shown nowhere
 	Version       string // of this program
 }
 
@@ -97,6 +99,7 @@ func (d *doctor) run(ctx context.Context) (Report, error) {
 	before := work.look(ctx)
 	d.lookAtAccess(srv)
 	d.lookAtData(ctx, srv)
+	d.lookAtLLM(ctx)
 	if r.reached() || before.sessions != nil {
 		if err := wait(ctx, d.again-time.Since(began)); err != nil {
 			return Report{}, err

@@ -36,6 +36,7 @@ const (
 	workStuck         = "work.stuck"
 	workQueues        = "work.queues"
 	workVersions      = "work.versions"
+	llmReachable      = "llm.reachable"
 )
 
 var redisChecks = []string{redisResolve, redisConnect, redisTLS, redisAuthenticate, redisPing, redisRights, redisData, redisWrite,
@@ -45,7 +46,7 @@ var redisChecks = []string{redisResolve, redisConnect, redisTLS, redisAuthentica
 // Names are the names of all checks, in the order of a report.
 func Names() []string {
 	return append(append([]string{}, redisChecks...), serverReachable, serverHealth, serverVersion, serverBackups, serverAccess,
-		dataFolder, dataSpace, dataSync, journalSize, journalAge, workSessions, workStuck, workQueues, workVersions)
+		dataFolder, dataSpace, dataSync, journalSize, journalAge, workSessions, workStuck, workQueues, workVersions, llmReachable)
 }
 
 // meanings say what each check is about, for findings that have nothing worse to
@@ -85,4 +86,5 @@ var meanings = map[string]string{
 	workStuck:         "a task that runs for longer than it may is not ended by anybody",
 	workQueues:        "tasks without a worker wait for ever",
 	workVersions:      "servers of one fleet should be of one version",
+	llmReachable:      "tasks that ask a model need its endpoint",
 }

@@ -153,6 +153,17 @@ func TestPauseInAnOutage(t *testing.T) {
 	if r := f.setQueue(a, "mail", true); r.status != 200 && r.status != 202 || !r.pending() {
 		t.Errorf("a pause in an outage is answered with %d %s", r.status, r)
 	}
+	// So is that of a queue that nobody has used yet, and an unknown one is not "not found".
+	if r := f.setQueue(a, "new", true); r.status != 202 || !r.pending() {
+		t.Errorf("a pause of a new queue in an outage is answered with %d %s", r.status, r)
+	}
+	if !f.queues(a)["new"].Paused {
+		t.Error("the new queue is not shown as paused")
+	}
+	if r := a.call("GET", "/v1/queues/unknown", nil); r.status != 503 {
+		t.Errorf("an unknown queue in an outage is answered with %d %s", r.status, r)
+	}
+	fresh := f.must(a, f.counted(f.callee.atOnce()).with("queue", "new"))
 	mail := f.must(a, f.counted(f.callee.atOnce()).with("queue", "mail"))
 	other := f.must(a, f.counted(f.callee.atOnce()))
 	f.waitFor(a, other.id, morningai.StateSucceeded) // it was accepted later, and has had its turn
@@ -163,24 +174,27 @@ func TestPauseInAnOutage(t *testing.T) {
 	if ran := f.callee.of(mail.id); len(ran) > 0 {
 		t.Errorf("a task of a queue that was paused in the outage has run")
 	}
+	if ran := f.callee.of(fresh.id); len(ran) > 0 {
+		t.Errorf("a task of a new queue that was paused in the outage has run")
+	}
 	if ran := f.callee.of(shut.id); len(ran) > 0 {
 		t.Errorf("a task of a queue that was paused before the outage, on another server, has run")
 	}
 	f.back(killed)
-	f.atRest(mail.id, shut.id)
+	f.atRest(mail.id, fresh.id, shut.id)
 	for _, n := range []*node{a, b} {
-		for _, name := range []string{"mail", "shut"} {
+		for _, name := range []string{"mail", "new", "shut"} {
 			if !f.queues(n)[name].Paused {
 				t.Errorf("queue %s is not paused on %s after the outage", name, n.name)
 			}
 		}
 	}
-	for _, name := range []string{"mail", "shut"} {
+	for _, name := range []string{"mail", "new", "shut"} {
 		if r := f.setQueue(b, name, false); r.status != 200 && r.status != 202 {
 			t.Errorf("resume: %s", r)
 		}
 	}
-	f.succeededOnce(f.atRest(), []receipt{first, mail, other, shut, proof})
+	f.succeededOnce(f.atRest(), []receipt{first, mail, other, fresh, shut, proof})
 }
 
 // A unique key that two servers gave to two tasks belongs to the earlier one

@@ -3,6 +3,7 @@ package outagetest
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ func TestServerKilledInAnOutage(t *testing.T) {
 				local := f.must(a, f.counted(f.callee.atOnce()))
 				f.waitFor(a, local.id, morningai.StateSucceeded)
 				rest(time.Second)
+				if all := f.incidents(a); len(all) == 0 || strings.Contains(all[0].Cause, "lost") {
+					t.Errorf("a server that was started in the outage reports %+v", all)
+				}
 				f.back(frozen)
 			} else {
 				f.back(frozen)
