@@ -183,9 +183,11 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 		})
 }
 
-// hasComeFar reports that a task is not as it was accepted: it has run, or it was
-// ended and begun again.
-func hasComeFar(r *morningai.Record) bool { return r.Task.Attempt > 0 || r.Task.Life > 1 }
+// hasComeFar reports that a task is not as it was accepted: it has run, or an order
+// has changed it.
+func hasComeFar(r *morningai.Record) bool {
+	return r.Task.Attempt > 0 || r.Task.Life > 1 || r.Task.Version > 1 && r.Task.Version < versionStride
+}
 
 // asAccepted is a record that says when its task was accepted, which decides
 // who keeps a key, and for the rest what the shared engine made of it. One that

@@ -375,7 +375,7 @@ func (op *getOp) answer() {
 	if op.inner != nil {
 		elsewhere := map[morningai.ID]bool{}
 		for i := range op.tasks {
-			if t := &op.tasks[i]; !t.ID.IsZero() {
+			if t := &op.tasks[i]; !t.ID.IsZero() && !op.c.known.deleted.has(t.ID, op.c.now) {
 				op.c.known.see(t)
 				elsewhere[t.ID] = true
 			}

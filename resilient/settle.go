@@ -307,7 +307,8 @@ const retryOrder = 500 * time.Millisecond
 // mayCome reports whether a task that the shared engine does not know may be
 // delivered by a node that has accepted it.
 func (c *core) mayCome(id morningai.ID) bool {
-	if _, doubt := c.backlog.doubt[id]; doubt || c.backlog.own > 0 || c.backlog.owned > 0 {
+	b := &c.backlog
+	if _, doubt := b.doubt[id]; doubt || b.own > 0 || b.owned > 0 || b.full && !b.calm { // what an earlier process left is compared last
 		return true
 	}
 	return slices.ContainsFunc(c.members, func(m morningai.Member) bool {
