@@ -25,7 +25,7 @@ type session struct {
 	marks []mark    // replies that may not have been received, oldest first
 	// the replies of either engine that have been
 	throughShared, throughJournal int64
-	beaten                        *morningai.BeatRequest // the last that the shared engine has answered
+	beaten, beatenHere            *morningai.BeatRequest // the last that the shared engine has answered, and its like
 	returns                       bool                   // the journal takes tasks back with the next beat
 }
 
@@ -361,7 +361,7 @@ func (c *core) beat(op *beatOp, here bool) {
 		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, shared) },
 			func(reply morningai.BeatReply, err error) {
 				if op.reached = err == nil; op.reached {
-					s.beaten = &shared
+					s.beaten, s.beatenHere = &shared, &local
 					if c.rebuild != nil {
 						reply.Lost = nil // it has lost what runs here, which goes on
 					}

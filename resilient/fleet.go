@@ -129,6 +129,9 @@ func (c *core) meet(then func(error)) bool {
 		}
 		req := *s.beaten
 		req.Forget, req.Member = nil, c.member(id)
+		here := *s.beatenHere // whoever observes the session sees one counter
+		onJournal(c, "beat", func(ctx context.Context) (morningai.BeatReply, error) { return c.journal.Beat(ctx, here) },
+			func(morningai.BeatReply, error) {})
 		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, req) },
 			func(reply morningai.BeatReply, err error) {
 				if err == nil && c.rebuild == nil {
