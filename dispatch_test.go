@@ -22,6 +22,8 @@ type feeder struct {
 	finishes atomic.Int64
 }
 
+func (*feeder) Capabilities() Capabilities { return Capabilities{} }
+
 func (f *feeder) Claim(ctx context.Context, req ClaimRequest) (ClaimReply, error) {
 	f.claims.Add(1)
 	n := int64(req.N)

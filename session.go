@@ -55,7 +55,7 @@ func (w *worker) beat(ctx context.Context) error {
 	defer w.beatMu.Unlock()
 	req := w.beatRequest()
 	w.mu.Lock()
-	req.Through = w.through
+	req.Through = w.through()
 	req.Holding = make([]Lease, len(w.held))
 	for i, e := range w.held {
 		req.Holding[i] = e.lease
@@ -224,7 +224,7 @@ func (w *worker) leave(ctx context.Context) error {
 	defer cancel()
 	req := w.beatRequest()
 	w.mu.Lock()
-	req.Through, req.Leaving = w.through, true
+	req.Through, req.Leaving = w.through(), true
 	w.mu.Unlock()
 	_, err := w.engine.Beat(ctx, req)
 	return err

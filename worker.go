@@ -21,13 +21,13 @@ type worker struct {
 	session  SessionID
 	types    []string
 	handlers map[string]HandlerFunc
-	shares   *queueShares // used by the claim loop alone
+	shares   *queueShares // guarded by claimMu
 	interval time.Duration
 	reporter *reporter
 
 	claimCtx   context.Context // ends when no more tasks are to be claimed
 	stopClaims context.CancelFunc
-	claims     sync.WaitGroup // the claim loop
+	claims     sync.WaitGroup // the claim loops
 	beatCtx    context.Context
 	stopBeats  context.CancelFunc
 	beats      sync.WaitGroup // the beat loop
@@ -43,32 +43,22 @@ type worker struct {
 	undecided atomic.Int32
 	decided   chan struct{}
 	abandoned atomic.Int32
-	// A goroutine that waits for capacity says how much here, and is told
-	// through wake and, if a claim is to be interrupted, through interrupt.
-	hungry    atomic.Int32
-	wake      chan struct{}
-	interrupt atomic.Pointer[context.CancelFunc]
-	// Of a claim under way where the slots are shared: for how many tasks it is,
-	// and how to end it if they are gone.
-	asked   atomic.Int32
+	claimers  [2]*claimer
+	plenty    chan struct{}                      // holds a token when a claim brought many tasks
+	claimMu   sync.Mutex                         // of what claimers ask for, and of the shares
+	acceptMu  sync.Mutex                         // one reply is accepted at a time
+	interrupt atomic.Pointer[context.CancelFunc] // ends a claim that waits for capacity
+	// How to end a claim where the slots are shared, if they are gone.
 	preempt atomic.Pointer[context.CancelFunc]
 
 	mu       sync.Mutex
 	held     []*execution // claimed and not recorded
-	through  int64        // Seq of the last claim reply
 	observer *Observer    // guarded by beatMu
 	beatMu   sync.Mutex   // one beat at a time
 	contact  contact
 }
 
 const (
-	claimWait = 5 * time.Second
-	// A full worker asks for more once half its slots are free or this long
-	// has passed since there was one: one call for many tasks instead of one
-	// call for each.
-	gatherTime = 100 * time.Microsecond
-	// A worker that stays full for this long asks for cancels meanwhile.
-	saturatedTime = 10 * time.Millisecond
 	// How many outcomes may wait to be recorded before nothing more is
 	// claimed, beyond one for each slot, and how many bytes of results.
 	maxUnrecorded      = 1024
@@ -86,8 +76,9 @@ func newWorker(app *App, engine Engine, handlers map[string]HandlerFunc) (*worke
 		shares:   newQueueShares(app.queues),
 		interval: min(800*time.Millisecond, app.lease/4),
 		work:     make(chan *execution, app.concurrency),
-		wake:     make(chan struct{}, 1),
 		decided:  make(chan struct{}, 1),
+		claimers: [2]*claimer{newClaimer(), newClaimer()},
+		plenty:   make(chan struct{}, 1),
 	}
 	for _, d := range app.declared {
 		w.types = append(w.types, d.taskType)
@@ -95,6 +86,7 @@ func newWorker(app *App, engine Engine, handlers map[string]HandlerFunc) (*worke
 	if _, err := rand.Read(w.session[:]); err != nil {
 		return nil, fmt.Errorf("make a session id: %w", err)
 	}
+	w.claimers[1].resting = true
 	w.observer = NewObserver(w.session, w.interval)
 	return w, nil
 }
@@ -108,130 +100,16 @@ func (w *worker) start() {
 	w.beats.Go(w.guardExclusive)
 	if len(w.types) > 0 {
 		w.claims.Go(w.claimLoop)
-	}
-}
-
-// capacity is how many tasks may be claimed now.
-func (w *worker) capacity() int {
-	slots := int(w.app.slots.Load())
-	free := slots - int(w.crew.busy.Load())
-	if w.reporter.bytes.Load() > maxUnrecordedBytes {
-		return 0
-	}
-	return max(0, min(free, slots+maxUnrecorded-int(w.reporter.open.Load())))
-}
-
-// notify tells whoever waits that there is capacity.
-func (w *worker) notify() {
-	h := int(w.hungry.Load())
-	if h == 0 || w.capacity() < h {
-		return
-	}
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-	if cancel := w.interrupt.Load(); cancel != nil {
-		(*cancel)()
-	}
-}
-
-// tighten ends the claim under way if it is for more tasks than fit at
-// this moment; the next one asks for less.
-func (w *worker) tighten() {
-	if cancel := w.preempt.Load(); cancel != nil && w.capacity() < int(w.asked.Load()) {
-		(*cancel)()
-	}
-}
-
-// awaitCapacity returns when n tasks may be claimed, after d, or when ctx ends.
-func (w *worker) awaitCapacity(ctx context.Context, n int, d time.Duration) {
-	w.hungry.Store(int32(n))
-	defer w.hungry.Store(0)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	for w.capacity() < n {
-		select {
-		case <-w.wake:
-		case <-timer.C:
-			return
-		case <-ctx.Done():
-			return
+		if w.app.helped() {
+			w.claims.Go(w.helpLoop)
 		}
 	}
-}
-
-// claimLoop keeps one claim outstanding until the worker stops.
-func (w *worker) claimLoop() {
-	ctx := w.claimCtx
-	full := false // the last claim was filled: there may be more
-	for tries := 0; ctx.Err() == nil; {
-		n, half := w.capacity(), max(1, int(w.app.slots.Load())/2)
-		if n == 0 || full && n < half {
-			w.awaitCapacity(ctx, 1, saturatedTime)
-			if w.capacity() > 0 {
-				w.awaitCapacity(ctx, half, gatherTime)
-			}
-			n = w.capacity()
-		}
-		reply, err := w.claim(ctx, n)
-		full = n == 0 || len(reply.Grants) == n
-		w.accept(&reply)
-		switch {
-		case err == nil:
-			tries = 0
-		case ctx.Err() != nil:
-		case errors.Is(err, ErrClosed):
-			w.app.logger.Error("the engine has been closed under a running worker, which claims nothing more", "error", err)
-			return
-		case errors.Is(err, ErrNotFound):
-			// Others have called this session dead; a beat brings it back.
-			w.app.logger.Warn("the worker's session was unknown to the engine and is registered again")
-			if err := w.beat(ctx); err != nil && ctx.Err() == nil {
-				w.app.logger.Warn("register the session again", "error", err)
-				pause(ctx, repeatDelay(tries))
-				tries++
-			}
-		default:
-			if tries == 0 {
-				w.app.logger.Warn("tasks cannot be claimed, trying again", "error", err)
-			}
-			pause(ctx, repeatDelay(tries))
-			tries++
-		}
-	}
-}
-
-// claim asks for n tasks. With none it only waits for cancels. It returns early
-// without an error when capacity has changed so that it should ask anew.
-func (w *worker) claim(ctx context.Context, n int) (ClaimReply, error) {
-	req := ClaimRequest{Session: w.session, Queues: w.shares.next(n), Types: w.types, N: n, Wait: claimWait}
-	if n > 0 && len(w.crew.workers) == 1 {
-		return w.engine.Claim(ctx, req)
-	}
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if n > 0 {
-		w.asked.Store(int32(n))
-		w.preempt.Store(&cancel)
-		w.tighten() // for slots that were taken just before
-	} else {
-		w.interrupt.Store(&cancel)
-		w.hungry.Store(1)
-		w.notify() // for capacity that came just before
-	}
-	reply, err := w.engine.Claim(waiting, req)
-	w.hungry.Store(0)
-	w.interrupt.Store(nil)
-	w.preempt.Store(nil)
-	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-		err = nil
-	}
-	return reply, err
 }
 
 // accept takes over what a claim has brought.
-func (w *worker) accept(reply *ClaimReply) {
+func (w *worker) accept(c *claimer, reply *ClaimReply) {
+	w.acceptMu.Lock()
+	defer w.acceptMu.Unlock()
 	starting := make([]*execution, len(reply.Grants))
 	for i := range reply.Grants {
 		g := &reply.Grants[i]
@@ -246,7 +124,7 @@ func (w *worker) accept(reply *ClaimReply) {
 		e.index = len(w.held)
 		w.held = append(w.held, e)
 	}
-	w.through = max(w.through, reply.Seq)
+	c.through = max(c.through, reply.Seq)
 	w.mu.Unlock()
 	for _, e := range starting {
 		switch {
@@ -263,6 +141,9 @@ func (w *worker) accept(reply *ClaimReply) {
 			w.dispatch(e)
 		}
 	}
+	if asked := c.asked.Swap(0); int(asked) > len(starting) {
+		w.notify() // the other loop may have them
+	}
 	if len(starting) > 0 {
 		w.crew.tighten(w)
 	}
@@ -272,7 +153,7 @@ func (w *worker) accept(reply *ClaimReply) {
 }
 
 // dispatch gives an execution that has a slot to an idle slot goroutine or starts
-// one. Only the claim loop calls it.
+// one. It is called with acceptMu held.
 func (w *worker) dispatch(e *execution) {
 	if w.idle.Add(-1) >= 0 {
 		w.work <- e // has room for every slot

@@ -227,33 +227,37 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 			call, cancel := e.lingering(ctx)
 			err := p.works.do(call, j)
 			cancel()
+			var got grants
+			if err == nil {
+				err = got.read(j.compact, j.reply)
+			}
 			if err != nil {
 				s.brought(reply.Seq)
 				*open = j
 				return 0, e.failed(ctx, "claim", err)
 			}
-			if len(j.grants.list) > 0 {
+			if len(got.list) > 0 {
 				s.brought(reply.Seq)
 			}
-			if j.grants.unknown {
+			if got.unknown {
 				if len(e.parts) > 1 && s.known() {
 					break // it has not beaten there yet
 				}
 				return 0, errUnknownSession
 			}
-			reply.Grants = append(reply.Grants, j.grants.list...)
-			reply.Cancels = append(reply.Cancels, j.grants.cancels...)
-			if j.grants.next > 0 {
-				next = min(next, j.grants.next)
+			reply.Grants = append(reply.Grants, got.list...)
+			reply.Cancels = append(reply.Cancels, got.cancels...)
+			if got.next > 0 {
+				next = min(next, got.next)
 			}
-			for _, g := range j.grants.list {
+			for _, g := range got.list {
 				for k := range shares {
 					if shares[k].Name == g.Task.Queue {
 						shares[k].Share = max(0, shares[k].Share-1)
 					}
 				}
 			}
-			if n := len(j.grants.list); n == 0 || n < want && !large(j.grants.list) {
+			if n := len(got.list); n == 0 || n < want && !large(got.list) {
 				break
 			}
 		}

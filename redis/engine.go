@@ -43,6 +43,7 @@ type Engine struct {
 	data     string             // the name of what Redis holds, once it is known
 	putOff   map[*dues]struct{} // of the claims under way
 	created  int64              // acceptance time given last, in us: they grow strictly
+	clock    clock
 }
 
 // Open connects to the Redis at the address, checks that it can be relied on,
@@ -218,7 +219,8 @@ type partition struct {
 	base string // what its keys begin with
 	keys []string
 
-	accepts *enqueuer
+	accepts [enqueueLanes]*enqueuer
+	hunt    sync.RWMutex // held while one of them looks for what breaks the connection
 	works   *worker
 	others  *lane
 
@@ -235,8 +237,10 @@ func newPartition(e *Engine, n int) *partition {
 	for _, name := range keyNames {
 		p.keys = append(p.keys, p.base+name)
 	}
-	p.accepts, p.works = newEnqueuer(p), newWorker(p)
-	p.others = newLane(p)
+	for i := range p.accepts {
+		p.accepts[i] = newEnqueuer(p)
+	}
+	p.works, p.others = newWorker(p), newLane(p)
 	return p
 }
 
@@ -250,7 +254,11 @@ func (p *partition) wakeKey(taskType string) string { return p.base + "w:" + tas
 func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "c:" + string(s[:]) }
 
 func (p *partition) lanes() []*lane {
-	return append([]*lane{p.accepts.lane, p.others}, p.works.lanes...)
+	out := append([]*lane{p.others}, p.works.lanes...)
+	for _, q := range p.accepts {
+		out = append(out, q.lane)
+	}
+	return out
 }
 
 // read runs a script that needs no number.
@@ -260,7 +268,9 @@ func (p *partition) read(ctx context.Context, s *script, args ...string) ([]ruei
 }
 
 func (p *partition) run() {
-	p.accepts.run()
+	for _, q := range p.accepts {
+		q.run()
+	}
 	p.works.run()
 	p.eng.loops.Go(p.sweep)
 }

@@ -42,7 +42,7 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 	}
 	for p, j := range jobs {
 		j.left = len(j.specs)
-		p.accepts.add(j)
+		p.enqueuer(len(j.specs)).add(j)
 	}
 	bounded, cancel := e.bounded(ctx)
 	defer cancel()
@@ -138,6 +138,20 @@ func (j *enqueueJob) settle(i int, r *morningai.Receipt, err error) {
 	}
 }
 
+// enqueueLanes is how many calls may be under way at once, the second only for
+// what comes in bulk: Redis works on one while the next is packed. Single tasks
+// share a call, which costs Redis less than two.
+const enqueueLanes = 2
+
+// enqueuer returns the one for n tasks that a caller brings at once: they stay in
+// their order.
+func (p *partition) enqueuer(n int) *enqueuer {
+	if n >= batchTasks && p.accepts[1].length() < p.accepts[0].length() {
+		return p.accepts[1]
+	}
+	return p.accepts[0]
+}
+
 // enqueuer sends what callers bring in batches, one call at a time: batches
 // grow by themselves while a call is under way, and order is kept.
 type enqueuer struct {
@@ -202,7 +216,7 @@ func (q *enqueuer) take() []enqueueItem {
 func (q *enqueuer) loop() {
 	for {
 		for items := q.gather(); len(items) > 0; items = q.gather() {
-			q.send(items)
+			q.send(items, false)
 		}
 		select {
 		case <-q.wake:
@@ -212,7 +226,9 @@ func (q *enqueuer) loop() {
 	}
 }
 
-func (q *enqueuer) send(items []enqueueItem) {
+// send sends a batch. While it hunts for what breaks the connection nothing else is
+// sent by the partition's enqueuers: it would be taken for the culprit.
+func (q *enqueuer) send(items []enqueueItem, hunting bool) {
 	kept := items[:0]
 	for _, it := range items {
 		if it.job.abandoned() {
@@ -225,19 +241,24 @@ func (q *enqueuer) send(items []enqueueItem) {
 		return
 	}
 	b := newEnqueueBatch(items)
-	send := func() error { return q.try(b) }
-	var err error
-	if len(items) == 1 {
-		if err = q.part.alone(send); err == errPoison {
-			items[0].job.settle(items[0].i, &morningai.Receipt{Err: err}, nil)
+	if !hunting {
+		q.part.hunt.RLock()
+	}
+	err := q.try(b)
+	if !hunting {
+		q.part.hunt.RUnlock()
+	}
+	if err != nil && suspicious(err) {
+		if !hunting {
+			q.part.hunt.Lock()
+			defer q.part.hunt.Unlock()
+		}
+		if q.part.poisoned(err) {
+			q.hunt(items, hunting)
 			return
 		}
-	} else if err = send(); err != nil && q.part.poisoned(err) {
-		q.send(items[: len(items)/2 : len(items)/2])
-		q.send(items[len(items)/2:])
-		return
 	}
-	if err == nil && q.waiting() { // the next call is on its way meanwhile
+	if err == nil && q.length() > 0 { // the next call is on its way meanwhile
 		q.part.eng.loops.Go(func() { b.deliver() })
 		return
 	}
@@ -250,10 +271,33 @@ func (q *enqueuer) send(items []enqueueItem) {
 	}
 }
 
-func (q *enqueuer) waiting() bool {
+// hunt sends a batch that broke the connection again, and then in halves, until
+// the task that does it stands alone.
+func (q *enqueuer) hunt(items []enqueueItem, again bool) {
+	switch {
+	case len(items) > 1 && again:
+		q.send(items[:len(items)/2:len(items)/2], true)
+		q.send(items[len(items)/2:], true)
+	case len(items) > 1:
+		q.send(items, true)
+	default:
+		b := newEnqueueBatch(items)
+		err := q.part.alone(func() error { return q.try(b) })
+		switch err {
+		case nil:
+			b.deliver()
+		case errPoison:
+			items[0].job.settle(items[0].i, &morningai.Receipt{Err: err}, nil)
+		default:
+			items[0].job.settle(items[0].i, &morningai.Receipt{}, err)
+		}
+	}
+}
+
+func (q *enqueuer) length() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.queue) > 0
+	return len(q.queue)
 }
 
 func (q *enqueuer) try(b *enqueueBatch) error {

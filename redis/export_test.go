@@ -6,6 +6,9 @@ import "time"
 // a test can let hours of retention pass.
 func WithClock(now func() time.Time) Option { return func(o *options) { o.now = now } }
 
+// WithClockEvery sets how often the clock is compared with that of Redis.
+func WithClockEvery(d time.Duration) Option { return func(o *options) { o.clockEvery = d } }
+
 // WithBlock sets how long one blocking pop lasts.
 func WithBlock(d time.Duration) Option { return func(o *options) { o.blockFor = d } }
 
@@ -37,3 +40,6 @@ func Scripts() map[string]string {
 
 // Unavailable is what people are told of an error of the network.
 func Unavailable(err error) error { return unavailable("probe", err) }
+
+// ClockApart is what decides whether a node trusts its clock.
+var ClockApart = clockApart

@@ -27,6 +27,7 @@ type options struct {
 	blockFor       time.Duration
 	pauseOnFailure time.Duration
 	now            func() time.Time
+	clockEvery     time.Duration
 	deferred       bool
 	data           morningai.DataSet // that the engine has worked on before
 }
@@ -36,7 +37,7 @@ func defaults() options {
 		timeout: 2 * time.Second, succeeded: 24 * time.Hour, ended: 7 * 24 * time.Hour,
 		logger: slog.New(slog.DiscardHandler), sweep: 30 * time.Second, orphanGrace: 15 * time.Second,
 		eventEntries: 10_000, eventAge: 10 * time.Minute, clientName: "morningai", prefix: "mai",
-		laneAge: 7 * 24 * time.Hour, blockFor: 5 * time.Second, pauseOnFailure: 200 * time.Millisecond, now: time.Now,
+		laneAge: 7 * 24 * time.Hour, blockFor: 5 * time.Second, pauseOnFailure: 200 * time.Millisecond, now: time.Now, clockEvery: 30 * time.Second,
 	}
 }
 

@@ -29,10 +29,13 @@ func protocolError(err error) bool {
 	return ok && strings.HasPrefix(plainText(e), "Protocol error")
 }
 
+// suspicious reports whether what was sent may be why a call failed.
+func suspicious(err error) bool { return protocolError(err) || broken(err) }
+
 // poisoned reports whether a call failed because of what was sent: the
 // connection broke, and Redis takes other writes.
 func (p *partition) poisoned(err error) bool {
-	if !protocolError(err) && !broken(err) {
+	if !suspicious(err) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(p.eng.ctx, p.eng.opt.timeout/2)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,25 +42,27 @@ func TestPoisonStandsAlone(t *testing.T) {
 	proxy.BreakOn(poison)
 	const n, bad = 41, 17
 
-	// Others enqueue all the time, and must not notice.
+	// Others enqueue all the time, also in bulk, and must not notice.
 	ctx, stop := context.WithCancel(t.Context())
 	var others sync.WaitGroup
-	sent := 0
-	others.Go(func() {
-		for ctx.Err() == nil {
-			got, err := e.Enqueue(context.Background(), specs(3))
-			if err != nil {
-				t.Errorf("another producer: %v", err)
-				return
-			}
-			for _, r := range got {
-				if r.Err != nil {
-					t.Errorf("another producer: %v", r.Err)
+	var sent atomic.Int64
+	for _, size := range []int{3, 150, 200} {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				got, err := e.Enqueue(context.Background(), specs(size))
+				if err != nil {
+					t.Errorf("another producer: %v", err)
+					return
 				}
-				sent++
+				for _, r := range got {
+					if r.Err != nil {
+						t.Errorf("another producer: %v", r.Err)
+					}
+					sent.Add(1)
+				}
 			}
-		}
-	})
+		})
+	}
 	for round := range 3 {
 		list := specs(n)
 		list[bad].Payload = []byte(poison)
@@ -78,7 +81,7 @@ func TestPoisonStandsAlone(t *testing.T) {
 	}
 	stop()
 	others.Wait()
-	want := sent + 3*(n-1)
+	want := int(sent.Load()) + 3*(n-1)
 	stats, err := e.Stats(t.Context())
 	if err != nil || stats.States[morningai.StateQueued] != int64(want) {
 		t.Fatalf("%d tasks are queued, want %d (%v)", stats.States[morningai.StateQueued], want, err)

@@ -138,9 +138,11 @@ func packDetails(req *morningai.BeatRequest) string {
 	return string(b)
 }
 
-func readSession(id, text string) (morningai.Session, bool) {
+// readSession also returns what follows: how far the node's clock is ahead of that
+// of Redis, 8 bytes if it knows.
+func readSession(id, text string) (morningai.Session, string, bool) {
 	if len(id) != 16 || len(text) < 6 {
-		return morningai.Session{}, false
+		return morningai.Session{}, "", false
 	}
 	r := &reader{rest: text[6:], ok: true}
 	s := morningai.Session{ID: morningai.SessionID([]byte(id)), Counter: int64(u48(text)),
@@ -148,12 +150,12 @@ func readSession(id, text string) (morningai.Session, bool) {
 	for _, list := range []*[]string{&s.Types, &s.Queues} {
 		for range r.uvarint() {
 			if !r.ok {
-				return s, false
+				return s, "", false
 			}
 			*list = append(*list, r.text())
 		}
 	}
-	return s, r.ok
+	return s, r.rest, r.ok
 }
 
 // readSessions reads the members and how much each runs.
@@ -173,7 +175,7 @@ func readSessions(fields map[string]string) ([]morningai.Session, error) {
 		if len(field) != 16 {
 			continue
 		}
-		s, ok := readSession(field, value)
+		s, _, ok := readSession(field, value)
 		if !ok {
 			return nil, errCorrupt
 		}
@@ -231,10 +233,13 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	case quiet:
 		leaving = "-"
 	}
+	if p.n == 0 {
+		p.eng.clock.look(ctx, p.eng)
+	}
 	known := p.dataSet()
 	marks := p.marksDue(known)
 	args := append([]string{known.lineage, "0", ""}, p.eng.clockArgs()...)
-	args = append(args, string(req.Session[:]), packDetails(req), strconv.FormatInt(through, 10), leaving,
+	args = append(args, string(req.Session[:]), packDetails(req)+p.eng.clock.text(), strconv.FormatInt(through, 10), leaving,
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
 	args = append(args, marks...)
 	args = append(args, packLeases(held)...)
@@ -293,6 +298,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	reply.Settings += readSettings(fields)
 	p.wakeTypes(got[4])
 	if p.n == 0 {
+		p.eng.clock.judge(p.eng, clocksOf(fields, string(req.Session[:])))
 		if reply.Members, err = readMembers(fields); err != nil {
 			return 0, err
 		}

@@ -40,7 +40,8 @@ type workJob struct {
 	over            chan struct{} // closed when its call cannot be applied any more
 
 	verdicts string // two letters a report, one a checkpoint
-	grants   grants
+	compact  string // of the answer to the claim
+	reply    []rueidis.RedisMessage
 	err      error
 }
 
@@ -158,6 +159,9 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 	var keys []string
 	if claim != nil {
 		args[2] = "1"
+		if w.part.eng.clock.apart.Load() {
+			args[2] = "2"
+		}
 		args = append(args, claim.claim.args()...)
 		keys = claim.claim.keys(w.part)
 	}
@@ -214,9 +218,7 @@ func (w *worker) answer(jobs []*workJob, reports, points int, reply []rueidis.Re
 		j.verdicts = first[:2*len(j.reports)] + second[:len(j.points)]
 		first, second = first[2*len(j.reports):], second[len(j.points):]
 		if j.claim != nil {
-			if err := j.grants.read(compact[2*reports+points:], reply); err != nil {
-				return err
-			}
+			j.compact, j.reply = compact[2*reports+points:], reply // read by the caller, while the next call is under way
 		}
 	}
 	return nil

@@ -87,9 +87,11 @@ func (c *drillCmd) Run(ctx context.Context, s streams) error {
 const drillSteps = 5
 
 func (c *drillCmd) print(s streams, results []chaos.Result) error {
-	failed, void := 0, 0
+	failed, void, skipped := 0, 0, 0
 	for i := range results {
 		switch {
+		case results[i].Skipped != "":
+			skipped++
 		case results[i].Failed():
 			failed++
 		case results[i].Void != "":
@@ -97,13 +99,13 @@ func (c *drillCmd) print(s streams, results []chaos.Result) error {
 		}
 	}
 	if c.JSON {
-		if err := printValue(s, map[string]any{"seed": c.Seed, "duration": c.Duration.String(), "scenarios": results, "failed": failed, "void": void}); err != nil {
+		if err := printValue(s, map[string]any{"seed": c.Seed, "duration": c.Duration.String(), "scenarios": results, "failed": failed, "void": void, "skipped": skipped}); err != nil {
 			return err
 		}
-	} else if err := show(s.out, drillTable(results)+c.summary(results, failed, void)); err != nil {
+	} else if err := show(s.out, drillTable(results)+c.summary(results, failed, void, skipped)); err != nil {
 		return err
 	}
-	if failed+void > 0 {
+	if failed+void > 0 || skipped == len(results) {
 		return ended(exitFailed)
 	}
 	return nil
@@ -119,6 +121,8 @@ func drillTable(results []chaos.Result) string {
 			verdict = bad.Render("broken")
 		case r.Void != "":
 			verdict = warn.Render("void")
+		case r.Skipped != "":
+			verdict = warn.Render("skipped")
 		}
 		rows = append(rows, []string{r.Scenario, fmt.Sprint(r.Accepted), fmt.Sprint(r.Ran), fmt.Sprint(r.Repeated), fmt.Sprint(r.Lost), fmt.Sprint(r.WrongStatus),
 			spanText(r.NoticedAfter), spanText(r.RecoveredAfter), verdict})
@@ -134,11 +138,11 @@ func spanText(s *chaos.Span) string {
 }
 
 // summary tells what a table has no room for.
-func (c *drillCmd) summary(results []chaos.Result, failed, void int) string {
+func (c *drillCmd) summary(results []chaos.Result, failed, void, skipped int) string {
 	var b strings.Builder
 	for i := range results {
 		r := &results[i]
-		if r.Failed() || r.Void != "" {
+		if r.Failed() || r.Void != "" || r.Skipped != "" {
 			fmt.Fprintf(&b, "\n%s: %s\n", r.Scenario, plainVerdict(r))
 		}
 		if r.History != "" {
@@ -155,12 +159,15 @@ func (c *drillCmd) summary(results []chaos.Result, failed, void int) string {
 			fmt.Fprintf(&b, "\n%s: %d requests were refused, and none of them left a trace\n", r.Scenario, r.Refused)
 		}
 	}
-	fmt.Fprintf(&b, "\nseed %d, faults of %s: %d of %d scenarios kept every promise", c.Seed, c.Duration, len(results)-failed-void, len(results))
+	fmt.Fprintf(&b, "\nseed %d, faults of %s: %d of %d scenarios kept every promise", c.Seed, c.Duration, len(results)-failed-void-skipped, len(results))
 	if failed > 0 {
 		fmt.Fprintf(&b, ", %d broke one", failed)
 	}
 	if void > 0 {
 		fmt.Fprintf(&b, ", %d are void", void)
+	}
+	if skipped > 0 {
+		fmt.Fprintf(&b, ", %d were skipped", skipped)
 	}
 	b.WriteString("\n")
 	return b.String()
@@ -172,6 +179,8 @@ func plainVerdict(r *chaos.Result) string {
 		return strings.Join(r.Broken, "\n  ")
 	case r.Void != "":
 		return "void: " + r.Void
+	case r.Skipped != "":
+		return "skipped: " + r.Skipped
 	}
 	return fmt.Sprintf("every promise was kept; %d accepted, %d ran, %d repeated, %d lost", r.Accepted, r.Ran, r.Repeated, r.Lost)
 }

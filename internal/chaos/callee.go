@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -50,6 +51,7 @@ func (c *callee) ran(id morningai.ID) int {
 func (c *callee) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, err := morningai.ParseID(r.Header.Get("Morningai-Task-Id"))
 	attempt, err2 := strconv.ParseInt(r.Header.Get("Morningai-Attempt"), 10, 64)
+	_, _ = io.Copy(io.Discard, r.Body) // a connection on which something is left unread breaks
 	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
 	if err != nil || err2 != nil {
 		http.Error(w, "a task has no id or no attempt", http.StatusTeapot) // fails the task

@@ -47,10 +47,11 @@ type Result struct {
 	// NoticedAfter is nil if no server made an outage of it.
 	NoticedAfter   *Span          `json:"noticed_after"`
 	RecoveredAfter *Span          `json:"recovered_after"`
-	Operations     int            `json:"operations"`       // on record
-	Faults         map[string]int `json:"faults,omitempty"` // of a mix, by kind
-	Void           string         `json:"void,omitempty"`   // why it proves nothing
-	Broken         []string       `json:"broken,omitempty"` // promises
+	Operations     int            `json:"operations"`        // on record
+	Faults         map[string]int `json:"faults,omitempty"`  // of a mix, by kind
+	Skipped        string         `json:"skipped,omitempty"` // why this machine cannot stage it
+	Void           string         `json:"void,omitempty"`    // why it proves nothing
+	Broken         []string       `json:"broken,omitempty"`  // promises
 	History        string         `json:"history,omitempty"`
 }
 
@@ -133,6 +134,11 @@ const (
 
 // stage plays one scenario from the first server to the verdict.
 func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
+	if s.cannot != nil {
+		if why := s.cannot(); why != "" {
+			return Result{Scenario: s.name, What: s.what, Skipped: why}, nil
+		}
+	}
 	f, err := newFleet(c, s)
 	if err != nil {
 		return Result{}, err
@@ -169,6 +175,11 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
+	}
+	if s.felt != nil {
+		if f.felt, err = s.felt(ctx, f); err != nil {
+			return Result{}, f.explained(err)
+		}
 	}
 	f.step("checks")
 	f.judge(ctx, &r, before)

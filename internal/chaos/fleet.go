@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/drill"
 	"github.com/RC918/morningai/internal/faultproxy"
 	"github.com/RC918/morningai/internal/redisproc"
@@ -27,22 +28,30 @@ const (
 
 // fleet is a Redis, the servers on it and what has happened to them.
 type fleet struct {
-	config   *Config
-	scenario scenario
-	random   *rand.Rand
-	dir      string
-	history  *drill.History
-	began    time.Time
-	final    drill.Final
-	callee   *callee
-	redis    *redisproc.Server
-	more     []*redisproc.Server // replicas and sentinels
-	nodes    []*node
-	from, to time.Time // of the fault
-	promoted time.Time // when a replica took over
-	mixed    map[string]int
-	admin    *redisproc.Conn
-	others   sync.WaitGroup // calls that end with Redis at the latest
+	config    *Config
+	scenario  scenario
+	random    *rand.Rand
+	dir       string
+	history   *drill.History
+	began     time.Time
+	final     drill.Final
+	callee    *callee
+	redis     *redisproc.Server
+	more      []*redisproc.Server // replicas and sentinels
+	nodes     []*node
+	from, to  time.Time // of the fault
+	promoted  time.Time // when a replica took over
+	mixed     map[string]int
+	admin     *redisproc.Conn
+	authority *redisproc.Authority
+	arguments []string                   // of Redis, beside those of the scenario
+	wrap      func(disk string) []string // of Redis
+	url       string                     // of Redis, if it is not the usual one
+	hosts     string                     // the file of names that servers know, if it is their own
+	takers    []*node                    // servers that clients ask; nil: all
+	odd       map[morningai.ID]bool      // tasks that are not to succeed
+	felt      int
+	others    sync.WaitGroup // calls that end with Redis at the latest
 }
 
 func newFleet(c *Config, s scenario) (*fleet, error) {
@@ -52,7 +61,7 @@ func newFleet(c *Config, s scenario) (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{config: c, scenario: s, random: rand.New(rand.NewPCG(c.Seed, hash.Sum64())), dir: dir, began: time.Now()}
+	f := &fleet{config: c, scenario: s, random: rand.New(rand.NewPCG(c.Seed, hash.Sum64())), dir: dir, began: time.Now(), odd: map[morningai.ID]bool{}}
 	f.history = drill.NewHistory(drill.Setup{LeaseTime: lease}, nil)
 	if f.callee, err = newCallee(f.history); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -65,6 +74,11 @@ func (f *fleet) now() time.Duration { return time.Since(f.began) }
 
 // start starts Redis and the servers, and waits until all are ready.
 func (f *fleet) start(ctx context.Context) error {
+	if f.scenario.ready != nil {
+		if err := f.scenario.ready(f); err != nil {
+			return err
+		}
+	}
 	if err := f.startRedis(); err != nil {
 		return err
 	}
@@ -95,86 +109,6 @@ func (f *fleet) start(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// user are the arguments with which Redis knows the servers' user.
-func user() []string { return []string{"--user", "app", "on", ">" + password, "~*", "&*", "+@all"} }
-
-func (f *fleet) startRedis() (err error) {
-	args := append(user(), f.scenario.redis...)
-	if f.scenario.redis == nil {
-		// Without a sync by itself: with everysec Redis answers before it has written
-		// while a sync is under way, and so a kill loses what was acknowledged.
-		args = append(args, "--appendonly", "yes", "--appendfsync", "no")
-	}
-	if f.redis, err = redisproc.Start(redisproc.Options{Args: args}); err != nil {
-		return err
-	}
-	if f.scenario.cluster {
-		if _, err := f.redis.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383"); err != nil {
-			return err
-		}
-		return f.awaitInfo(f.redis, "CLUSTER INFO", "cluster_state:ok")
-	}
-	if f.scenario.group {
-		return f.startGroup(args)
-	}
-	return nil
-}
-
-// startGroup adds two replicas and three sentinels.
-func (f *fleet) startGroup(args []string) error {
-	main := fmt.Sprintf("127.0.0.1 %d", f.redis.Port())
-	for range 2 {
-		r, err := redisproc.Start(redisproc.Options{Args: append(append([]string{}, args...), "--replicaof", main, "--repl-diskless-sync-delay", "0")})
-		if err != nil {
-			return err
-		}
-		f.more = append(f.more, r)
-		if err := f.awaitInfo(r, "INFO replication", "master_link_status:up"); err != nil {
-			return err
-		}
-	}
-	sentinels := f.more
-	for range 3 {
-		s, err := redisproc.Start(redisproc.Options{Sentinel: []string{"sentinel monitor main " + main + " 2",
-			"sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 3000"}})
-		if err != nil {
-			return err
-		}
-		f.more = append(f.more, s)
-	}
-	for _, s := range f.more[len(sentinels):] {
-		for _, want := range []string{"num-slaves\n2\n", "num-other-sentinels\n2\n"} {
-			if err := f.awaitInfo(s, "SENTINEL MASTER main", want); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (f *fleet) awaitInfo(s *redisproc.Server, command, want string) error {
-	return redisproc.Until("Redis to say "+strings.TrimSpace(want), func() (bool, error) {
-		text, err := s.Do(strings.Fields(command)...)
-		return err == nil && strings.Contains(text, want), nil
-	})
-}
-
-// address is where the servers find Redis.
-func (f *fleet) address() string {
-	const user = "app:" + password + "@"
-	switch {
-	case f.scenario.group:
-		var hosts []string
-		for _, s := range f.more[2:] {
-			hosts = append(hosts, s.Addr())
-		}
-		return "redis+sentinel://" + user + strings.Join(hosts, ",") + "/main"
-	case f.scenario.cluster:
-		return "redis+cluster://" + user + f.redis.Addr()
-	}
-	return "redis://" + user + f.redis.Addr()
 }
 
 // close ends everything and removes it.

@@ -31,7 +31,7 @@ func modes() []scenario {
 		return scenario{name: name, what: what, redis: redis, play: outage(begin, end)}
 	}
 	cluster := mode("cluster-down", "the Cluster misses slots", do("CLUSTER", "DELSLOTSRANGE", "0", "100"), do("CLUSTER", "ADDSLOTSRANGE", "0", "100"), "--cluster-enabled", "yes")
-	cluster.cluster = true
+	cluster.cluster = 1
 	return []scenario{
 		mode("memory-full", "the memory of Redis is full", do("CONFIG", "SET", "maxmemory", "1"), do("CONFIG", "SET", "maxmemory", "0")),
 		mode("read-only", "Redis becomes a replica of nobody", do("REPLICAOF", "127.0.0.1", "1"), do("REPLICAOF", "NO", "ONE")),
@@ -45,6 +45,8 @@ func modes() []scenario {
 		mode("busy-script", "a script does not end", endlessScript, do("SCRIPT", "KILL"), "--busy-reply-threshold", "100"),
 		mode("paused", "writes are paused", do("CLIENT", "PAUSE", "600000", "WRITE"), do("CLIENT", "UNPAUSE")),
 		cluster,
+		{name: "certificate-expired", what: "the certificate of Redis has expired", ready: encrypt, play: outage(expire, renew)},
+		{name: "name-gone", what: "the name of Redis is not known any more", ready: name, cannot: noOwnMounts, play: outage(unname, rename)},
 	}
 }
 

@@ -29,6 +29,7 @@ type node struct {
 
 	cmd    *exec.Cmd
 	done   chan struct{} // closed when the process has ended
+	url    string
 	client atomic.Pointer[client.Client]
 	web    *http.Transport
 	starts atomic.Int64
@@ -43,8 +44,11 @@ const silence = 20 * time.Second
 // ready.
 func (n *node) start(ctx context.Context) error {
 	f := n.fleet
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--node", n.name, "--lease", lease.String(),
-		"--docs", f.dir + "/docs", "--http-allow", "127.0.0.0/8", "--concurrency", "50"}, f.scenario.flags...)
+	args := []string{"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--node", n.name, "--lease", lease.String(),
+		"--docs", f.dir + "/docs", "--http-allow", "127.0.0.0/8", "--concurrency", "50"}
+	if f.scenario.flags != nil {
+		args = append(args, f.scenario.flags(f, n)...)
+	}
 	out, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -55,6 +59,9 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	cmd := exec.Command(f.config.Program, args...)
+	if f.hosts != "" {
+		cmd = f.withHosts(cmd)
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "MORNINGAI_") && !strings.HasPrefix(pair, "REDIS_URL=") {
@@ -95,6 +102,7 @@ func (n *node) connect(url string) error {
 	}
 	c, err := client.New(url, client.WithHTTPClient(&http.Client{Timeout: silence, Transport: n.web}))
 	if err == nil {
+		n.url = url
 		n.client.Store(c)
 		n.starts.Add(1)
 	}

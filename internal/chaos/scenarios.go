@@ -13,13 +13,19 @@ type scenario struct {
 	name    string
 	what    string
 	redis   []string // arguments of Redis; nil: it keeps its data over a restart
-	flags   []string // of our servers
 	proxied bool     // each server has a way to Redis of its own that can be broken
 	group   bool     // Redis is a Sentinel group
-	cluster bool     // Redis is a Cluster of one
+	cluster int      // of how many primaries Redis is a Cluster
 	slow    bool     // Redis is not away
-	early   func(ctx context.Context, f *fleet) error
-	play    func(ctx context.Context, f *fleet) error
+	// ready prepares the machine before Redis starts, flags are those of a server.
+	ready func(f *fleet) error
+	flags func(f *fleet, n *node) []string
+	early func(ctx context.Context, f *fleet) error
+	play  func(ctx context.Context, f *fleet) error
+	// felt is how often the fault has struck, where clients must not see it.
+	felt func(ctx context.Context, f *fleet) (int, error)
+	// cannot says why a machine cannot stage it; "" if it can.
+	cannot func() string
 }
 
 // outage is a scenario in which Redis is away for all for as long as faults last.
@@ -97,8 +103,10 @@ func heal(f *fleet) error {
 func (f *fleet) some() *node { return f.nodes[f.random.IntN(len(f.nodes))] }
 
 func scenarios() []scenario {
-	all := append(outages(), losses()...)
+	all := append(outages(), apart()...)
+	all = append(all, losses()...)
 	all = append(all, modes()...)
+	all = append(all, disks()...)
 	return append(all, brownouts()...)
 }
 
@@ -184,49 +192,6 @@ func cutOff(ctx context.Context, f *fleet) error {
 	f.history.Add(drill.Op{Kind: drill.Mended, Node: n.name})
 	f.to = time.Now()
 	return err
-}
-
-func losses() []scenario {
-	none := []string{"--appendonly", "no"}
-	return []scenario{
-		{name: "empty", what: "Redis comes back empty", redis: none, play: loss(func(ctx context.Context, f *fleet) error {
-			return errors.Join(f.redis.Kill(), wait(ctx, f.config.Duration), f.redis.Restart())
-		})},
-		{name: "flushed", what: "somebody empties Redis while it is in use", play: loss(func(ctx context.Context, f *fleet) error {
-			_, err := f.redis.Do("FLUSHALL")
-			return errors.Join(err, wait(ctx, f.config.Duration))
-		})},
-		{name: "older", what: "Redis comes back with a snapshot of some seconds ago", redis: none, play: func(ctx context.Context, f *fleet) error {
-			if _, err := f.redis.Do("SAVE"); err != nil {
-				return err
-			}
-			if err := wait(ctx, 2*time.Second); err != nil {
-				return err
-			}
-			f.from = time.Now()
-			return loss(func(ctx context.Context, f *fleet) error {
-				return errors.Join(f.redis.Kill(), wait(ctx, f.config.Duration), f.redis.Restart())
-			})(ctx, f)
-		}},
-		{name: "failover", what: "a replica takes over, and the old primary goes on acknowledging", group: true, play: failover},
-		{name: "mix", what: "faults that the seed chooses, one after another", group: true, play: mix},
-		{name: "empty-with-server", what: "a server is down while Redis comes back empty", redis: none, play: func(ctx context.Context, f *fleet) error {
-			n := f.some()
-			err := loss(func(ctx context.Context, f *fleet) error {
-				err := f.redis.Kill()
-				n.crash()
-				return errors.Join(err, wait(ctx, f.config.Duration), f.redis.Restart())
-			})(ctx, f)
-			return errors.Join(err, n.restart(ctx))
-		}},
-	}
-}
-
-// failover loses the primary, and works on with the new one.
-func failover(ctx context.Context, f *fleet) error {
-	err := failoverOnce(ctx, f)
-	f.to = f.promoted
-	return errors.Join(err, wait(ctx, f.config.Duration))
 }
 
 func brownouts() []scenario {

@@ -52,8 +52,10 @@ func (n *node) restless(ctx context.Context) string {
 		if err != nil {
 			return "its tasks are unknown: " + err.Error()
 		}
-		if len(page.Tasks) > 0 {
-			return fmt.Sprintf("task %s is %s", page.Tasks[0].ID, state)
+		for i := range page.Tasks {
+			if id := page.Tasks[i].ID; !n.fleet.odd[id] {
+				return fmt.Sprintf("task %s is %s", id, state)
+			}
 		}
 	}
 	return ""

@@ -80,6 +80,9 @@ func (t *traffic) next(i int) func() {
 			return func() { t.f.read(n, "reader", id) }
 		}
 	}
+	if takers := t.f.takers; takers != nil {
+		n = takers[t.random.IntN(len(takers))]
+	}
 	lasts := 0
 	if i%4 == 0 {
 		lasts = 20 + t.random.IntN(300)
@@ -97,9 +100,14 @@ func (t *traffic) next(i int) func() {
 
 // enqueue asks a server for a task and records that.
 func (f *fleet) enqueue(n *node, spec morningai.TaskSpec) (morningai.ID, bool) {
+	id, err := f.ask(n, spec)
+	return id, err == nil
+}
+
+func (f *fleet) ask(n *node, spec morningai.TaskSpec) (morningai.ID, error) {
 	id, err := morningai.NewID()
 	if err != nil {
-		return id, false
+		return id, err
 	}
 	spec.ID = id // so that what becomes of it can be found out whatever the answer is
 	call := f.history.Begin(drill.Op{Kind: drill.Enqueue, Node: n.name, Client: "producer", Task: id, Queue: spec.Queue, Payload: drill.DigestOf(spec.Payload)})
@@ -111,7 +119,7 @@ func (f *fleet) enqueue(n *node, spec morningai.TaskSpec) (morningai.ID, bool) {
 		receipt.Task = *task
 	}
 	call.Return(func(o *drill.Op) { o.Receive(&receipt) })
-	return id, err == nil
+	return id, err
 }
 
 // read looks at a task on a server. One that was started again may know less

@@ -125,7 +125,8 @@ local function flush()
     else
       n = call('HINCRBY', META, 'ev', 1)
     end
-    call('XADD', EVENTS, n .. '-1', 'b', nowns .. concat(evs))
+    evs[1] = nowns .. evs[1] -- one long text less
+    call('XADD', EVENTS, n .. '-1', 'b', concat(evs))
   end
   dcount, dcell, dwait, dopen, dueadd, duerem, keep, dflow, evs = {}, {}, {}, {}, {}, {}, {}, {}, {}
 end

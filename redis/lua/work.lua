@@ -2,7 +2,8 @@
 -- worker's finish of the last batch and its claim of the next cost one trip.
 --
 -- KEYS 23.. wake list of each type that the claim serves.
--- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1); then
+-- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1; 2: of a node
+--   whose clock makes nothing due); then
 --   the ids of the reports, then a report each: lease 8, claim 4, outcome 1,
 --     attempt 4, flags 1 (1 error, 2 result), due us 8, length 1 of the hand-out
 --     and 3 of the end as a success stores them, started 8 + node, length 3 of
@@ -195,7 +196,7 @@ local function claim(base)
       call('HSET', CANCELS, told[i], session .. '+')
     end
   end
-  local due = promote()
+  local due = ARGV[10] == '1' and promote() or math.huge
   local b = base + 8
   local waiting = call('HGETALL', WAITING)
   if #waiting == 0 and #cancels == 0 and base == 11 then
@@ -375,7 +376,7 @@ local function run()
       swapall(RUNNING, SUCCEEDED)
     end
   end
-  local claims = ARGV[10] == '1'
+  local claims = ARGV[10] ~= '0'
   if not claims or #dirtied > 0 then -- a claim sees what the records have become
     flushhot()
     flush()

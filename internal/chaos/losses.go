@@ -1,0 +1,118 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func losses() []scenario {
+	none := []string{"--appendonly", "no"}
+	return []scenario{
+		{name: "empty", what: "Redis comes back empty", redis: none, play: loss(func(ctx context.Context, f *fleet) error {
+			return errors.Join(f.redis.Kill(), wait(ctx, f.config.Duration), f.redis.Restart())
+		})},
+		{name: "flushed", what: "somebody empties Redis while it is in use", play: loss(func(ctx context.Context, f *fleet) error {
+			_, err := f.redis.Do("FLUSHALL")
+			return errors.Join(err, wait(ctx, f.config.Duration))
+		})},
+		{name: "older", what: "Redis comes back with a snapshot of some seconds ago", redis: none, play: func(ctx context.Context, f *fleet) error {
+			if _, err := f.redis.Do("SAVE"); err != nil {
+				return err
+			}
+			if err := wait(ctx, 2*time.Second); err != nil {
+				return err
+			}
+			f.from = time.Now()
+			return loss(func(ctx context.Context, f *fleet) error {
+				return errors.Join(f.redis.Kill(), wait(ctx, f.config.Duration), f.redis.Restart())
+			})(ctx, f)
+		}},
+		{name: "tail-lost", what: "the end of the append-only file of Redis is gone", play: tailLost},
+		{name: "replaced", what: "a new Redis without data comes to the old address", play: loss(func(ctx context.Context, f *fleet) error {
+			return errors.Join(f.redis.Kill(), os.RemoveAll(filepath.Join(f.redis.Dir(), "appendonlydir")), wait(ctx, f.config.Duration), f.redis.Restart())
+		})},
+		{name: "key-deleted", what: "somebody deletes a key in Redis while it is in use", play: loss(deleteRecords)},
+		{name: "script-flush", what: "the scripts in Redis are forgotten again and again", play: flushScripts, felt: func(_ context.Context, f *fleet) (int, error) {
+			return f.errorsOf("NOSCRIPT")
+		}},
+		{name: "failover", what: "a replica takes over, and the old primary goes on acknowledging", group: true, play: failover},
+		{name: "mix", what: "faults that the seed chooses, one after another", group: true, play: mix},
+		{name: "empty-with-server", what: "a server is down while Redis comes back empty", redis: none, play: func(ctx context.Context, f *fleet) error {
+			n := f.some()
+			err := loss(func(ctx context.Context, f *fleet) error {
+				err := f.redis.Kill()
+				n.crash()
+				return errors.Join(err, wait(ctx, f.config.Duration), f.redis.Restart())
+			})(ctx, f)
+			return errors.Join(err, n.restart(ctx))
+		}},
+	}
+}
+
+// tailLost takes the last seconds away from the file from which Redis starts again,
+// within a command.
+func tailLost(ctx context.Context, f *fleet) error {
+	found, err := filepath.Glob(filepath.Join(f.redis.Dir(), "appendonlydir", "*.incr.aof"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("the append-only file is not one of %q (%v)", found, err)
+	}
+	was, err := os.Stat(found[0])
+	if err != nil {
+		return err
+	}
+	if err := wait(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	f.from = time.Now()
+	return loss(func(ctx context.Context, f *fleet) error {
+		return errors.Join(f.redis.Kill(), os.Truncate(found[0], was.Size()+7), wait(ctx, f.config.Duration), f.redis.Restart())
+	})(ctx, f)
+}
+
+// errorsOf is how often Redis has answered with an error.
+func (f *fleet) errorsOf(token string) (int, error) {
+	text, err := f.redis.Do("INFO", "errorstats")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := strings.Cut(text, "errorstat_"+token+":count=")
+	if !found {
+		return 0, nil
+	}
+	digits, _, _ := strings.Cut(rest, "\r")
+	return strconv.Atoi(digits)
+}
+
+// deleteRecords removes the key under which the tasks are.
+func deleteRecords(ctx context.Context, f *fleet) error {
+	if gone, err := f.redis.Do("DEL", "mai:{0}:tasks"); err != nil || gone != "1" {
+		return fmt.Errorf("%s keys are deleted: %w", gone, err)
+	}
+	return wait(ctx, f.config.Duration)
+}
+
+func flushScripts(ctx context.Context, f *fleet) error {
+	end := time.Now().Add(f.config.Duration)
+	for time.Now().Before(end) {
+		if _, err := f.redis.Do("SCRIPT", "FLUSH"); err != nil {
+			return err
+		}
+		if err := wait(ctx, time.Duration(20+f.random.IntN(200))*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failover loses the primary, and works on with the new one.
+func failover(ctx context.Context, f *fleet) error {
+	err := failoverOnce(ctx, f)
+	f.to = f.promoted
+	return errors.Join(err, wait(ctx, f.config.Duration))
+}
