@@ -234,7 +234,7 @@ func (op *enqueueOp) fromBefore(receipt *morningai.Receipt, s *morningai.TaskSpe
 	c, f := op.c, op.found
 	shown := c.known.get(s.ID)
 	switch had := f.before(s.ID); {
-	case c.known.deleted.has(s.ID, c.now): // meanwhile
+	case had != nil && c.known.deleted.has(s.ID, c.now): // meanwhile
 		*receipt = morningai.Receipt{Err: errDeleted}
 	case had != nil:
 		*receipt = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
