@@ -40,10 +40,14 @@ func (c *core) beginIncident(cause error, noticed time.Duration) {
 
 // resumeIncident takes up the last report of an earlier process of this node. One
 // that was settled is not opened again, but what turns out later belongs to it.
+// What was accepted in the moment before a crash is counted by what is there.
 func (c *core) resumeIncident(last morningai.Incident) {
 	i := &c.incidents
 	i.current, i.lasting = last, last.EndedAt.IsZero()
 	i.settled = !i.lasting && last.Backlog == 0
+	if !i.settled {
+		i.current.Accepted = max(last.Accepted, c.backlog.own+c.backlog.owned)
+	}
 }
 
 func (c *core) endIncident() {

@@ -24,7 +24,7 @@ func (c *Client) Enqueue(ctx context.Context, spec Spec) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply, err := c.push(ctx, j, "", "", Mark{}, 0)
+	reply, err := c.push(ctx, j, "", "", Mark{}, 0, "")
 	if err != nil {
 		return nil, err
 	}
@@ -38,13 +38,13 @@ func (c *Client) Enqueue(ctx context.Context, spec Spec) (*Job, error) {
 	return c.Get(ctx, j.id)
 }
 
-// push runs the script; see push.lua for the last four.
-func (c *Client) push(ctx context.Context, j *job, sender, life string, known Mark, highest int64) ([]any, error) {
+// push runs the script; see push.lua for the last five.
+func (c *Client) push(ctx context.Context, j *job, sender, life string, known Mark, highest int64, fleet string) ([]any, error) {
 	front := "0"
 	if j.front {
 		front = "1"
 	}
-	args := []string{j.id, j.queue, j.due, front, sender, life, known.Sender, strconv.FormatInt(known.Number, 10), strconv.FormatInt(highest, 10), strconv.Itoa(len(j.parents))}
+	args := []string{j.id, j.queue, j.due, front, sender, life, known.Sender, strconv.FormatInt(known.Number, 10), strconv.FormatInt(highest, 10), fleet, strconv.Itoa(len(j.parents))}
 	return c.eval(ctx, scriptPush, append(append(args, j.parents...), j.fields...)...)
 }
 

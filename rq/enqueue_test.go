@@ -267,6 +267,7 @@ def plant(id, protocol, *values):
     r.hset('rq:job:' + id, mapping={'data': zlib.compress(data) if protocol else data, 'origin': 'q', 'status': 'queued'})
 plant('deep', 5, deep)
 plant('wide', 5, wide)
+plant('half', 5, 'a\ud800')
 for protocol in (2, 3, 4, 5):
     plant('same%d' % protocol, protocol, 0, same, 1 << 70, {'k': same})
     plant('fine%d' % protocol, protocol, text, text, (1, 2), [[], []], {}, 'hq.', b'hj' * 200, 2**300)
@@ -293,7 +294,7 @@ r.hset('rq:job:broken', mapping={'data': b'\x80\x05\x95\xff', 'origin': 'q', 'st
 		if len(got) != len(want) || string(plain.Kwargs) != `{"k":"v"}` {
 			t.Errorf("%s %s", plain.Args, plain.Kwargs)
 		}
-		for id, function := range map[string]string{"object": "tasks.box", "evil": "tasks.echo", "wide": "tasks.echo", "deep": "tasks.echo",
+		for id, function := range map[string]string{"object": "tasks.box", "evil": "tasks.echo", "wide": "tasks.echo", "deep": "tasks.echo", "half": "tasks.echo",
 			"same2": "", "same3": "tasks.echo", "same4": "tasks.echo", "same5": "tasks.echo"} {
 			if j := get(t, c, id); !errors.Is(j.Unreadable, rq.ErrNotPlain) || function != "" && j.Func != function || j.Args != nil {
 				t.Errorf("%s: %q %s %v", id, j.Func, j.Args, j.Unreadable)

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	pickle "github.com/kisielk/og-rek"
 )
@@ -210,6 +211,9 @@ func plainDict(b *bytes.Buffer, d pickle.Dict, depth int) error {
 }
 
 func quoteJSON(b *bytes.Buffer, s string) error {
+	if !utf8.ValidString(s) { // half of a character, which Python keeps and JSON would replace
+		return fmt.Errorf("%w: it holds text that is no Unicode", ErrNotPlain)
+	}
 	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(s); err != nil {

@@ -23,6 +23,9 @@ var scriptWatch = redis.NewScript(commonLua + watchLua)
 type Sender struct {
 	client *Client
 	name   string
+	// Fleet tells, if it is set, whose jobs these are: it names the data that all who
+	// may deliver the same job share. A job of another fleet is an ErrForeign.
+	Fleet func() string
 
 	mu      sync.Mutex // one delivery at a time, so that highest is exact
 	epoch   int        // grows when Redis has lost deliveries
@@ -80,13 +83,44 @@ func (s *Sender) Send(ctx context.Context, spec Spec, life int64, known Mark) (M
 
 func (s *Sender) push(ctx context.Context, j *job, life int64, known Mark) ([]any, error) {
 	for {
-		reply, err := s.client.push(ctx, j, s.name+"-"+strconv.Itoa(s.epoch), strconv.FormatInt(life, 10), known, s.highest)
+		reply, err := s.client.push(ctx, j, s.name+"-"+strconv.Itoa(s.epoch), strconv.FormatInt(life, 10), known, s.highest, s.fleet())
 		if err != nil || word(reply[0]) != "lost" {
 			return reply, err
 		}
 		s.epoch++
 		s.highest = 0
 	}
+}
+
+func (s *Sender) fleet() string {
+	if s.Fleet == nil {
+		return ""
+	}
+	return s.Fleet()
+}
+
+// Withdraw takes a job out of RQ whose sender wants it no more, whoever has sent it, or
+// tells its worker to stop it. It reports whether nothing is left to be done: a job that
+// runs is to be withdrawn again until it has ended.
+func (s *Sender) Withdraw(ctx context.Context, id string) (bool, error) {
+	reply, err := s.client.eval(ctx, scriptWatch, "withdraw", id, s.fleet())
+	if err != nil {
+		return false, err
+	}
+	switch status := Status(word(reply[0])); {
+	case status == "foreign" || status.Ended():
+		return true, nil
+	case status != Started:
+		err := s.client.Cancel(ctx, id)
+		if errors.Is(err, morningai.ErrWrongState) {
+			return false, nil // it has started meanwhile
+		}
+		return err == nil || errors.Is(err, morningai.ErrNotFound), err
+	}
+	if err := s.client.Stop(ctx, id); !errors.Is(err, morningai.ErrWrongState) {
+		return false, err
+	}
+	return false, nil // its worker does not listen yet, or it has ended
 }
 
 // Look is what is seen of a job from afar.

@@ -110,7 +110,7 @@ func TestHealth(t *testing.T) {
 	if engine.probes.Load() != probes {
 		t.Error("each check is a write")
 	}
-	if r := b.want(404, "GET", "/health/redis", ""); strings.TrimSpace(string(r.raw)) != `{"status":"Redis is not configured"}` || r.Header.Get("Content-Type") != "application/json" {
+	if r := b.want(404, "GET", "/health/redis", ""); string(r.raw) != `{"status":"Redis is not configured"}` || r.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("redis %s", r.raw)
 	}
 	if r := b.want(200, "GET", "/livez", ""); strings.TrimSpace(string(r.raw)) != `{"service":"morningai","version":"test","instance":"i","documents":"d"}` {

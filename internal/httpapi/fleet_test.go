@@ -370,7 +370,7 @@ func TestHealthOfRedisWithAJournal(t *testing.T) {
 	is := func(status int, body string) {
 		t.Helper()
 		r := b.want(status, "GET", "/health/redis", "")
-		if strings.TrimSpace(string(r.raw)) != body || (status == 503) != (r.Header.Get("Retry-After") != "") {
+		if string(r.raw) != body || (status == 503) != (r.Header.Get("Retry-After") != "") {
 			t.Errorf("%s %v", r.raw, r.Header)
 		}
 	}

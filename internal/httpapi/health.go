@@ -102,18 +102,20 @@ func causeOf(err error) (code morningai.Code, cause, hint string) {
 	return code, cause, hint
 }
 
-// healthRedis has the bodies of the system that this one replaces, but asks
-// Redis before it says anything.
+// healthRedis has the bodies of the system that this one replaces, to the byte, but
+// asks Redis before it says anything.
 func (a *api) healthRedis(c *call) (answer, error) {
 	if !a.redis {
-		return answer{http.StatusNotFound, wire.Status{Status: "Redis is not configured"}}, nil
+		return answer{http.StatusNotFound, exactly(`{"status":"Redis is not configured"}`)}, nil
 	}
 	if _, err := a.redisProber.check(c.r.Context()); err != nil {
 		failure{retry: kindOf(codeRedisUnavailable).retry}.headers(c.w.Header())
-		return answer{http.StatusServiceUnavailable, wire.Status{Status: "Redis is down"}}, nil
+		return answer{http.StatusServiceUnavailable, exactly(`{"status":"Redis is down"}`)}, nil
 	}
-	return answer{http.StatusOK, wire.Status{Status: "Redis is up"}}, nil
+	return answer{http.StatusOK, exactly(`{"status":"Redis is up"}`)}, nil
 }
+
+func exactly(body string) content { return content{"application/json", []byte(body)} }
 
 func (a *api) livez(*call) (answer, error) {
 	return answer{http.StatusOK, a.live}, nil

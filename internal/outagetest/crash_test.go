@@ -58,6 +58,27 @@ func TestServerKilledInAnOutage(t *testing.T) {
 	}
 }
 
+// What was accepted in the moment before a server died is in its report.
+func TestReportOfAServerKilledAtOnce(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	a := f.startNode("a")
+	f.away(frozen)
+	f.degraded(a)
+	var made []receipt
+	for range 20 {
+		made = append(made, f.must(a, f.counted(f.callee.atOnce()).with("during_outage", "hold")))
+	}
+	f.kill(a)
+	f.again(a)
+	f.degraded(a)
+	if all := f.incidents(a); len(all) != 1 || all[0].Accepted != int64(len(made)) {
+		t.Errorf("of %d accepted tasks the report says %+v", len(made), all)
+	}
+	f.back(frozen)
+	f.succeededOnce(f.atRest(), made)
+}
+
 // Redis and all servers go at once, as when the host fails, and come back.
 func TestAllKilledAtOnce(t *testing.T) {
 	t.Parallel()

@@ -44,8 +44,9 @@ type Bridge struct {
 	more     chan struct{}   // closed and made anew when types grows
 	granted  map[morningai.ID]grant
 	canceled map[morningai.ID]bool
-	follows  map[string]*follow // by id of the job
-	settled  []string           // ids of jobs whose results are recorded
+	follows  map[string]*follow   // by id of the job
+	settled  []string             // ids of jobs whose results are recorded
+	unwanted map[morningai.ID]int // tries for jobs whose tasks were canceled while nobody followed them
 	memos    map[morningai.ID]memo
 }
 
@@ -80,7 +81,13 @@ func New(engine morningai.Engine, client *rq.Client, opts Options) (*Bridge, err
 	}
 	b := &Bridge{engine: engine, client: client, sender: client.NewSender(rand.Text()), opts: opts, log: opts.Logger,
 		queues: map[string]bool{}, types: map[string]bool{}, more: make(chan struct{}),
-		granted: map[morningai.ID]grant{}, canceled: map[morningai.ID]bool{}, follows: map[string]*follow{}, memos: map[morningai.ID]memo{}}
+		granted: map[morningai.ID]grant{}, canceled: map[morningai.ID]bool{}, follows: map[string]*follow{}, memos: map[morningai.ID]memo{}, unwanted: map[morningai.ID]int{}}
+	b.sender.Fleet = func() string {
+		if id := engine.Capabilities().Data.ID; !id.IsZero() {
+			return id.String()
+		}
+		return ""
+	}
 	for _, q := range opts.Queues {
 		if b.queues[q] {
 			continue

@@ -3,6 +3,7 @@ package rqbridge
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -39,7 +40,7 @@ func (b *Bridge) followEvents() error {
 	if err != nil {
 		return err
 	}
-	if err := b.scan(); err != nil {
+	if err := errors.Join(b.scan(), b.rejectCanceled()); err != nil {
 		return err
 	}
 	for {
@@ -48,7 +49,11 @@ func (b *Bridge) followEvents() error {
 			return err
 		}
 		for i := range page.Events {
-			b.see(page.Events[i].Type, page.Events[i].Queue)
+			e := &page.Events[i]
+			b.see(e.Type, e.Queue)
+			if e.Kind == morningai.EventCanceled && strings.HasPrefix(e.Type, Prefix) && b.queues[e.Queue] {
+				b.reject(e.ID)
+			}
 		}
 	}
 }
@@ -68,6 +73,23 @@ func (b *Bridge) scan() error {
 				if filter.Cursor = page.Next; page.Next == "" {
 					break
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// rejectCanceled looks at the tasks that were canceled last, maybe while no bridge was
+// there to see it.
+func (b *Bridge) rejectCanceled() error {
+	for q := range b.queues {
+		page, err := b.engine.List(b.ctx, morningai.Filter{Queue: q, State: morningai.StateCanceled, Limit: scanPage})
+		if err != nil {
+			return err
+		}
+		for i := range page.Tasks {
+			if strings.HasPrefix(page.Tasks[i].Type, Prefix) {
+				b.reject(page.Tasks[i].ID)
 			}
 		}
 	}

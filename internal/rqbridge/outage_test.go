@@ -288,3 +288,36 @@ func TestWorkerLost(t *testing.T) {
 		})
 	}
 }
+
+// A task that is canceled while no server follows its job takes the job with it all the
+// same: the next one that serves the queue sees to it.
+func TestCanceledBetweenServers(t *testing.T) {
+	v, s, counts := rqtest.Debian(t), redistest.Start(t), redistest.Start(t)
+	n := start(t, s, t.TempDir())
+	runs := n.submit(t, spec("tasks.nap", `{"args":[60]}`)).ID
+	v.Worker(t, s.Addr(), "py", "", "q")
+	n.shows(t, runs, "started")
+	waits := n.submit(t, counted(counts, "waits", 0)).ID
+	again := n.submit(t, counted(counts, "again", 0)).ID
+	n.shows(t, waits, "queued")
+	n.shows(t, again, "queued")
+	n.stop(t)
+	api := start(t, s, t.TempDir(), func(c *server.Config) { c.RQQueues = nil })
+	for _, id := range []morningai.ID{runs, waits, again} {
+		redistest.Until(t, "the task to be canceled", func() bool {
+			task, err := api.Cancel(t.Context(), id)
+			return err == nil && task.State == morningai.StateCanceled
+		})
+	}
+	if _, err := api.Retry(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	n = start(t, s, t.TempDir())
+	n.once(t, counts, again, "again")
+	redistest.Until(t, "the jobs to be withdrawn", func() bool {
+		return s.Do("HGET", "rq:job:"+runs.String(), "status") == "stopped" && s.Do("HGET", "rq:job:"+waits.String(), "status") == "canceled"
+	})
+	if counts.Do("EXISTS", "waits") != "0" {
+		t.Error("a canceled job has run")
+	}
+}

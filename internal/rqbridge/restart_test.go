@@ -1,6 +1,7 @@
 package rqbridge_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/redistest"
 	"github.com/RC918/morningai/internal/rqtest"
+	"github.com/RC918/morningai/server"
 )
 
 // A Redis that is empty again before anybody has noticed that it was away gets its
@@ -89,5 +91,50 @@ func TestQueuesDoNotWaitForEachOther(t *testing.T) {
 	c.ends(t, submit(t, c, other), morningai.StateSucceeded)
 	if n := s.Do("LLEN", "rq:queue:q"); n != "1000" {
 		t.Errorf("%s jobs are in RQ's queue at once", n)
+	}
+}
+
+// Two fleets share one Redis and RQ's queue in it: each follows its own jobs, and the
+// workers see no difference.
+func TestTwoFleets(t *testing.T) {
+	for _, v := range rqtest.All(t) {
+		t.Run(v.Version, func(t *testing.T) {
+			t.Parallel()
+			s, counts := redistest.Start(t), redistest.Start(t)
+			fleets := []*node{start(t, s, t.TempDir()), start(t, s, t.TempDir(), func(c *server.Config) { c.Redis.URL += "?prefix=other&partitions=3" })}
+			id, err := morningai.NewID()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ids [2][]morningai.ID
+			for i := range 8 {
+				ids[i%2] = append(ids[i%2], fleets[i%2].submit(t, counted(counts, fmt.Sprint(i%2, "-", i/2), 0)).ID)
+			}
+			// An id is one job in RQ: the second fleet that has it does not take the
+			// other's for its own.
+			for i, f := range fleets {
+				sp := counted(counts, fmt.Sprint("same", i), 0)
+				sp.ID = id
+				f.submit(t, sp)
+				if i == 0 {
+					f.shows(t, id, "queued")
+				} else if task := f.end(t, id); task.State != morningai.StateFailed || task.Error.Code != "rq_conflict" {
+					t.Errorf("%s %v", task.State, task.Error)
+				}
+			}
+			v.Worker(t, s.Addr(), "py", "", "q")
+			for i, f := range fleets {
+				for n, id := range ids[i] {
+					f.once(t, counts, id, fmt.Sprint(i, "-", n))
+				}
+				if _, err := f.Get(t.Context(), ids[1-i][0]); !errors.Is(err, morningai.ErrNotFound) {
+					t.Errorf("a task of the other fleet: %v", err)
+				}
+			}
+			fleets[0].once(t, counts, id, "same0")
+			if counts.Do("EXISTS", "same1") != "0" {
+				t.Error("the job of the second fleet has run")
+			}
+		})
 	}
 }

@@ -1,8 +1,10 @@
 package rqbridge
 
 import (
+	"errors"
 	"time"
 
+	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/rq"
 )
 
@@ -44,6 +46,9 @@ func (b *Bridge) look() error {
 			break // RQ keeps them for longer, that is all
 		}
 	}
+	if err := b.withdraw(); err != nil {
+		return err
+	}
 	for len(list) > 0 {
 		part := list[:min(lookBatch, len(list))]
 		list = list[len(part):]
@@ -58,6 +63,54 @@ func (b *Bridge) look() error {
 		for i, f := range part {
 			f.tell(looks[i])
 		}
+	}
+	return nil
+}
+
+// withdrawTries bounds how often the worker of one job is told to stop it.
+const withdrawTries = 200
+
+// reject notes a job whose task was canceled. One that is followed here has somebody
+// who sees to it.
+func (b *Bridge) reject(id morningai.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.follows[id.String()] == nil {
+		b.unwanted[id] = 0
+	}
+}
+
+// withdraw takes jobs out of RQ whose tasks were canceled while nobody followed them,
+// such as between two servers.
+func (b *Bridge) withdraw() error {
+	b.mu.Lock()
+	var ids []morningai.ID
+	for id, tries := range b.unwanted {
+		if b.unwanted[id]++; tries%4 == 0 && len(ids) < lookBatch { // a worker needs a moment to obey
+			ids = append(ids, id)
+		}
+	}
+	b.mu.Unlock()
+	if len(ids) == 0 {
+		return nil
+	}
+	tasks, err := b.engine.Get(b.ctx, morningai.GetRequest{IDs: ids})
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		// An operator may have had it begun again.
+		done := tasks[i].State != morningai.StateCanceled
+		if !done {
+			if done, err = b.sender.Withdraw(b.ctx, id.String()); errors.Is(err, morningai.ErrUnavailable) {
+				return err // the rest waits too
+			}
+		}
+		b.mu.Lock()
+		if done || b.unwanted[id] > withdrawTries {
+			delete(b.unwanted, id)
+		}
+		b.mu.Unlock()
 	}
 	return nil
 }

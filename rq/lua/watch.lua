@@ -62,6 +62,12 @@ if what == 'give up' then
   release(id)
   return {'failed'}
 end
+if what == 'withdraw' then
+  -- ARGV 5: the fleet, or "". Returns {status}.
+  local fleet = call('HGET', jobKey(id), 'morningai_fleet')
+  if fleet and ARGV[5] ~= '' and fleet ~= ARGV[5] then return {'foreign'} end
+  return {h[1] or ''}
+end
 -- settle: ARGV 5: seconds that a finished job stays from now on.
 if h[1] == 'finished' then
   local ttl = tonumber(ARGV[5])
