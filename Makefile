@@ -59,9 +59,13 @@ fuzz: ## each fuzz test for a minute
 	.ci/fuzz 60s
 
 SOAK_ROUNDS ?= 24
-soak: ## hours: crash tests, 200 kills; outage tests with a minute's outages, brownouts of three and 20 plans of faults; 100,000 seeds of the simulation; SOAK_ROUNDS mixes of faults on a Sentinel group, five minutes each
+SOAK_DURATION ?= 5m
+soak: ## hours: crash tests, 200 kills; outage tests with a minute's outages, brownouts of three and 20 plans of faults; 100,000 seeds of the simulation; soak-mix
 	MORNINGAI_SOAK=1 go test -timeout 2h -v -run Crash ./internal/crashtest/
 	MORNINGAI_SOAK=1 go test -timeout 1h -v ./internal/outagetest/
 	MORNINGAI_SOAK=1 go test -timeout 4h -v -run '^TestSimulation$$' ./resilient/
-	CGO_ENABLED=0 go build -trimpath -o bin/morningai ./cmd/morningai
-	failed=0; for round in $$(seq $(SOAK_ROUNDS)); do bin/morningai drill --scenario mix --duration 5m --keep bin/drill || failed=1; done; exit $$failed
+	$(MAKE) soak-mix
+
+.PHONY: soak-mix
+soak-mix: build ## the mixes of make soak alone: SOAK_ROUNDS of SOAK_DURATION each, 20s to 10m
+	failed=0; for round in $$(seq $(SOAK_ROUNDS)); do bin/morningai drill --scenario mix --duration $(SOAK_DURATION) --keep bin/drill || failed=1; done; exit $$failed

@@ -70,7 +70,7 @@ func (p *partition) open(ctx context.Context, known dataSet, why string) error {
 	if err != nil {
 		return err
 	}
-	texts, err := allTexts(reply, 6)
+	texts, err := allTexts(reply, 7)
 	if err != nil {
 		return err
 	}
@@ -84,6 +84,12 @@ func (p *partition) open(ctx context.Context, known dataSet, why string) error {
 	}
 	if expected != "" && texts[2] != expected {
 		return errOtherData
+	}
+	if texts[6] != "" {
+		if err := p.mend(ctx); err != nil {
+			return err
+		}
+		return p.open(ctx, known, why)
 	}
 	d := dataSet{id: texts[2], lineage: texts[4]}
 	for i, to := range map[int]*int64{3: &d.generation, 5: &d.lostAt} {
@@ -142,24 +148,45 @@ func (p *partition) reopen(ctx context.Context, known dataSet, why string) error
 	return p.open(ctx, known, why)
 }
 
-// look makes sure, after a read, that the data are those that they were: a task
-// that was not there may have been lost.
+// look makes sure, after a read, that the data are those that they were, and have
+// lost nothing that was acknowledged to this node: a task that was not there may
+// have been lost.
 func (p *partition) look(ctx context.Context) error {
 	known := p.dataSet()
+	marks := p.marks(known)
+	fields := []string{"*"}
+	for i := 0; i < len(marks); i += 2 {
+		fields = append(fields, marks[i])
+	}
 	call, cancel := p.eng.bounded(ctx)
 	defer cancel()
-	result, err := p.eng.do(call, p.eng.client.B().Hget().Key(p.base+"lanes").Field("*").Build())
+	result, err := p.eng.do(call, p.eng.client.B().Hmget().Key(p.base+"lanes").Field(fields...).Build())
 	if err != nil {
 		return err
 	}
-	text, err := result.ToString()
-	if err != nil && !rueidis.IsRedisNil(err) {
+	stored, err := result.ToArray()
+	if err != nil {
 		return err
 	}
-	if len(text) >= 8 && text[:8] == known.lineage {
-		return nil
+	if len(stored) != len(fields) {
+		return errCorrupt
 	}
-	return p.noticed(call, known)
+	for i := range stored {
+		text, err := stored[i].ToString()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return err
+		}
+		if i == 0 && (len(text) < 8 || text[:8] != known.lineage) || i > 0 && lags(text, marks[2*i-1]) {
+			return p.noticed(call, known)
+		}
+	}
+	return nil
+}
+
+// lags reports that Redis has stored less of a lane than it has acknowledged.
+func lags(stored, acked string) bool {
+	n, err := strconv.ParseUint(acked, 10, 64)
+	return err != nil || len(stored) < 6 || u48(stored) < n
 }
 
 // expected is the name of the data that the engine works on; "" if it has seen

@@ -21,6 +21,7 @@ type Engine struct {
 	opt    options
 	where  *address
 	parts  []*partition
+	looks  bool // reads write nothing
 
 	option rueidis.ClientOption
 	link   *link
@@ -261,10 +262,30 @@ func (p *partition) lanes() []*lane {
 	return out
 }
 
-// read runs a script that needs no number.
+// read runs a script that needs no number. If that finds a key of the partition gone,
+// it is seen to first.
 func (p *partition) read(ctx context.Context, s *script, args ...string) ([]rueidis.RedisMessage, error) {
-	full := append([]string{"", "0", ""}, p.eng.clockArgs()...)
-	return p.eng.eval(ctx, s, p.keys, append(full, args...))
+	for tries := 0; ; tries++ {
+		known := p.dataSet()
+		number := "0"
+		if p.eng.looks {
+			number = "r"
+		}
+		full := append([]string{"", number, ""}, p.eng.clockArgs()...)
+		reply, err := p.eng.eval(ctx, s, p.keys, append(full, args...))
+		if err != nil {
+			return nil, err
+		}
+		if first, _ := reply[0].ToString(); first != "!gap" {
+			return reply, nil
+		}
+		if tries == 3 {
+			return nil, errCorrupt
+		}
+		if err := p.noticed(ctx, known); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (p *partition) run() {

@@ -38,7 +38,7 @@ var causes = map[string][2]string{
 	"UNKILLABLE":  {"Redis is stuck in a script that has written", "restart the Redis server"},
 	"NOREPLICAS":  {"Redis lacks the replicas that it is told to write to", "restore the replicas or lower min-replicas-to-write"},
 	"CLUSTERDOWN": {"the Redis Cluster is down", "look at CLUSTER INFO on its nodes"},
-	"TRYAGAIN":    {"a slot of the Redis Cluster is being moved", "try again"},
+	"TRYAGAIN":    {"a slot of the Redis Cluster is being moved", "finish the move, or end it with redis-cli --cluster fix"},
 	"NOAUTH":      {"Redis wants a password", "give user and password in the address"},
 	"WRONGPASS":   {"Redis refuses user or password", "check user and password in the address"},
 	"NOPROTO":     {"the server does not speak this protocol", "use Redis 6.2 or newer, or Valkey"},
@@ -174,7 +174,11 @@ func notConnected(a *address, err error) error {
 			return missingRights([]string{strings.ToUpper(named[1])}, false, "")
 		}
 	}
-	out := unavailable("open redis", err)
+	return likely(a, err, unavailable("open redis", err))
+}
+
+// likely adds to what an error advises the mistakes in an address that look like it.
+func likely(a *address, err, out error) error {
 	e, ok := errors.AsType[*morningai.Error](out)
 	if !ok {
 		return out

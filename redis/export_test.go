@@ -34,12 +34,15 @@ func Scripts() map[string]string {
 		"open": scriptOpen.sha, "probe": scriptProbe.sha, "enqueue": scriptEnqueue.sha, "work": scriptWork.sha, "beat": scriptBeat.sha,
 		"reap": scriptReap.sha, "command": scriptCommand.sha, "queue": scriptQueue.sha, "import": scriptImport.sha, "export": scriptExport.sha,
 		"sweep": scriptSweep.sha, "get": scriptGet.sha, "list": scriptList.sha, "stats": scriptStats.sha, "events": scriptEvents.sha,
-		"restore": scriptRestore.sha,
+		"restore": scriptRestore.sha, "mend": scriptMend.sha,
 	}
 }
 
 // Unavailable is what people are told of an error of the network.
 func Unavailable(err error) error { return unavailable("probe", err) }
+
+// KeyNames are the keys of a partition.
+func KeyNames() []string { return keyNames }
 
 // ClockApart is what decides whether a node trusts its clock.
 var ClockApart = clockApart

@@ -54,6 +54,7 @@ func Inspect(ctx context.Context, url string) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.looks = true
 	i := &Inspector{e: e}
 	open := 0
 	for _, host := range e.where.hosts {

@@ -24,11 +24,15 @@ var (
 	commonLua string
 	//go:embed lua/index.lua
 	indexLua string
+	//go:embed lua/witness.lua
+	witnessLua string
 )
 
 var (
 	//go:embed lua/open.lua
 	openLua string
+	//go:embed lua/mend.lua
+	mendLua string
 	//go:embed lua/probe.lua
 	probeLua string
 	//go:embed lua/enqueue.lua
@@ -110,21 +114,22 @@ func inline(text string) string {
 }
 
 var (
-	scriptOpen    = newScript(openLua)
-	scriptProbe   = newScript(probeLua)
+	scriptOpen    = newScript(witnessLua + openLua)
+	scriptMend    = newScript(witnessLua + mendLua)
+	scriptProbe   = newScript(witnessLua + probeLua)
 	scriptEnqueue = newHotScript(acceptLua, enqueueLua)
 	scriptWork    = newHotScript(reportLua, workLua)
-	scriptBeat    = newScript(beatLua)
+	scriptBeat    = newScript(witnessLua + beatLua)
 	scriptReap    = newScript(reapLua)
 	scriptCommand = newScript(commandLua)
 	scriptQueue   = newScript(queueLua)
 	scriptImport  = newScript(importLua)
-	scriptExport  = newScript(exportLua)
+	scriptExport  = newScript(witnessLua + exportLua)
 	scriptRestore = newScript(restoreLua)
 	scriptSweep   = newScript(sweepLua)
 	scriptGet     = newScript(getLua)
-	scriptList    = newScript(listLua)
-	scriptStats   = newScript(statsLua)
+	scriptList    = newScript(witnessLua + listLua)
+	scriptStats   = newScript(witnessLua + statsLua)
 	scriptEvents  = newScript(eventsLua)
 )
 
@@ -138,15 +143,19 @@ var keyNames = []string{
 // eval runs a script, sending its text if the server does not know it, and the
 // same bytes again where that makes sense: every script may be repeated. While
 // the slot of the keys moves to another server of a Cluster nothing is applied,
-// and eval waits.
+// and eval waits, for half of its time: what is in the way has to be told.
 func (e *Engine) eval(ctx context.Context, s *script, keys, args []string) ([]rueidis.RedisMessage, error) {
 	var t tries
+	moving := time.Now().Add(e.opt.timeout / 2)
+	if end, ok := ctx.Deadline(); ok {
+		moving = time.Now().Add(time.Until(end) / 2)
+	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		reply, err := e.evalOnce(ctx, s.sha, false, keys, args)
 		if isReply(err, "NOSCRIPT") {
 			reply, err = e.evalOnce(ctx, s.text, true, keys, args)
 		}
-		if err == nil || ctx.Err() != nil || !isReply(err, "TRYAGAIN") && !t.again(err) {
+		if err == nil || ctx.Err() != nil || !(isReply(err, "TRYAGAIN") && time.Now().Before(moving)) && !t.again(err) {
 			return reply, err
 		}
 		timer := time.NewTimer(pause)

@@ -125,12 +125,12 @@ func version(text string) (major, minor int) {
 // that what is allowed here is allowed in there.
 var needed = [][]string{
 	{"HSET", "h", "a", "1"}, {"HSETNX", "h", "a", "1"}, {"HGET", "h", "a"}, {"HMGET", "h", "a"}, {"HGETALL", "h"}, {"HKEYS", "h"},
-	{"HEXISTS", "h", "a"}, {"HINCRBY", "h", "a", "1"}, {"HRANDFIELD", "h", "1"}, {"HDEL", "h", "a"},
+	{"HEXISTS", "h", "a"}, {"HINCRBY", "h", "a", "1"}, {"HRANDFIELD", "h", "1"}, {"HSCAN", "h", "0"}, {"HDEL", "h", "a"},
 	{"ZADD", "z", "0", "a"}, {"ZRANGE", "z", "0", "0"}, {"ZRANGEBYLEX", "z", "-", "+"}, {"ZREVRANGEBYLEX", "z", "+", "-"},
 	{"ZRANGEBYSCORE", "z", "0", "0"}, {"ZREMRANGEBYLEX", "z", "-", "+"}, {"ZREM", "z", "a"},
 	{"XADD", "s", "*", "a", "1"}, {"XRANGE", "s", "-", "+"}, {"XTRIM", "s", "MAXLEN", "0"},
 	{"RPUSH", "l", "a"}, {"LLEN", "l"}, {"LTRIM", "l", "0", "0"}, {"BLPOP", "l", "0.01"},
-	{"DEL", "h"}, {"DEL", "z"}, {"DEL", "s"}, {"DEL", "l"},
+	{"EXISTS", "h"}, {"UNLINK", "h"}, {"DEL", "h"}, {"DEL", "z"}, {"DEL", "s"}, {"DEL", "l"},
 }
 
 // checkRights names what an ACL withholds, beside what is known to be missing.

@@ -58,9 +58,9 @@ func TestMissingPersistenceIsWarnedAbout(t *testing.T) {
 
 // leastRights are what the setup page lists.
 var leastRights = []string{"on", ">s3cret", "resetkeys", "~mai:*", "-@all", "+hello", "+client|setname", "+ping", "+select", "+info",
-	"+eval", "+evalsha", "+hset", "+hsetnx", "+hget", "+hmget", "+hgetall", "+hkeys", "+hexists", "+hincrby", "+hrandfield", "+hdel",
+	"+eval", "+evalsha", "+hset", "+hsetnx", "+hget", "+hmget", "+hgetall", "+hkeys", "+hexists", "+hincrby", "+hrandfield", "+hscan", "+hdel",
 	"+zadd", "+zrange", "+zrangebylex", "+zrevrangebylex", "+zrangebyscore", "+zremrangebylex", "+zrem", "+xadd", "+xrange", "+xtrim", "+xread",
-	"+llen", "+rpush", "+ltrim", "+blpop", "+time", "+del"}
+	"+llen", "+rpush", "+ltrim", "+blpop", "+time", "+exists", "+unlink", "+del"}
 
 func TestMissingRightsAreNamed(t *testing.T) {
 	t.Parallel()

@@ -164,6 +164,9 @@ func (t *tally) add(reply []rueidis.RedisMessage) error {
 		return err
 	}
 	for key, text := range counts {
+		if key == witnessField {
+			continue
+		}
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || len(key) != 4 {
 			return errCorrupt
@@ -204,8 +207,8 @@ func (t *tally) settings(m rueidis.RedisMessage, names map[string]string) error 
 		return err
 	}
 	for number, text := range configs {
-		if strings.HasSuffix(number, "b") {
-			continue // the bucket of a rate
+		if number == "" || strings.HasSuffix(number, "b") {
+			continue // a witness, or the bucket of a rate
 		}
 		name := names["Q"+number]
 		config, ok := readConfig(name, text)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -57,7 +58,11 @@ func (e *Engine) Probe(ctx context.Context) error {
 	defer cancel()
 	for _, p := range e.parts {
 		if err := p.probe(bounded); err != nil {
-			return e.failed(ctx, "probe", err)
+			if e.where.secure && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				err = ctx.Err()
+				return likely(e.where, err, unavailable("probe", err))
+			}
+			return likely(e.where, err, e.failed(ctx, "probe", err))
 		}
 	}
 	return nil

@@ -175,6 +175,7 @@ func (c *core) probed(sent time.Time, err error) {
 		default:
 			d.cause = err
 		}
+		c.explainIncident(err)
 		d.tries++
 		pause := min(firstRetry<<min(d.tries, 8), slowestRetry)
 		d.next = c.now.Add(time.Duration(float64(pause) * (1 + recoverySpread*(2*c.random()-1))))

@@ -38,6 +38,19 @@ func (c *core) beginIncident(cause error, noticed time.Duration) {
 		"noticed_after", noticed.Round(time.Millisecond), "incident", i.current.ID)
 }
 
+// explainIncident gives a report that knows of silence alone the cause that a
+// probe has found.
+func (c *core) explainIncident(err error) {
+	i := &c.incidents
+	text, hint := reason(err)
+	was, advice := reason(errSilent)
+	if !i.lasting || text == "" || i.current.Cause != was || i.current.Hint != advice || text == was && hint == advice {
+		return
+	}
+	i.current.Cause, i.current.Hint, i.next = text, hint, c.now
+	c.log(slog.LevelWarn, "what keeps Redis away is known now", "cause", text, "hint", hint, "incident", i.current.ID)
+}
+
 // resumeIncident takes up the last report of an earlier process of this node. One
 // that was settled is not opened again, but what turns out later belongs to it.
 // What was accepted in the moment before a crash is counted by what is there.

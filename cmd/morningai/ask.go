@@ -53,7 +53,7 @@ func (c *askCmd) answer(ctx context.Context, s streams) ([]byte, *morningai.Task
 		defer l.Close()
 		task, err := c.remote(ctx, s, l)
 		if err == nil {
-			return l.last, task, nil
+			return l.body(), task, nil
 		}
 		if !errors.Is(err, client.ErrUnauthenticated) && !errors.Is(err, client.ErrForbidden) {
 			return nil, nil, err

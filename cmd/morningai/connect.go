@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -48,9 +49,24 @@ func dataFolder(given string) (string, error) {
 // link is a connection to a server.
 type link struct {
 	*client.Client
-	last    []byte // the last body that came
-	guessed bool   // the address was guessed, and the token not sent
-	tokened bool   // a token was given
+	guessed bool // the address was guessed, and the token not sent
+	tokened bool // a token was given
+
+	mu   sync.Mutex // several workers may share a link
+	last []byte     // the last body that came
+}
+
+// body is the last one that came.
+func (l *link) body() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+func (l *link) keep(body []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = body
 }
 
 // dial finds the server.
@@ -78,7 +94,7 @@ func (c *reach) dialOr(ctx context.Context, guess string) (*link, error) {
 }
 
 func (l *link) connect(server, token string) error {
-	cl, err := client.New(server, client.WithToken(token), client.WithBody(func(body []byte) { l.last = body }))
+	cl, err := client.New(server, client.WithToken(token), client.WithBody(l.keep))
 	l.Client = cl
 	return err
 }
@@ -171,7 +187,7 @@ func (c *connection) call(ctx context.Context, s streams, do func(context.Contex
 		return l.hint(err)
 	}
 	if c.JSON {
-		return printJSON(s.out, l.last)
+		return printJSON(s.out, l.body())
 	}
 	return show(s.out, text)
 }

@@ -55,7 +55,7 @@ func (c *taskSubmitCmd) Run(ctx context.Context, s streams) error {
 	}
 	return follow(ctx, s, l, task.ID, func(end *morningai.Task) error {
 		if c.JSON {
-			return printJSON(s.out, l.last)
+			return printJSON(s.out, l.body())
 		}
 		if end.State == morningai.StateSucceeded {
 			fmt.Fprintf(s.err, "result: %s\n", short(orNull(end.Result)))
@@ -74,7 +74,7 @@ func (c *taskSubmitCmd) submit(ctx context.Context, s streams, spec morningai.Ta
 	}
 	task, err := l.Enqueue(ctx, spec)
 	if err == nil && c.JSON && !c.Wait {
-		err = printJSON(s.out, l.last)
+		err = printJSON(s.out, l.body())
 	}
 	if err != nil {
 		l.Close()

@@ -29,7 +29,7 @@ func (c *taskWatchCmd) Run(ctx context.Context, s streams) error {
 	defer l.Close()
 	return follow(ctx, s, l, id, func(end *morningai.Task) error {
 		if c.JSON {
-			return printJSON(s.out, l.last)
+			return printJSON(s.out, l.body())
 		}
 		return show(s.out, describe(end, nil, time.Now()))
 	})

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/RC918/morningai/internal/drill"
 )
 
 func losses() []scenario {
@@ -40,6 +42,31 @@ func losses() []scenario {
 		{name: "key-deleted", what: "somebody deletes a key in Redis while it is in use", play: loss(deleteRecords)},
 		{name: "script-flush", what: "the scripts in Redis are forgotten again and again", play: flushScripts, felt: func(_ context.Context, f *fleet) (int, error) {
 			return f.errorsOf("NOSCRIPT")
+		}},
+		{name: "empty-with-all", what: "all servers are down while Redis comes back empty", redis: none, play: func(ctx context.Context, f *fleet) error {
+			err := loss(func(ctx context.Context, f *fleet) error {
+				err := f.redis.Kill()
+				for _, n := range f.nodes {
+					n.crash()
+				}
+				return errors.Join(err, wait(ctx, f.config.Duration), f.redis.Restart())
+			})(ctx, f)
+			for _, n := range f.nodes {
+				err = errors.Join(err, n.restart(ctx))
+			}
+			return err
+		}},
+		{name: "flushed-cut-off", what: "Redis is emptied while one server is cut off, which comes back later", proxied: true, play: func(ctx context.Context, f *fleet) error {
+			n := f.some()
+			f.history.Add(drill.Op{Kind: drill.Cut, Node: n.name})
+			n.proxy.BlackHoleAll()
+			err := wait(ctx, time.Second)
+			err = errors.Join(err, loss(func(ctx context.Context, f *fleet) error {
+				_, err := f.redis.Do("FLUSHALL")
+				return errors.Join(err, wait(ctx, f.config.Duration))
+			})(ctx, f), n.proxy.Heal())
+			f.history.Add(drill.Op{Kind: drill.Mended, Node: n.name})
+			return err
 		}},
 		{name: "failover", what: "a replica takes over, and the old primary goes on acknowledging", group: true, play: failover},
 		{name: "mix", what: "faults that the seed chooses, one after another", group: true, play: mix},

@@ -69,7 +69,10 @@ func (l *link) run() {
 
 // dial connects to the server. If that fails, the client's connection is reset.
 func (l *link) dial() bool {
-	server, err := new(net.Dialer).DialContext(l.p.ctx, "tcp", l.p.target)
+	l.p.mu.Lock()
+	target := l.p.target
+	l.p.mu.Unlock()
+	server, err := new(net.Dialer).DialContext(l.p.ctx, "tcp", target)
 	if err != nil {
 		l.end(reset)
 		return false

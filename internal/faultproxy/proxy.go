@@ -112,6 +112,9 @@ func (p *Proxy) set(change func()) {
 // Addr is where the proxy listens.
 func (p *Proxy) Addr() string { return p.addr }
 
+// Lead changes the target of connections that are made from now on.
+func (p *Proxy) Lead(target string) { p.set(func() { p.target = target }) }
+
 // LoseReplies breaks each of the next n connections on which the server
 // answers, after the server has done what it was asked.
 func (p *Proxy) LoseReplies(n int) { p.set(func() { p.lose += n }) }

@@ -144,8 +144,8 @@ func TestBrownoutThroughput(t *testing.T) {
 	f.history.Add(drill.Op{Kind: drill.RedisUp})
 	allowed := callers / (callers/plain + brownoutDelay.Seconds())
 	t.Logf("%.0f/s without the delay, %.0f/s with it, of %.0f/s that it allows", plain, slow, allowed)
-	if slow < allowed/2 {
-		late(t, "%.0f/s with a delay that allows %.0f/s", slow, allowed)
+	if slow < allowed/2 { // a ratio within one run, far from what the journal makes of it
+		t.Errorf("%.0f/s with a delay that allows %.0f/s", slow, allowed)
 	}
 	f.settle()
 }

@@ -2,6 +2,7 @@ package outagetest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,10 @@ type sick struct {
 	authority *redistest.Authority
 	group     *redistest.Group
 	hosts     string
+	cluster   *redistest.Cluster
+	clock     *redistest.Clock
+	jumps     int
+	tls       string // address of the port that speaks TLS
 }
 
 // newSick is a fleet with the Redis of a mode, one server on it, and a task that
@@ -62,7 +67,7 @@ func newSick(t *testing.T, m mode) (*sick, *node, receipt) {
 // operator can act on; when it is put right, all that was accepted is in Redis.
 func TestFailureModes(t *testing.T) {
 	t.Parallel()
-	for _, m := range opens() {
+	for _, m := range slices.Concat(opens(), opensBySetup()) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			s, n, first := newSick(t, m)
@@ -89,6 +94,7 @@ func TestFailureModes(t *testing.T) {
 				return local.task.Durable == "journal" && local.task.Runs == morningai.RunsHere
 			})
 			s.waitFor(n, local.id, morningai.StateSucceeded)
+			s.keepsSecrets(n)
 			m.cure(s)
 			s.history.Add(drill.Op{Kind: drill.RedisUp})
 			s.settle()
@@ -108,7 +114,7 @@ func TestFailureModes(t *testing.T) {
 // What one more try gets over is no outage.
 func TestFailuresThatPass(t *testing.T) {
 	t.Parallel()
-	for _, m := range passes() {
+	for _, m := range slices.Concat(passes(), passesBySetup()) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			s, n, first := newSick(t, m)
@@ -137,8 +143,22 @@ func TestFailuresThatPass(t *testing.T) {
 func (s *sick) keepsSecrets(n *node) {
 	s.t.Helper()
 	told := map[string]string{"the log": n.said()}
-	for _, path := range []string{"/health", "/health/redis", "/livez", "/readyz", "/metrics", "/v1/incidents", "/v1/nodes", "/v1/stats", "/v1/queues"} {
+	paths := []string{"/health", "/health/redis", "/livez", "/readyz", "/metrics", "/v1/incidents", "/v1/nodes", "/v1/stats", "/v1/queues"}
+	at := "--server=" + *n.url.Load()
+	commands := [][]string{{"doctor", "--redis", s.url}, {"node", "list", at}, {"incident", "list", at}, {"health", at}}
+	for _, one := range s.incidents(n) {
+		paths = append(paths, "/v1/incidents/"+one.ID)
+		commands = append(commands, []string{"incident", "show", one.ID, at})
+	}
+	for _, path := range paths {
 		told[path] = n.call("GET", path, nil).String()
+	}
+	for _, words := range commands {
+		out, said, _ := n.command(words...) // whose code says how Redis is
+		if out+said == "" || strings.Contains(out+said, "see morningai --help") {
+			s.t.Errorf("%v prints %q", words, out+said)
+		}
+		told["morningai "+words[0]] += out + said
 	}
 	for where, text := range told {
 		if strings.Contains(text, planted) {

@@ -3,7 +3,8 @@
 --
 -- KEYS 1..22, the same for every script (kinds and contents):
 --   meta HASH next (seq), ev, format, partitions, data, epoch, lineage, lost (see
---     open.lua), generation and unfinished (restores)
+--     open.lua), mend (see mend.lua), whole (see witness.lua), n and a field of names
+--     -> number, generation and unfinished (restores)
 --   lanes HASH lane (its name begins with the lineage) -> number, hash, reply; * -> lineage
 --   names HASH name <-> number                tasks HASH id -> record, once started
 --   specs HASH id -> what the producer asked for, and where the task was seated
@@ -19,14 +20,16 @@
 --   events STREAM one entry per batch         sessions HASH session -> counter,
 --     details; session,seq -> unfinished grants of one reply; in partition 0,
 --     m,journal -> what is known of the node that keeps it; q -> when the
---     settings of a queue were changed last; * -> lineage, epoch
+--     settings of a queue were changed last; w -> when somebody looked whether a key
+--     is gone; * -> lineage, epoch
 --   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
 -- KEYS 23.. wake lists and control lists, one token each.
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
--- number, hash of the call, the caller's wall clock in ms, the same in ns as 8
--- bytes, and how long ended tasks stay: succeeded, others, in ms.
+-- number (r: the caller only looks, and nothing is written), hash of the call, the
+-- caller's wall clock in ms, the same in ns as 8 bytes, and how long ended tasks
+-- stay: succeeded, others, in ms.
 --
 -- A script returns a list whose first item is its compact reply, the part that
 -- the lane keeps for a repeat; or {'!gap', stored number, stored hash}.

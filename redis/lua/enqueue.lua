@@ -93,7 +93,13 @@ end
 local function run()
   local kinds, t = readkinds()
   local ids, out, fresh, mine = idlist(), {}, {}, {}
+  ids[#kindof + 1] = ''
   local had = call('HMGET', SPECS, unpack(ids))
+  ids[#kindof + 1] = nil
+  if not had[#kindof + 1] then return nil end -- one of them may have been here
+  for _, k in ipairs(kinds) do
+    if band(k.fl, F_UNIQUE) ~= 0 and not call('HGET', UNIQUE, '') then return nil end
+  end
   for i, id in ipairs(ids) do
     if had[i] or mine[id] then
       out[i] = 'e'

@@ -1,7 +1,8 @@
 -- One page of whole records in order of acceptance.
 -- ARGV 8 from this number on, 9 records at most.
--- Returns compact (the number to go on from, or e at the end), names, records,
+-- Returns compact (the number to go on from, or e at the end; !gap if a key is gone), names, records,
 -- extras.
+if vanished() then return {'!gap'} end
 local from, limit = tonumber(ARGV[8]), tonumber(ARGV[9])
 local ids, nextone = {}, nil
 local lo = '[' .. pack('>BI3I3I6', 0, 0, 0, floor(from / 256))

@@ -126,7 +126,9 @@ local function flush()
       n = call('HINCRBY', META, 'ev', 1)
     end
     evs[1] = nowns .. evs[1] -- one long text less
-    call('XADD', EVENTS, n .. '-1', 'b', concat(evs))
+    -- The first one, if others are there already: somebody has deleted the count.
+    local append = n == 1 and redis.pcall or call
+    append('XADD', EVENTS, n .. '-1', 'b', concat(evs))
   end
   dcount, dcell, dwait, dopen, dueadd, duerem, keep, dflow, evs = {}, {}, {}, {}, {}, {}, {}, {}, {}
 end
@@ -148,7 +150,13 @@ local function numbers(nq, nt, first, create)
       n = call('HGET', NAMES, fields[i]) -- named twice in this call
       if not n then
         local kind = sub(fields[i], 1, 1)
-        n = call('HINCRBY', NAMES, '#' .. kind, 1)
+        local had = call('HMGET', META, 'n' .. fields[i], 'n#' .. kind)
+        n = had[1]
+        if not n then
+          n = max(tonumber(had[2] or 0), tonumber(call('HGET', NAMES, '#' .. kind) or 0)) + 1
+          call('HSET', META, 'n' .. fields[i], n, 'n#' .. kind, n)
+          call('HSET', NAMES, '#' .. kind, n)
+        end
         call('HSET', NAMES, fields[i], n, string.upper(kind) .. n, sub(fields[i], 2))
       end
     end
@@ -197,6 +205,7 @@ local function numbered(run, expand)
   end
   if stored + 1 ~= n then return {'!gap', tostring(stored), had and sub(had, 15, 22) or ''} end
   local compact = run()
+  if not compact then return {'!gap', '0', ''} end -- a key is gone that it depends on
   -- A call that found nothing to do does not use its number up: '-' says so.
   if sub(compact, 1, 1) ~= '-' then call('HSET', LANES, lane, pack('>I6I8', n, now) .. ARGV[3] .. compact) end
   return expand(compact)

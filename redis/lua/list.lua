@@ -4,7 +4,8 @@
 -- 12 tasks at most, 13 only those before this number (-1: all), 14 records to
 -- look at in this call, 15 bytes at most.
 -- Returns compact (a state letter and the number to go on before: m more, b as
--- many records were looked at, e the end), names, records, extras.
+-- many records were looked at, e the end; !gap if a key is gone), names, records, extras.
+if vanished() then return {'!gap'} end
 local st, limit, before, budget, cap = tonumber(ARGV[8]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local qn, tn = numbers(1, 1, 9)
 local q, t = ARGV[9] == '' and 0 or qn[1], ARGV[10] == '' and 0 or tn[1]

@@ -1,12 +1,13 @@
 -- A write through the path that every write takes.
 -- ARGV 8 lane and acknowledged number in turn, to compare.
--- Returns compact p, how many lanes have less stored than was acknowledged.
+-- Returns compact p, how many lanes have less stored than was acknowledged,
+-- and how many keys are gone.
 local function run()
   call('HSET', META, 'probe', ARGV[4])
   return 'p'
 end
 local function expand(compact)
-  local ids, behind = {}, 0
+  local ids, _, behind = {}, missed()
   for i = 8, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
   if #ids > 0 then
     for i, v in ipairs(call('HMGET', LANES, unpack(ids))) do

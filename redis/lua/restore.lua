@@ -3,8 +3,9 @@
 -- and tell what they know to be finished before anything older is handed out.
 -- ARGV 8 generation at least, 9 the restore that is under way; '' only asks; 10 a
 -- lineage for a new generation of the data (8 bytes).
--- Returns compact (generation), the restore that is under way, then of the data
+-- Returns compact (generation; !gap while data are mended), the restore that is under way, then of the data
 -- generation, lineage and when it began (ms).
+if call('HEXISTS', META, 'mend') == 1 then return {'!gap'} end
 local had = call('HMGET', META, 'generation', 'unfinished', 'epoch', 'lineage', 'lost')
 local generation, unfinished, gen, lineage, lost = had[1] or '0', had[2] or '0', tonumber(had[3] or 0), had[4] or '', had[5] or '0'
 if ARGV[8] ~= '' then

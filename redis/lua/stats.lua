@@ -1,7 +1,8 @@
 -- What a partition holds: maintained counts, never a scan over tasks.
--- Returns compact (empty), counts, names, settings and buckets of queues,
+-- Returns compact (empty; !gap if a key is gone), counts, names, settings and buckets of queues,
 -- oldest queued (queue number, id, record, spec in turn), sessions with unfinished
 -- grants, throughput.
+if vanished() then return {'!gap'} end
 local counts, oldest = call('HGETALL', COUNTS), {}
 for i = 1, #counts, 2 do
   local st, q = unstruct('>BI3', counts[i])

@@ -133,7 +133,7 @@ local function advance(c)
   end
 end
 
-local configs = {}
+local configs, lost = {}, false -- lost: somebody has deleted the settings, and with them what is paused
 local function configsof(qs)
   local out, known = {}, true
   for i, q in ipairs(qs) do
@@ -141,7 +141,10 @@ local function configsof(qs)
     known = known and out[i] ~= nil
   end
   if known then return out end
+  local n = #qs + 1
+  qs[n] = ''
   out = call('HMGET', QUEUES, unpack(qs))
+  lost, qs[n], out[n] = lost or not out[n], nil, nil
   for i, q in ipairs(qs) do configs[q] = out[i] end
   return out
 end
@@ -155,7 +158,7 @@ local function places(qs)
   local cfg = configsof(qs)
   local clock
   for i, q in ipairs(qs) do
-    left[q] = math.huge
+    left[q] = lost and 0 or math.huge
     if cfg[i] then
       local paused, conc, count, per = unstruct('>BI4I4B', cfg[i])
       if paused == 1 then left[q] = 0
@@ -199,7 +202,7 @@ local function claim(base)
   local due = ARGV[10] == '1' and promote() or math.huge
   local b = base + 8
   local waiting = call('HGETALL', WAITING)
-  if #waiting == 0 and #cancels == 0 and base == 11 then
+  if #waiting <= 2 and #cancels == 0 and base == 11 then
     return '-g' .. pack('>HHI6', 0, 0, due < math.huge and due or 0)
   end
   local qn, tn = numbers(nq, nt, b)

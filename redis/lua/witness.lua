@@ -1,0 +1,46 @@
+-- Shared by scripts that look whether a key of the partition is gone, after flush.lua.
+-- Each key that tasks depend on has a witness, which never goes and tells which
+-- data they are. If somebody else deletes or evicts the key, the witness is missed
+-- even when the next write has made the key anew.
+local HASHES = {NAMES, TASKS, SPECS, EXTRA, CHUNKS, BITS, CELLS, UNIQUE, QUEUES}
+local FILLED = {WAITING, COUNTS} -- whoever reads all fields of these takes them apart
+local SETS = {READY, INDEX, GRANTS, DUE, PURGE}
+local ZERO, LAST = '\0\0\0\0\0\0', '\255' -- behind all that is looked for
+-- missed returns the keys whose witness is gone, and what the others say.
+local function missed()
+  local out, says, n = {}, call('HGET', META, 'whole') or nil, 0
+  local function look(key, v)
+    if not v then out[key] = true; n = n + 1 end
+  end
+  look(META, says)
+  for _, key in ipairs(HASHES) do
+    local v = call('HGET', key, '')
+    look(key, v)
+    says = says or v or nil
+  end
+  for _, key in ipairs(FILLED) do look(key, call('HGET', key, ZERO)) end
+  for i, key in ipairs(SETS) do
+    look(key, i < 4 and call('ZRANGEBYLEX', key, '[' .. LAST, '[' .. LAST)[1] or call('ZRANGEBYSCORE', key, '+inf', '+inf', 'LIMIT', 0, 1)[1])
+  end
+  look(SESSIONS, call('HGET', SESSIONS, '*'))
+  if not says then return {}, 0 end -- data without witnesses, or none
+  return out, n, says
+end
+-- vanished says, at little cost, whether a key is gone: one that was made anew has
+-- had an event since.
+local function vanished()
+  if ARGV[2] == 'r' then return false end
+  if not call('HGET', LANES, '*') or call('EXISTS', META, NAMES, TASKS, SPECS, EXTRA, CHUNKS, BITS, CELLS, UNIQUE, QUEUES, WAITING, COUNTS, unpack(SETS)) < 17 then return true end
+  local m = call('HMGET', META, 'ev', 'looked')
+  if m[1] == m[2] then return false end
+  local _, n = missed()
+  if n == 0 then call('HSET', META, 'looked', m[1]) end
+  return n > 0
+end
+-- testify puts every witness where it belongs.
+local function testify(text)
+  call('HSET', META, 'whole', text)
+  for _, key in ipairs(HASHES) do call('HSET', key, '', text) end
+  for _, key in ipairs(FILLED) do call('HSET', key, ZERO, '0') end
+  for i, key in ipairs(SETS) do call('ZADD', key, i > 3 and '+inf' or 0, LAST) end
+end
