@@ -15,10 +15,17 @@ type QueueConfig struct {
 	Concurrency int  // tasks running at once over all nodes; 0: no limit
 	Rate        Rate // starts per period over all nodes; zero: no limit
 	Version     int64
+	// Changed says when each setting was changed last: of two changes that do not
+	// know of each other the later one holds.
+	Changed QueueTimes
 	// Pending: the change holds on this node and is journaled; the shared
 	// engine has still to be told. Engines do not store it.
 	Pending bool
 }
+
+// QueueTimes are times of the settings of a queue, to the millisecond; zero for a
+// setting that was never changed.
+type QueueTimes struct{ Paused, Concurrency, Rate time.Time }
 
 // QueueChange changes settings; nil leaves a setting as it is, a zero value
 // clears a limit.
@@ -26,10 +33,47 @@ type QueueChange struct {
 	Paused      *bool
 	Concurrency *int
 	Rate        *Rate
-	// Version, if not 0, is the version that these settings had before the
-	// engine lost them: they are put back, under it, unless the stored version is
-	// as large or larger.
-	Version int64
+	// At, if set, is when the change was given, to an engine that could not tell
+	// this one at once or that has to tell it again. A setting that was changed
+	// later stays as it is; of two changes of one moment a pause holds.
+	At time.Time
+}
+
+// Apply returns what a change that comes at a time makes of settings. Without an
+// At of its own it is later than all that is there.
+func (c QueueChange) Apply(q QueueConfig, now time.Time) QueueConfig {
+	was := q
+	if c.Paused != nil && c.follows(&q.Changed.Paused, now, *c.Paused) {
+		q.Paused = *c.Paused
+	}
+	if c.Concurrency != nil && c.follows(&q.Changed.Concurrency, now, false) {
+		q.Concurrency = *c.Concurrency
+	}
+	if c.Rate != nil && c.follows(&q.Changed.Rate, now, false) {
+		q.Rate = *c.Rate
+	}
+	if q != was {
+		q.Version++
+	}
+	return q
+}
+
+// follows reports whether the change takes effect on a setting with this time of
+// change, and sets it.
+func (c QueueChange) follows(changed *time.Time, now time.Time, safe bool) bool {
+	at := c.At.UTC().Truncate(time.Millisecond)
+	switch next := changed.Add(time.Millisecond); {
+	case !c.At.IsZero():
+		if at.Before(*changed) || at.Equal(*changed) && !safe {
+			return false
+		}
+	default:
+		if at = now.UTC().Truncate(time.Millisecond); at.Before(next) {
+			at = next
+		}
+	}
+	*changed = at
+	return true
 }
 
 // Validate returns an [ErrInvalidInput] that names what is wrong with a change

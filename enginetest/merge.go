@@ -15,6 +15,8 @@ func mergeChecks() []check {
 		{"every order of import leads to the same state", mergeCommutes},
 		{"the same record again changes nothing", mergeIdempotent},
 		{"two ends of one life: the stored one stays and the other is repeated", mergeRepeated},
+		{"no reader of either record sees a version fall", mergeVersions},
+		{"a new life goes on with the claims of the one before", mergeClaims},
 		{"a delete goes over every end, a new life over both", mergeDeleted},
 		{"an import meets live traffic", mergeTraffic},
 	}
@@ -156,6 +158,38 @@ func mergeRepeated(r *rig) {
 		r.sameRecords(r.exportAll(), pair[:1], "the stored end")
 		r.countsMatch()
 	}
+}
+
+func mergeVersions(r *rig) {
+	low := queuedRecord(r.id())
+	high := low
+	high.Claim, high.Settled, high.Lease = 2, morningai.OutcomeReleased, 5
+	low.Task.Version, high.Task.Version = 9, 4
+	r.importAll(low)
+	got := r.importAll(high)[0]
+	r.want(got.Status == morningai.ImportUpdated && got.Task.Version > 9, "a newer record with a lower version is %s, version %d", got.Status, got.Task.Version)
+	low.Task.Version = got.Task.Version + 7
+	for range 2 {
+		kept := r.importAll(low)[0]
+		r.want(kept.Status == morningai.ImportKept && kept.Task.Version == low.Task.Version+1, "an older record with version %d is %s, version %d",
+			low.Task.Version, kept.Status, kept.Task.Version)
+	}
+	r.want(r.exported(low.Task.ID).Claim == 2, "the older record has gone over the newer one")
+	r.countsMatch()
+}
+
+func mergeClaims(r *rig) {
+	rec := queuedRecord(r.id())
+	first := end(rec, morningai.StateSucceeded, 11)
+	first.Claim = 6
+	next := rec
+	next.Task.Life, next.Task.Version = 2, 12
+	r.importAll(first)
+	got := r.importAll(next)[0]
+	r.want(got.Status == morningai.ImportUpdated && got.Task.State == morningai.StateQueued, "the next life is %s, %s", got.Status, got.Task.State)
+	r.want(r.importAll(next)[0].Status == morningai.ImportKept, "the next life again is not kept")
+	g := r.claim(r.join(), 1)[0]
+	r.want(g.Lease.Claim > 6, "claim %d is handed out after claim 6", g.Lease.Claim)
 }
 
 func mergeDeleted(r *rig) {

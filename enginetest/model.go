@@ -258,7 +258,7 @@ func (p *pair) queue() {
 		change.Concurrency = new(p.pick(3, "concurrency"))
 	}
 	got, want := p.real.setQueue(name, change), p.model.setQueue(name, change)
-	got.Version = want.Version
+	got.Version, got.Changed = want.Version, want.Changed
 	p.real.want(got == want, "queue %+v, want %+v", got, want)
 }
 

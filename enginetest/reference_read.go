@@ -267,19 +267,11 @@ func (e *Reference) SetQueue(ctx context.Context, name string, c morningai.Queue
 	}
 	defer e.mu.Unlock()
 	l := e.line(name)
-	if c.Version != 0 && l.config.Version >= c.Version {
-		return l.config, nil
+	rate := l.config.Rate
+	if l.config = c.Apply(l.config, e.setup.Now()); l.config.Rate != rate {
+		l.tokens, l.filled = float64(l.config.Rate.Count), e.setup.Now()
 	}
-	if c.Paused != nil {
-		l.config.Paused = *c.Paused
-	}
-	if c.Concurrency != nil {
-		l.config.Concurrency = *c.Concurrency
-	}
-	if c.Rate != nil && *c.Rate != l.config.Rate {
-		l.config.Rate, l.tokens, l.filled = *c.Rate, float64(c.Rate.Count), e.setup.Now()
-	}
-	l.config.Version = max(l.config.Version+1, c.Version)
+	l.config.Version = max(l.config.Version, 1)
 	e.notify()
 	return l.config, nil
 }
@@ -325,7 +317,11 @@ func (e *Reference) install(r *morningai.Record) morningai.ImportResult {
 	}
 	t, status := e.tasks[r.Task.ID], morningai.ImportAdded
 	if t != nil {
-		switch order := r.Compare(&t.Record); {
+		order := r.Compare(&t.Record)
+		if order <= 0 && r.Task.Version > t.Task.Version && !t.Deleted && !r.Deleted {
+			t.Task.Version = r.Task.Version + 1 // a reader may have seen that
+		}
+		switch {
 		case order == 0 && t.Task.State.Terminal() && !t.Deleted && (t.Claim != r.Claim || t.Lease != r.Lease || t.Task.State != r.Task.State):
 			return morningai.ImportResult{Status: morningai.ImportRepeated, Task: e.snapshot(t)}
 		case order <= 0:
@@ -337,7 +333,12 @@ func (e *Reference) install(r *morningai.Record) morningai.ImportResult {
 		t = &entry{}
 		e.tasks[r.Task.ID] = t
 	}
+	had := t.Record
 	t.Record, e.order = cloneRecord(*r), nil
+	t.Task.Version = max(t.Task.Version, had.Task.Version+1) // a reader has seen that
+	if t.Task.Life > had.Task.Life && t.Task.State != morningai.StateRunning {
+		t.Claim = max(t.Claim, had.Claim)
+	}
 	t.Session, t.grantSeq, t.orphaned = morningai.SessionID{}, 0, time.Time{}
 	if t.Task.State == morningai.StateRunning {
 		t.orphaned = e.setup.Now()

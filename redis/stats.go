@@ -20,14 +20,24 @@ var ratePeriods = map[byte]time.Duration{1: time.Second, 2: time.Minute, 3: time
 // readConfig reads a queue's settings as the scripts pack them.
 func readConfig(name, s string) (morningai.QueueConfig, bool) {
 	c := morningai.QueueConfig{Name: name}
-	if len(s) != 16 {
+	if len(s) != 16 && len(s) != 34 {
 		return c, false
+	}
+	if len(s) == 34 { // else it is of a version that did not keep times
+		c.Changed = morningai.QueueTimes{Paused: ofMillis(u48(s[16:])), Concurrency: ofMillis(u48(s[22:])), Rate: ofMillis(u48(s[28:]))}
 	}
 	c.Paused, c.Concurrency, c.Version = s[0] == 1, int(be32(s[1:])), int64(u48(s[10:]))
 	if count := int(be32(s[5:])); count > 0 {
 		c.Rate = morningai.Rate{Count: count, Per: ratePeriods[s[9]]}
 	}
 	return c, true
+}
+
+func ofMillis(ms uint64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms)).UTC()
 }
 
 // SetQueue creates a queue or changes it; see [morningai.Engine].
@@ -44,8 +54,8 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 			Detail: "limits hold within one partition, and this Redis has " + strconv.Itoa(len(e.parts)), Hint: "use one partition where queues are to be limited"}
 	}
 	args := []string{name, "", "", "", "", ""}
-	if change.Version > 0 {
-		args[5] = strconv.FormatInt(change.Version, 10)
+	if !change.At.IsZero() {
+		args[5] = strconv.FormatInt(change.At.UnixMilli(), 10)
 	}
 	if change.Paused != nil {
 		args[1] = "0"

@@ -25,6 +25,8 @@ type session struct {
 	marks []mark    // replies that may not have been received, oldest first
 	// the replies of either engine that have been
 	throughShared, throughJournal int64
+	beaten, beatenHere            *morningai.BeatRequest // the last that the shared engine has answered, and its like
+	returns                       bool                   // the journal takes tasks back with the next beat
 }
 
 // mark says which engine's reply a reply of ours was.
@@ -272,7 +274,7 @@ func (c *core) giveUp(id morningai.SessionID) {
 		return c.journal.Claim(ctx, morningai.ClaimRequest{Session: id})
 	}, func(reply morningai.ClaimReply, err error) {
 		if s := c.sessions[id]; s != nil && err == nil {
-			s.throughJournal = max(s.throughJournal, reply.Seq)
+			s.throughJournal, s.returns = max(s.throughJournal, reply.Seq), true
 		}
 	})
 }
@@ -323,6 +325,8 @@ func (c *core) beat(op *beatOp, here bool) {
 	}
 	s.received(req.Through)
 
+	returns := s.returns
+	s.returns = false
 	local, shared := *req, *req
 	local.Through, shared.Through = s.throughJournal, s.throughShared
 	local.Member, local.Forget, local.Holding, shared.Holding = nil, nil, nil, nil
@@ -338,6 +342,11 @@ func (c *core) beat(op *beatOp, here bool) {
 	onJournal(c, "beat", func(ctx context.Context) (morningai.BeatReply, error) { return c.journal.Beat(ctx, local) },
 		func(reply morningai.BeatReply, err error) {
 			op.local, op.err = reply, err
+			if returns && err != nil {
+				s.returns = true
+			} else if returns || len(reply.Lost) > 0 {
+				c.backlog.leaves(c)
+			}
 			c.endBeat(op)
 		})
 	if (!c.contact.open() || c.rebuild != nil) && !here {
@@ -352,6 +361,7 @@ func (c *core) beat(op *beatOp, here bool) {
 		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, shared) },
 			func(reply morningai.BeatReply, err error) {
 				if op.reached = err == nil; op.reached {
+					s.beaten, s.beatenHere = &shared, &local
 					if c.rebuild != nil {
 						reply.Lost = nil // it has lost what runs here, which goes on
 					}

@@ -16,14 +16,15 @@ type commandOp struct {
 	done      func([]morningai.CommandResult, error)
 	results   []morningai.CommandResult
 	found     found
-	withdrawn bool // tasks that were withdrawn meanwhile were looked for again
-	again     bool // tasks that have reached the shared engine meanwhile were tried again
+	lacked    map[morningai.ID]bool // what the shared engine may not have had when it was told
+	withdrawn bool                  // tasks that were withdrawn meanwhile were looked for again
+	again     bool                  // tasks that have reached the shared engine meanwhile were tried again
 	open      int
 	err       error
 }
 
 func (c *core) command(op *commandOp) {
-	op.c, op.results = c, make([]morningai.CommandResult, len(op.cmds))
+	op.c, op.results, op.lacked = c, make([]morningai.CommandResult, len(op.cmds)), map[morningai.ID]bool{}
 	ids := make([]morningai.ID, len(op.cmds))
 	for i := range op.cmds {
 		ids[i] = op.cmds[i].ID
@@ -59,7 +60,7 @@ func (op *commandOp) route(at []int) {
 		switch {
 		case op.found.owned[id] != nil:
 			local = append(local, i)
-		case op.found.own[id] != nil && c.contact.open():
+		case op.found.own[id] != nil && c.contact.open() && !c.known.departed.has(id, c.now):
 			op.open++
 			op.edit(i, op.found.own[id])
 		case c.contact.open():
@@ -204,6 +205,11 @@ func (op *commandOp) send(at []int) {
 		op.later(at, nil)
 		return
 	}
+	for i := range cmds {
+		if c.mayLack(cmds[i].ID) {
+			op.lacked[cmds[i].ID] = true
+		}
+	}
 	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
 		func(results []morningai.CommandResult, err error) {
 			if outage(err) {
@@ -243,7 +249,7 @@ func (op *commandOp) afterAll(at []int, results []morningai.CommandResult, err e
 				id := op.cmds[i].ID
 				if slices.Contains(unknown, k) && (elsewhere[id] || f.own[id] != nil && !f.own[id].Deleted || c.mayLack(id) && f.sent[id] != nil) {
 					late = append(late, i)
-				} else if slices.Contains(unknown, k) && !op.again && (before.own[id] != nil || before.sent[id] != nil || before.owned[id] != nil) && !c.known.deleted.has(id, c.now) {
+				} else if slices.Contains(unknown, k) && !op.again && (before.own[id] != nil || before.sent[id] != nil || before.owned[id] != nil || op.lacked[id]) && !c.known.deleted.has(id, c.now) {
 					arrived = append(arrived, i) // meanwhile
 				} else {
 					if doubt && slices.Contains(unknown, k) {
@@ -325,7 +331,9 @@ func (op *commandOp) edit(i int, r *morningai.Record) {
 		notes = append(notes, order)
 		c.backlog.commands++
 	}
+	c.backlog.edits++
 	c.note(notes, func(err error) {
+		c.backlog.edits--
 		if shown.Pending && err != nil {
 			c.backlog.commands--
 		} else if shown.Pending {

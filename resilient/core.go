@@ -39,7 +39,8 @@ type core struct {
 	members   []morningai.Member
 	membersAt time.Time // when they were last learned
 	forgets   []*forgetOp
-	alone     []string // nodes without a journal, as the last beat has shown
+	meeting   []func(error) // what waits to know who else is there
+	alone     []string      // nodes without a journal, as the last beat has shown
 	disk      disk
 	crashed   bool                       // an earlier process of this node had died
 	startedAt time.Time                  // if so: when this one began
@@ -293,6 +294,14 @@ func (c *core) erase(keys ...morningai.NoteKey) {
 // them.
 func (c *core) eraseNow(keys []morningai.NoteKey, then func()) {
 	c.write("erase", func(ctx context.Context) error { return c.journal.Erase(ctx, keys) }, func(error) { then() })
+}
+
+// eraseForGood is eraseNow for what a crash must not bring back: tasks that were
+// refused would run. Erasing does not wait for the disk, a note behind it does.
+func (c *core) eraseForGood(keys []morningai.NoteKey, then func()) {
+	c.eraseNow(keys, func() {
+		c.note([]morningai.Note{{NoteKey: erasedKey, Data: []byte{1}}}, func(error) { then() })
+	})
 }
 
 // eraseEvery gathers what is to be erased into fewer calls.

@@ -42,6 +42,7 @@ type backlog struct {
 	unseen   map[morningai.ID]bool // see absent
 	tries    map[morningai.ID]int  // of tasks that were refused in a way that may pass
 	own      int64                 // tasks that wait in the journal
+	edits    int                   // of them are being changed, and are not delivered meanwhile
 	owned    int64                 // tasks that the journal owns
 	outcomes int64
 	points   int64
@@ -291,6 +292,10 @@ func (c *core) deliver() {
 		}
 		c.readNotes(noteQueue, c.deliverSettings)
 	case stageOwn:
+		if b.edits > 0 {
+			b.busy, b.due = false, c.now.Add(retryPass)
+			return
+		}
 		c.readNotes(noteOwn, c.deliverOwn)
 	case stageWithdraw:
 		c.withdraw()

@@ -16,9 +16,9 @@
 // contact for longer than its lease may be handed to another one. Losing the
 // disk of the journal while the shared engine is away loses what only the
 // journal had. A shared engine that comes back with older data is given again
-// what the journals have: tasks that have not ended, and outcomes of the last two
-// minutes. Nodes do not wait for each other meanwhile, and settings of queues that
-// it lost are not restored.
+// what the journals have: tasks that have not ended, outcomes and orders, and the
+// settings of queues. Of two changes of a setting that did not know
+// of each other the later one holds.
 //
 // # How it is built
 //

@@ -262,7 +262,7 @@ func (op *enqueueOp) acknowledgeShared() {
 		return
 	}
 	op.replied = true
-	op.c.eraseNow(op.gone, func() { op.finish(op.receipts, nil) })
+	op.c.eraseForGood(op.gone, func() { op.finish(op.receipts, nil) })
 }
 
 // leftBehind deals with tasks that the shared engine refuses and the journal may
@@ -401,7 +401,7 @@ func (op *enqueueOp) hold(specs []morningai.TaskSpec, then func([]morningai.Rece
 	for i := range specs {
 		record := recordOf(&specs[i], op.at)
 		op.c.known.refused.drop(specs[i].ID)
-		if record.UniqueKey != "" && op.c.hasOthers() && record.Task.State == morningai.StateQueued {
+		if record.UniqueKey != "" && op.c.hasOthers() && record.Task.State == morningai.StateQueued && op.c.known.get(specs[i].ID) == nil {
 			record.Task.State, record.Task.RunAt = morningai.StateScheduled, op.at // see meetingTime
 		}
 		states[i] = record.Task

@@ -1,7 +1,9 @@
 package resilient
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/RC918/morningai"
@@ -86,9 +88,17 @@ func (c *core) reap(op *reapOp, observed []morningai.Observation) {
 		}
 		c.reply(func() { op.done(op.reaped, op.err) })
 	}
+	for _, o := range observed {
+		if s := c.sessions[o.Session]; s != nil {
+			s.beaten = nil // repeated, it would make the session live again
+		}
+	}
 	op.open = 1
 	onJournal(c, "reap", func(ctx context.Context) ([]morningai.SessionID, error) { return c.journal.Reap(ctx, observed) },
 		func(reaped []morningai.SessionID, err error) {
+			if len(reaped) > 0 {
+				c.backlog.leaves(c)
+			}
 			if op.shared {
 				// Of a session that both know the shared engine tells.
 				reaped = slices.DeleteFunc(reaped, func(id morningai.SessionID) bool { s := c.sessions[id]; return s == nil || !s.here })
@@ -100,4 +110,41 @@ func (c *core) reap(op *reapOp, observed []morningai.Observation) {
 		op.shared = true
 		onShared(c, "reap", c.cfg.limits.call, func(ctx context.Context) ([]morningai.SessionID, error) { return c.remote.Reap(ctx, observed) }, part)
 	}
+}
+
+// meet asks who else is there, for what may have been accepted by a node that came
+// after the last beat: it repeats that beat. It reports whether there is one, and
+// then calls then.
+func (c *core) meet(then func(error)) bool {
+	if c.contact.open() || c.rebuild != nil {
+		return false
+	}
+	if c.meeting = append(c.meeting, then); len(c.meeting) > 1 {
+		return true
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(c.sessions), func(a, b morningai.SessionID) int { return cmp.Compare(string(a[:]), string(b[:])) }) {
+		s := c.sessions[id]
+		if s.here || s.beaten == nil || s.beaten.Leaving || c.now.Sub(s.heard) > s.lease {
+			continue
+		}
+		req := *s.beaten
+		req.Forget, req.Member = nil, c.member(id)
+		here := *s.beatenHere // whoever observes the session sees one counter
+		onJournal(c, "beat", func(ctx context.Context) (morningai.BeatReply, error) { return c.journal.Beat(ctx, here) },
+			func(morningai.BeatReply, error) {})
+		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, req) },
+			func(reply morningai.BeatReply, err error) {
+				if err == nil && c.rebuild == nil {
+					c.noteMembers(reply.Members)
+				}
+				waiting := c.meeting
+				c.meeting = nil
+				for _, then := range waiting {
+					then(err)
+				}
+			})
+		return true
+	}
+	c.meeting = nil
+	return false
 }

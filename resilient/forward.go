@@ -61,11 +61,16 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		f.refused(r, res.Err)
 		return
 	}
+	if ours := r.Task; f.own { // an earlier process may have shown it
+		ours.Fresh = morningai.FreshLocal
+		c.known.see(&ours)
+		c.known.yield(&res.Task)
+	}
 	if res.Status != morningai.ImportAdded && !res.Task.ID.IsZero() && !sameWork(&r.Task, &res.Task) {
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
-	if f.own && res.Status == morningai.ImportUpdated && r.Task.Attempt > 0 && !f.fresh[r.Task.ID] {
+	if f.own && res.Status == morningai.ImportUpdated && hasComeFar(r) && !f.fresh[r.Task.ID] {
 		c.incidents.repeated(r.Task.ID) // another node was asked for it too
 	}
 	switch res.Status {
@@ -74,11 +79,17 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	case morningai.ImportRepeated:
 		c.incidents.repeated(r.Task.ID)
 	case morningai.ImportKept:
-		if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
+		if f.own && r.Task.State.Terminal() && res.Task.State.Terminal() && r.Task.State != res.Task.State {
+			c.incidents.repeated(r.Task.ID) // it has ended elsewhere too, in another way
+		} else if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
 			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
 		}
 		if f.missing && c.backlog.absent(r.Task.ID) { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
+		}
+		if f.missing { // what the shared engine has of it is not to be shown
+			f.settle(r.Task.ID)
+			return
 		}
 	}
 	if (r.Task.State.Terminal() || r.Deleted) && res.Status != morningai.ImportRepeated {
@@ -109,12 +120,16 @@ func (f *forwarding) refused(r *morningai.Record, err error) {
 
 // arrived notes that the shared engine has a task.
 func (f *forwarding) arrived(t *morningai.Task) {
-	delete(f.c.backlog.tries, t.ID)
-	f.c.backlog.settled(t.ID)
+	f.settle(t.ID)
 	f.c.known.see(t)
 	if t.State.Terminal() {
 		f.c.erase(keyOf(noteTask, t.ID))
 	}
+}
+
+func (f *forwarding) settle(id morningai.ID) {
+	delete(f.c.backlog.tries, id)
+	f.c.backlog.settled(id)
 }
 
 func (f *forwarding) enqueue(keyed []*morningai.Record) {
@@ -127,7 +142,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 	for i, r := range keyed {
 		specs[i] = r.Spec()
 		switch {
-		case r.Task.Attempt > 0:
+		case hasComeFar(r):
 			specs[i].RunAt = c.now.Add(tombstones) // what it has come to is imported before
 		case r.Task.State == morningai.StateScheduled && c.sharesKeys():
 			specs[i].RunAt = later(specs[i].RunAt, c.now.Add(meetingTime))
@@ -154,7 +169,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 						*f.counter++
 						f.fresh[keyed[i].Task.ID] = true
 					}
-					if !r.Existing || keyed[i].Task.Attempt > 0 {
+					if !r.Existing || hasComeFar(keyed[i]) {
 						accepted = append(accepted, asAccepted(keyed[i], &r.Task))
 					}
 					f.arrived(&r.Task)
@@ -168,12 +183,18 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 		})
 }
 
+// hasComeFar reports that a task is not as it was accepted: it has run, or an order
+// has changed it.
+func hasComeFar(r *morningai.Record) bool {
+	return r.Task.Attempt > 0 || r.Task.Life > 1 || r.Task.Version > 1 && r.Task.Version < versionStride
+}
+
 // asAccepted is a record that says when its task was accepted, which decides
 // who keeps a key, and for the rest what the shared engine made of it. One that
 // has run is told as it is.
 func asAccepted(r *morningai.Record, t *morningai.Task) morningai.Record {
 	out := *r
-	if r.Task.Attempt > 0 {
+	if hasComeFar(r) {
 		out.Task.Version = max(r.Task.Version, t.Version+1)
 		return out
 	}
@@ -362,6 +383,7 @@ func (c *core) deliverOwn(notes []morningai.Note) {
 	for i := range notes {
 		sent[i] = notes[i]
 		sent[i].Kind, sent[i].Seq = noteTask, 0
+		c.known.departed.add(notes[i].Key, c.now)
 	}
 	c.note(sent, func(err error) {
 		if err != nil {

@@ -23,6 +23,7 @@ type lastKnown struct {
 	// them was told
 	refusedOutcomes recent
 	refused         recent // by the shared engine: their notes are about to go
+	departed        recent // the shared engine is being told, or was, what waited in the journal
 }
 
 // shown is a task as it was shown last, in the ring of all that are remembered.
@@ -31,6 +32,7 @@ type shown struct {
 	next, prev *shown
 	generation int64 // of the shared engine's data
 	lift       int64 // what readers see is so much above the version
+	yielded    bool  // the shared engine has decided otherwise; see yield
 }
 
 func (s *shown) unlink() {
@@ -110,8 +112,11 @@ func (k *lastKnown) see(t *morningai.Task) {
 		if k.later(s, t) {
 			return
 		}
-		if s.generation != k.generation && laterThan(&s.task, t) {
+		if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
 			s.lift += s.task.Version - t.Version + 1 // for a reader versions only grow
+			if s.yielded {
+				s.lift++ // it is not the next step of what was shown
+			}
 		}
 		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
 			fresh = s.task.Fresh // where it was known from
@@ -119,7 +124,7 @@ func (k *lastKnown) see(t *morningai.Task) {
 		k.bytes -= sizeOf(&s.task)
 		s.unlink()
 	}
-	s.task, s.generation = *t, k.generation
+	s.task, s.generation, s.yielded = *t, k.generation, s.yielded && t.Fresh != morningai.FreshLive
 	s.task.Fresh = fresh
 	s.task.Durable, s.task.Runs, s.task.Duplicate, s.task.Pending = "", "", false, false
 	k.bytes += sizeOf(t)
@@ -131,10 +136,18 @@ func (k *lastKnown) see(t *morningai.Task) {
 
 // later reports that what was shown is a later state of the task than t.
 func (k *lastKnown) later(had *shown, t *morningai.Task) bool {
-	if had.generation != k.generation && t.Fresh == morningai.FreshLive && !had.task.State.Terminal() {
+	if t.Fresh == morningai.FreshLive && (had.yielded || had.generation != k.generation && !had.task.State.Terminal()) {
 		return false
 	}
 	return laterThan(&had.task, t)
+}
+
+// yield notes what the shared engine has of a task. If two nodes had accepted it
+// apart, what was shown of the other one, from a journal, gives way to it.
+func (k *lastKnown) yield(t *morningai.Task) {
+	if s := k.byID[t.ID]; s != nil && s.task.Fresh == morningai.FreshLocal && laterThan(&s.task, t) {
+		s.yielded = true
+	}
 }
 
 // current reports that a task was shown since data were lost last: what was shown

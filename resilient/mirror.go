@@ -30,6 +30,7 @@ type mirror struct {
 	stirred  bool                             // something else than looking was asked of the shared engine
 	settings string                           // as a beat has named them last; "" if it does not
 	told     int                              // settings that this node has set
+	given    time.Time                        // when the last change was given that could not be told at once
 	applied  map[string]morningai.QueueConfig // the journal's own settings
 	written  []byte
 }
@@ -44,7 +45,10 @@ const (
 	memberGone = time.Hour
 )
 
-var mirrorKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("mirror")}
+var (
+	mirrorKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("mirror")}
+	erasedKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("erased")} // see eraseForGood
+)
 
 // lookAtFleet learns the queues' settings, and keeps the last counts.
 func (c *core) lookAtFleet() {
@@ -97,9 +101,9 @@ func (c *core) seeStats(stats morningai.Stats) {
 		queues[q.Name] = q
 	}
 	for name, had := range c.mirror.Queues {
-		if had.Version > queues[name].Version { // the shared engine has lost them; see restoreQueues
-			queues[name] = had
-		}
+		q := queues[name] // what is later here was lost there; see restoreQueues
+		q.Name = name
+		queues[name] = latest(q, had)
 	}
 	c.mirror.Queues = queues
 }

@@ -18,7 +18,7 @@ func (c *core) restoreQueues() {
 			c.failedDelivery(err, 1)
 			return
 		}
-		c.restoreEach(c.lostQueues(&stats), func(err error) {
+		c.restoreEach(c.lostSettings(&stats), func(err error) {
 			if err != nil {
 				c.failedDelivery(err, 1)
 				return
@@ -29,35 +29,34 @@ func (c *core) restoreQueues() {
 	})
 }
 
-// lostQueues are the settings of which the shared engine has an older version.
-func (c *core) lostQueues(stats *morningai.Stats) []morningai.QueueConfig {
-	var out []morningai.QueueConfig
+// lostSettings are those that were changed later than the shared engine knows.
+func (c *core) lostSettings(stats *morningai.Stats) []setting {
+	var out []setting
 	for _, name := range slices.Sorted(maps.Keys(c.mirror.Queues)) {
-		if q := c.mirror.Queues[name]; q.Version > queueOf(stats, name).Version {
-			out = append(out, q)
+		for _, change := range since(c.mirror.Queues[name], queueOf(stats, name)) {
+			out = append(out, setting{name, change})
 		}
 	}
 	return out
 }
 
-func (c *core) restoreEach(queues []morningai.QueueConfig, then func(error)) {
-	if len(queues) == 0 {
+func (c *core) restoreEach(lost []setting, then func(error)) {
+	if len(lost) == 0 {
 		then(nil)
 		return
 	}
-	q := queues[0]
-	change := morningai.QueueChange{Paused: &q.Paused, Concurrency: &q.Concurrency, Rate: &q.Rate, Version: q.Version}
+	s := lost[0]
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
-		return c.remote.SetQueue(ctx, q.Name, change)
+		return c.remote.SetQueue(ctx, s.Name, s.Change)
 	}, func(_ morningai.QueueConfig, err error) {
 		if outage(err) {
 			then(err)
 			return
 		}
 		if err != nil {
-			c.warn("settings of a queue that Redis has lost cannot be put back", err, "queue", q.Name)
+			c.warn("settings of a queue that Redis has lost cannot be put back", err, "queue", s.Name)
 		}
-		c.restoreEach(queues[1:], then)
+		c.restoreEach(lost[1:], then)
 	})
 }
 

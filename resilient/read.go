@@ -14,6 +14,7 @@ import (
 type found struct {
 	owned   map[morningai.ID]*morningai.Task   // the journal's own
 	own     map[morningai.ID]*morningai.Record // waiting here, unknown to the shared engine
+	leaving map[morningai.ID]bool              // of sent: the shared engine is being told for the first time
 	sent    map[morningai.ID]*morningai.Record // as they left
 	ended   map[morningai.ID]*morningai.Record // with an outcome from here
 	aside   map[morningai.ID]*aside
@@ -30,7 +31,7 @@ func (c *core) holdsAny() bool {
 // lookUp reads what the journal has of tasks, and who holds unique keys.
 func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, error)) {
 	onJournal(c, "look up", func(ctx context.Context) (found, error) {
-		f := found{owned: map[morningai.ID]*morningai.Task{}, own: map[morningai.ID]*morningai.Record{}, sent: map[morningai.ID]*morningai.Record{},
+		f := found{leaving: map[morningai.ID]bool{}, owned: map[morningai.ID]*morningai.Task{}, own: map[morningai.ID]*morningai.Record{}, sent: map[morningai.ID]*morningai.Record{},
 			ended: map[morningai.ID]*morningai.Record{}, aside: map[morningai.ID]*aside{}, holders: map[string]*morningai.Record{}}
 		return f, f.read(ctx, c.journal, ids, uniqueKeys)
 	}, func(f found, err error) {
@@ -82,7 +83,8 @@ func (f *found) read(ctx context.Context, journal morningai.Journal, ids []morni
 	}
 	maps.DeleteFunc(f.own, func(id morningai.ID, own *morningai.Record) bool {
 		sent := f.sent[id] // the shared engine is being told, and may have it
-		return sent != nil && !sent.Deleted && !own.Deleted
+		f.leaving[id] = sent != nil && !sent.Deleted && !own.Deleted
+		return f.leaving[id]
 	})
 	return nil
 }
@@ -133,9 +135,12 @@ type getOp struct {
 	gone   map[morningai.ID]bool // known to be deleted
 	lacked map[morningai.ID]bool // what the shared engine may not have had when it was asked
 	asked  int
-	others bool // other nodes were asked
-	again  bool // the shared engine was asked after them once more
-	doubt  bool // a node that may know a missing one could not be asked
+	met    bool // who else is there was asked,
+	// and introduced: it was answered
+	introduced bool
+	others     bool // other nodes were asked
+	again      bool // the shared engine was asked after them once more
+	doubt      bool // a node that may know a missing one could not be asked
 }
 
 func (c *core) get(op *getOp) {
@@ -197,6 +202,9 @@ func (op *getOp) fromShared() {
 		return
 	}
 	req := op.req
+	for _, id := range req.IDs {
+		op.lacked[id] = op.lacked[id] || c.mayLack(id)
+	}
 	onShared(c, "get", c.cfg.limits.call, func(ctx context.Context) ([]morningai.Task, error) { return c.remote.Get(ctx, req) },
 		func(tasks []morningai.Task, err error) {
 			if err != nil && !outage(err) {
@@ -217,6 +225,9 @@ func (op *getOp) merge() {
 	for i := range op.req.IDs {
 		if shared != nil && !shared[i].ID.IsZero() {
 			op.tasks[i] = shared[i]
+			if op.found == nil || op.found.owned[shared[i].ID] == nil {
+				op.c.known.yield(&shared[i])
+			}
 		}
 		if op.found != nil && !op.gone[op.req.IDs[i]] {
 			op.fromJournal(i)
@@ -257,6 +268,8 @@ func (op *getOp) fromJournal(i int) {
 		return
 	case there:
 		return
+	case c.known.deleted.has(id, c.now):
+		op.gone[id] = true // since the journal was read
 	case f.own[id] != nil:
 		if f.own[id].Deleted {
 			op.gone[id] = true
@@ -264,7 +277,7 @@ func (op *getOp) fromJournal(i int) {
 		}
 		op.tasks[i] = f.own[id].Task
 		op.tasks[i].Fresh = morningai.FreshLocal
-	case f.aside[id] != nil && f.aside[id].Code == string(morningai.CodeConflict) && len(op.shared) > 0:
+	case f.aside[id] != nil && f.aside[id].Code == string(morningai.CodeConflict) && (op.here || len(op.shared) > 0):
 		// The id belongs to another task, or to one that was deleted.
 		op.gone[id] = true
 	case f.aside[id] != nil:
@@ -273,7 +286,7 @@ func (op *getOp) fromJournal(i int) {
 			op.tasks[i].Error = &morningai.TaskError{Code: "set_aside", Message: f.aside[id].Reason}
 			op.tasks[i].Fresh = morningai.FreshLocal
 		}
-	case (len(op.shared) > 0 || op.here && !c.contact.open()) && !op.lacked[id]:
+	case (len(op.shared) > 0 || op.here && !c.contact.open()) && (!op.lacked[id] && !f.leaving[id] || c.known.refused.has(id, c.now)):
 		return // the shared engine has had it, and is asked by whoever asks here
 	case (f.sent[id] != nil || f.ended[id] != nil) && !c.met && c.known.get(id) == nil:
 		op.doubt = true // an earlier process of this node may have shown a later state
@@ -287,7 +300,7 @@ func (op *getOp) fromJournal(i int) {
 		}
 		op.tasks[i] = *t
 		op.tasks[i].Fresh = morningai.FreshStale
-		if _, doubt := c.backlog.doubt[id]; doubt && f.sent[id] != nil {
+		if _, doubt := c.backlog.doubt[id]; doubt && f.sent[id] != nil && (c.known.get(id) == nil || c.known.get(id).Fresh == morningai.FreshLocal) {
 			op.tasks[i].Fresh = morningai.FreshLocal // perhaps nobody else has it
 		}
 	}
@@ -300,11 +313,17 @@ func (op *getOp) fromJournal(i int) {
 // of them the truth is that it cannot be known.
 func (op *getOp) ask(live bool) {
 	c := op.c
+	if !op.met && slices.ContainsFunc(op.req.IDs, c.mayHaveComeSince) {
+		op.met = true
+		if c.meet(func(err error) { op.introduced = err == nil; op.ask(live) }) {
+			return
+		}
+	}
 	for i, id := range op.req.IDs {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
-		op.doubt = op.doubt || c.mayHaveComeSince(id) || c.strangersRecover(id)
+		op.doubt = op.doubt || !op.introduced && c.hasOthers() && c.mayHaveComeSince(id) || c.strangersRecover(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -356,7 +375,7 @@ func (op *getOp) answer() {
 	if op.inner != nil {
 		elsewhere := map[morningai.ID]bool{}
 		for i := range op.tasks {
-			if t := &op.tasks[i]; !t.ID.IsZero() {
+			if t := &op.tasks[i]; !t.ID.IsZero() && !op.c.known.deleted.has(t.ID, op.c.now) {
 				op.c.known.see(t)
 				elsewhere[t.ID] = true
 			}
@@ -417,7 +436,7 @@ func (c *core) acquainted() bool {
 // mayHaveComeSince reports whether a node that came after the members were
 // learned can have accepted a task.
 func (c *core) mayHaveComeSince(id morningai.ID) bool {
-	return len(c.sessions) > 0 && c.hasOthers() && id[6]>>4 == 7 && id.Time().After(c.membersAt) && id.Time().Before(c.now.Add(clearMargin))
+	return len(c.sessions) > 0 && id[6]>>4 == 7 && id.Time().After(c.membersAt.Add(-clearMargin)) && id.Time().Before(c.now.Add(clearMargin))
 }
 
 // strangersRecover reports whether a node that this one has never heard of can

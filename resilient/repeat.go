@@ -44,6 +44,8 @@ func (op *enqueueOp) goOn(f *found) {
 		case op.conflicts(s, had, had != nil && had == f.ended[s.ID]):
 			// It is not even sent: it might be taken before the first is.
 			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
+		case had != nil && (had == f.own[s.ID] || f.leaving[s.ID]): // nobody else has it, and it may have run here
+			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case had != nil && had != f.ended[s.ID] && !c.contact.open():
 			again = append(again, i) // the shared engine knows better
 		case had != nil && c.contact.open():
@@ -52,12 +54,12 @@ func (op *enqueueOp) goOn(f *found) {
 			t := c.acknowledged(holder)
 			t.Duplicate = true
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
+		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
+			j.receipts[i].Err = errDeleted
 		case had == nil && !op.fresh[i] && c.contact.open() && c.known.current(s.ID) && c.known.get(s.ID).Fresh != morningai.FreshLocal:
 			t := *c.known.get(s.ID)
 			t.Fresh, t.Durable, t.Runs = morningai.FreshStale, string(morningai.DurabilityRedis), morningai.RunsLater
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
-		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
-			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
 		default:
 			rest = append(rest, i)
 		}
@@ -85,6 +87,8 @@ func (op *enqueueOp) goOn(f *found) {
 	}
 	j.part(nil, nil, nil)
 }
+
+var errDeleted = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
 
 // conflicts reports whether what is known here of an id shows that it belongs to
 // another request.
@@ -230,6 +234,8 @@ func (op *enqueueOp) fromBefore(receipt *morningai.Receipt, s *morningai.TaskSpe
 	c, f := op.c, op.found
 	shown := c.known.get(s.ID)
 	switch had := f.before(s.ID); {
+	case had != nil && c.known.deleted.has(s.ID, c.now): // meanwhile
+		*receipt = morningai.Receipt{Err: errDeleted}
 	case had != nil:
 		*receipt = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 	case shown != nil:

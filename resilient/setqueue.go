@@ -2,6 +2,7 @@ package resilient
 
 import (
 	"context"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -14,7 +15,7 @@ type setQueueOp struct {
 }
 
 func (c *core) setQueue(op *setQueueOp) {
-	if c.contact.open() {
+	if c.contact.open() || c.backlog.settings > 0 { // what was given here before goes first
 		c.setQueueLater(op, nil)
 		return
 	}
@@ -27,7 +28,7 @@ func (c *core) setQueue(op *setQueueOp) {
 		}
 		if err == nil {
 			c.mirror.told++
-			c.obeyShared(q, op.change, func() { c.reply(func() { op.done(q, nil) }) })
+			c.obeyShared(q, func() { c.reply(func() { op.done(q, nil) }) })
 			return
 		}
 		c.reply(func() { op.done(q, err) })
@@ -45,18 +46,48 @@ func (c *core) obey(q morningai.QueueConfig, then func()) {
 }
 
 // obeyShared takes over what the shared engine says of a queue after a change,
-// unless something later is known: another answer has overtaken this one, or the
-// shared engine has still to be told of what was set here.
-func (c *core) obeyShared(q morningai.QueueConfig, change morningai.QueueChange, then func()) {
-	known := c.mirror.Queues[q.Name]
-	if known.Version > q.Version || c.backlog.settings > 0 {
-		known.Name, known.Version = q.Name, max(known.Version, q.Version)
-		if c.backlog.settings > 0 {
-			known = changed(known, change)
-		}
-		q = known
+// unless something later is known.
+func (c *core) obeyShared(q morningai.QueueConfig, then func()) {
+	c.obey(latest(q, c.mirror.Queues[q.Name]), then)
+}
+
+// latest are the settings of a queue as either has them, whichever was changed
+// later.
+func latest(q, other morningai.QueueConfig) morningai.QueueConfig {
+	for _, change := range since(other, q) {
+		q = change.Apply(q, time.Time{})
 	}
-	c.obey(q, then)
+	q.Version = max(q.Version, other.Version)
+	return q
+}
+
+// since are the changes that lead from settings to those of q that were changed
+// later.
+func since(q, from morningai.QueueConfig) (changes []morningai.QueueChange) {
+	if q.Changed.Paused.After(from.Changed.Paused) {
+		changes = append(changes, morningai.QueueChange{Paused: &q.Paused, At: q.Changed.Paused})
+	}
+	if q.Changed.Concurrency.After(from.Changed.Concurrency) {
+		changes = append(changes, morningai.QueueChange{Concurrency: &q.Concurrency, At: q.Changed.Concurrency})
+	}
+	if q.Changed.Rate.After(from.Changed.Rate) {
+		changes = append(changes, morningai.QueueChange{Rate: &q.Rate, At: q.Changed.Rate})
+	}
+	return changes
+}
+
+// given is when a change is given that cannot be told at once: later than what
+// this node knows to have been changed, whatever the clocks of the others say.
+func (c *core) given(name string) time.Time {
+	changed := c.mirror.Queues[name].Changed
+	at := c.now.UTC().Truncate(time.Millisecond)
+	for _, known := range []time.Time{changed.Paused, changed.Concurrency, changed.Rate, c.mirror.given} {
+		if next := known.Add(time.Millisecond); at.Before(next) {
+			at = next
+		}
+	}
+	c.mirror.given = at
+	return at
 }
 
 // setQueueLater obeys a change here, and journals it for the others.
@@ -65,7 +96,8 @@ func (c *core) setQueueLater(op *setQueueOp, cause error) {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return
 	}
-	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change, c.mirror.Queues[op.name]})
+	op.change.At = c.given(op.name)
+	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change})
 	if err != nil {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return
@@ -82,24 +114,11 @@ func (c *core) setQueueLater(op *setQueueOp, cause error) {
 		}
 		q := c.mirror.Queues[op.name]
 		q.Name = op.name
-		q = changed(q, op.change)
+		q = op.change.Apply(q, c.now)
 		c.obey(q, func() {
 			q.Pending = true
 			c.reply(func() { op.done(q, nil) })
 		})
 		c.backlog.again(c)
 	})
-}
-
-func changed(q morningai.QueueConfig, change morningai.QueueChange) morningai.QueueConfig {
-	if change.Paused != nil {
-		q.Paused = *change.Paused
-	}
-	if change.Concurrency != nil {
-		q.Concurrency = *change.Concurrency
-	}
-	if change.Rate != nil {
-		q.Rate = *change.Rate
-	}
-	return q
 }

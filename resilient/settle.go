@@ -307,7 +307,8 @@ const retryOrder = 500 * time.Millisecond
 // mayCome reports whether a task that the shared engine does not know may be
 // delivered by a node that has accepted it.
 func (c *core) mayCome(id morningai.ID) bool {
-	if _, doubt := c.backlog.doubt[id]; doubt || c.backlog.own > 0 || c.backlog.owned > 0 {
+	b := &c.backlog
+	if _, doubt := b.doubt[id]; doubt || b.own > 0 || b.owned > 0 || b.full && !b.calm { // what an earlier process left is compared last
 		return true
 	}
 	return slices.ContainsFunc(c.members, func(m morningai.Member) bool {
@@ -315,64 +316,19 @@ func (c *core) mayCome(id morningai.ID) bool {
 	})
 }
 
-// setting is the note of a change of a queue.
+// setting is the note of a change of a queue. The change says when it was given.
 type setting struct {
 	Name   string                `json:"name"`
 	Change morningai.QueueChange `json:"change"`
-	Base   morningai.QueueConfig `json:"base"` // the settings that it changed, as known here
 }
 
 // deliverSettings hands over changes of queues, one at a time and in the order
-// in which they were given. One that others have overtaken meanwhile is dropped,
-// but for a pause: of two orders whose order is not known, the safe one holds.
+// in which they were given. What others have changed later stays.
 func (c *core) deliverSettings(notes []morningai.Note) {
 	var s setting
 	if err := json.Unmarshal(notes[0].Data, &s); err != nil {
 		c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 	}
-	onShared(c, "stats", c.cfg.limits.call, c.remote.Stats, func(stats morningai.Stats, err error) {
-		if err != nil {
-			c.failedDelivery(err, 1)
-			return
-		}
-		if still := s.standing(queueOf(&stats, s.Name)); still != s.Change {
-			c.log(slog.LevelWarn, "settings of a queue that were changed during the outage have been changed elsewhere meanwhile, and stay as they are there", "queue", s.Name)
-			s.Change = still
-		}
-		if s.Change == (morningai.QueueChange{}) {
-			c.settingTold(notes)
-			return
-		}
-		c.tellSetting(notes, &s)
-	})
-}
-
-// standing is what of a change has not been overtaken, now that the settings are
-// these.
-func (s *setting) standing(now morningai.QueueConfig) morningai.QueueChange {
-	change := s.Change
-	if p := change.Paused; p != nil && !*p && now.Paused != s.Base.Paused {
-		change.Paused = nil
-	}
-	if n := change.Concurrency; n != nil && now.Concurrency != s.Base.Concurrency {
-		change.Concurrency = nil
-	}
-	if r := change.Rate; r != nil && now.Rate != s.Base.Rate {
-		change.Rate = nil
-	}
-	return change
-}
-
-func queueOf(stats *morningai.Stats, name string) morningai.QueueConfig {
-	for i := range stats.Queues {
-		if stats.Queues[i].Name == name {
-			return stats.Queues[i].QueueConfig
-		}
-	}
-	return morningai.QueueConfig{Name: name}
-}
-
-func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, s.Name, s.Change)
 	}, func(q morningai.QueueConfig, err error) {
@@ -383,11 +339,23 @@ func (c *core) tellSetting(notes []morningai.Note, s *setting) {
 		if err != nil {
 			c.warn("settings of a queue that were changed during the outage are refused", err, "queue", s.Name)
 		} else {
+			if again := s.Change.Apply(q, c.now); again != q {
+				c.log(slog.LevelWarn, "settings of a queue that were changed during the outage have been changed elsewhere later, and stay as they are there", "queue", s.Name)
+			}
 			c.incidents.current.Delivered++
-			c.obeyShared(q, morningai.QueueChange{}, func() {}) // the shared engine may lose it at once
+			c.obeyShared(q, func() {}) // the shared engine may lose it at once
 		}
 		c.settingTold(notes)
 	})
+}
+
+func queueOf(stats *morningai.Stats, name string) morningai.QueueConfig {
+	for i := range stats.Queues {
+		if stats.Queues[i].Name == name {
+			return stats.Queues[i].QueueConfig
+		}
+	}
+	return morningai.QueueConfig{Name: name}
 }
 
 func (c *core) settingTold(notes []morningai.Note) {

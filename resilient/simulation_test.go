@@ -26,8 +26,8 @@ var simulations = []simulation{
 	{"outages", sim.Faults{Outages: true}, 500, 25_000, nil},
 	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 400, 25_000, nil},
 	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 300, 15_000, nil},
-	{"losses", sim.Faults{Outages: true, Losses: true}, 200, 15_000, map[uint64]int{108: 13, 185: 1}},
-	{"losses and crashes", sim.Faults{Outages: true, Crashes: true, Losses: true}, 150, 15_000, map[uint64]int{91: 9, 102: 16, 108: 9}},
+	{"losses", sim.Faults{Outages: true, Losses: true}, 200, 15_000, map[uint64]int{185: 1}},
+	{"losses and crashes", sim.Faults{Outages: true, Crashes: true, Losses: true}, 150, 15_000, map[uint64]int{102: 16, 108: 14}},
 }
 
 // drainRate is how many entries a second a node delivers at least.
@@ -36,7 +36,8 @@ const drainRate = 50
 func simConfig(f sim.Faults) sim.Config {
 	return sim.Config{Open: openSim, Faults: f, Limits: func(lease time.Duration) drill.Limits {
 		limits := drill.DefaultLimits(lease, drainRate)
-		limits.EnqueueP99 = 0 // of a handful of calls it would be the slowest, which the maximum bounds
+		limits.StartWithin += 30 * time.Second // the only slot of a queue may have two of the longest handlers
+		limits.EnqueueP99 = 0                  // of a handful of calls it would be the slowest, which the maximum bounds
 		return limits
 	}}
 }

@@ -253,7 +253,8 @@ func TestOldFileBecomesAJournal(t *testing.T) {
 	f := newFixture(t, path)
 	tasks := f.enqueue(3, nil)
 	shut(t, f.e)
-	execSQL(t, path, "DROP TABLE notes", "DROP TABLE note_kinds", "DROP TABLE journal", "DROP TABLE claims", "ALTER TABLE leases DROP COLUMN grace", "PRAGMA user_version=1")
+	execSQL(t, path, "DROP TABLE notes", "DROP TABLE note_kinds", "DROP TABLE journal", "DROP TABLE claims", "ALTER TABLE leases DROP COLUMN grace",
+		"ALTER TABLE queues DROP COLUMN paused_at", "ALTER TABLE queues DROP COLUMN concurrency_at", "ALTER TABLE queues DROP COLUMN rate_at", "PRAGMA user_version=1")
 	f = newFixture(t, path)
 	defer func() { shut(t, f.e) }()
 	if got := f.claim(3); len(got) != 3 || got[0].Task.ID != tasks[0].ID {

@@ -33,26 +33,12 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 
 func (w *queueWork) apply(t *txn) error {
 	cfg, stored := t.config(w.name)
-	next := cfg
-	if w.change.Version != 0 && cfg.Version >= w.change.Version {
-		w.result = cfg
+	next := w.change.Apply(cfg, t.now)
+	next.Version = max(next.Version, 1)
+	w.result = next
+	if stored && next == cfg {
 		return nil
 	}
-	if w.change.Paused != nil {
-		next.Paused = *w.change.Paused
-	}
-	if w.change.Concurrency != nil {
-		next.Concurrency = *w.change.Concurrency
-	}
-	if w.change.Rate != nil {
-		next.Rate = *w.change.Rate
-	}
-	w.result = next
-	if stored && next == cfg && w.change.Version == 0 {
-		return nil
-	}
-	next.Version = max(next.Version+1, w.change.Version)
-	w.result = next
 	t.configs = append(t.configs, next)
 	paused := int64(0)
 	if next.Paused {
@@ -65,7 +51,25 @@ func (w *queueWork) apply(t *txn) error {
 	s.int(4, int64(next.Rate.Count))
 	s.int(5, int64(next.Rate.Per))
 	s.int(6, next.Version)
+	s.int(7, changedAt(next.Changed.Paused))
+	s.int(8, changedAt(next.Changed.Concurrency))
+	s.int(9, changedAt(next.Changed.Rate))
 	return s.exec()
+}
+
+// changedAt is a time of change as it is stored; 0 for never.
+func changedAt(at time.Time) int64 {
+	if at.IsZero() {
+		return 0
+	}
+	return at.UnixMilli()
+}
+
+func ofMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 // config returns a queue's settings as the transaction sees them.

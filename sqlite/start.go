@@ -211,7 +211,7 @@ func (e *Engine) load() error {
 }
 
 func (e *Engine) loadQueues() error {
-	s, err := e.w.prepare("SELECT name,paused,concurrency,rate_count,rate_per,version FROM queues")
+	s, err := e.w.prepare("SELECT name,paused,concurrency,rate_count,rate_per,version,paused_at,concurrency_at,rate_at FROM queues")
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,8 @@ func (e *Engine) loadQueues() error {
 			return err
 		}
 		e.applyConfig(morningai.QueueConfig{Name: s.colText(0), Paused: s.colInt(1) != 0, Concurrency: int(s.colInt(2)),
-			Rate: morningai.Rate{Count: int(s.colInt(3)), Per: time.Duration(s.colInt(4))}, Version: s.colInt(5)}, e.now())
+			Rate: morningai.Rate{Count: int(s.colInt(3)), Per: time.Duration(s.colInt(4))}, Version: s.colInt(5),
+			Changed: morningai.QueueTimes{Paused: ofMillis(s.colInt(6)), Concurrency: ofMillis(s.colInt(7)), Rate: ofMillis(s.colInt(8))}}, e.now())
 	}
 }
 

@@ -74,7 +74,7 @@ func (q *writerSQL) prepare(c *conn) error {
 		{&q.logLast, "SELECT n FROM logs WHERE seq=? ORDER BY n DESC LIMIT 1"},
 		{&q.logTrim, "DELETE FROM logs WHERE seq=? AND n<=?"},
 		{&q.logDel, "DELETE FROM logs WHERE seq=?"},
-		{&q.queuePut, "INSERT OR REPLACE INTO queues (name,paused,concurrency,rate_count,rate_per,version) VALUES (?,?,?,?,?,?)"},
+		{&q.queuePut, "INSERT OR REPLACE INTO queues (name,paused,concurrency,rate_count,rate_per,version,paused_at,concurrency_at,rate_at) VALUES (?,?,?,?,?,?,?,?,?)"},
 		{&q.countPut, "INSERT INTO counts (line,state,priority,n) VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET n=n+excluded.n"},
 		{&q.expPut, "INSERT INTO expiries (bucket,n,seqs) VALUES (?,?,?)"},
 		{&q.expNext, "SELECT bucket,n,seqs FROM expiries WHERE bucket<=? ORDER BY bucket,n LIMIT 1"},

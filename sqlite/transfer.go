@@ -148,6 +148,9 @@ func (t *txn) merge(rec *morningai.Record) (morningai.ImportResult, error) {
 	if it != nil {
 		old := t.stored(it)
 		if !rec.Newer(&old) {
+			if v := rec.Task.Version; v > old.Task.Version && !rec.Deleted && !old.Deleted {
+				t.raise(it, v+1) // a reader may have seen that
+			}
 			kept := morningai.ImportResult{Status: morningai.ImportKept, Task: t.task(it)}
 			ended := func(r *morningai.Record) bool { return r.Task.State.Terminal() && !r.Deleted }
 			if ended(&old) && ended(rec) && old.Task.Life == rec.Task.Life &&
@@ -157,6 +160,10 @@ func (t *txn) merge(rec *morningai.Record) (morningai.ImportResult, error) {
 			return kept, nil
 		}
 		status = morningai.ImportUpdated
+		if rec.Task.Life > old.Task.Life && rec.Task.State != morningai.StateRunning && rec.Claim < old.Claim {
+			next := *rec
+			next.Claim, rec = old.Claim, &next
+		}
 		if err := t.clear(it); err != nil {
 			return morningai.ImportResult{}, err
 		}

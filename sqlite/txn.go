@@ -299,8 +299,9 @@ func (t *txn) version(it *item) int64 {
 }
 
 // touch gives the task its next version.
-func (t *txn) touch(it *item) {
-	v := t.version(it) + 1
+func (t *txn) touch(it *item) { t.raise(it, t.version(it)+1) }
+
+func (t *txn) raise(it *item, v int64) {
 	r := it.edit()
 	r.version, r.era = v, t.e.era
 	if it.running {

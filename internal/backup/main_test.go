@@ -206,7 +206,7 @@ func queueNames(t *testing.T, e morningai.Engine) map[string]morningai.QueueConf
 	out := map[string]morningai.QueueConfig{}
 	for _, q := range must[morningai.Stats](t)(e.Stats(t.Context())).Queues {
 		c := q.QueueConfig
-		c.Version = 0
+		c.Version, c.Changed = 0, morningai.QueueTimes{} // a restore is a change of its own
 		out[q.Name] = c
 	}
 	return out

@@ -35,7 +35,7 @@ func (c *checker) checkCommands() {
 // still on its way may come after an outcome that was on its way too; one that
 // storage forgot comes again, perhaps after an outcome.
 func (c *checker) checkCancel(t *track, op *Op) {
-	late := op.Pending || op.State == "" || c.faults.losses.between(op, nil) || c.faults.disks.between(op, nil) || c.faults.splits.between(op, nil)
+	late := op.Pending || op.State == "" || c.excused(t, op, nil) || c.faults.losses.between(op, nil) || c.faults.disks.between(op, nil) || c.faults.splits.between(op, nil)
 	for i := range c.final.Nodes {
 		n := &c.final.Nodes[i]
 		f, ok := n.Tasks[t.id]

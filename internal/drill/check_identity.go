@@ -154,7 +154,7 @@ func (c *checker) forgotten(t *track, ask *Op) bool {
 		(slices.ContainsFunc(t.ops, func(op *Op) bool {
 			return op.Seq < ask.Seq && op.ok() && (op.State.Terminal() || op.Kind == Finish && final(op.Ended))
 		}) || !slices.ContainsFunc(t.possible, func(op *Op) bool {
-			return op.Seq < ask.Seq && op.Node == ask.Node && op.Durable != string(morningai.DurabilityRedis)
+			return op.ok() && op.Seq < ask.Seq && op.Node == ask.Node && op.Durable != string(morningai.DurabilityRedis)
 		}))
 }
 

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"slices"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -58,17 +59,13 @@ func (c *checker) checkSettings() {
 				after[i] = s.ops[i+1]
 			}
 		}
-		latest := map[string]*Op{} // by value: the earlier call that takes effect last
 		for i, op := range s.ops {
 			v := value(op)
 			other := after[i]
-			for was, o := range latest {
-				if was != v && (o.late() || !o.before(op)) {
+			for _, o := range s.ops[:i] { // that may take effect after it
+				if value(o) != v && o.mayFollow(op) {
 					other = o
 				}
-			}
-			if o := latest[v]; o == nil || !o.late() && (op.late() || ends(op) > ends(o)) {
-				latest[v] = op
 			}
 			if !op.ok() {
 				continue
@@ -86,11 +83,28 @@ func (c *checker) checkSettings() {
 	}
 }
 
+// clockSkew is how far apart the clocks of two nodes may be.
+const clockSkew = 3 * time.Second
+
+// mayFollow: an earlier change may take effect after this one. If a node which was
+// cut off has still to tell one of the two, the clocks of the nodes say which of
+// them is the later one.
+func (op *Op) mayFollow(next *Op) bool {
+	switch {
+	case op.Outcome == Unknown:
+		return true
+	case (op.Pending || next.Pending) && op.Node != next.Node:
+		return next.Call < op.Return+clockSkew
+	}
+	return !op.before(next)
+}
+
 // contested: a change that was made on a node that was cut off has another change
-// on another node beside it, of which the first may not have known.
+// on another node at the same time, as far as their clocks can tell.
 func (s *setting) contested(op *Op) bool {
 	for _, o := range s.ops {
-		if o.Node != op.Node && value(o) != value(op) && (op.Pending || o.Pending) {
+		if o.Node != op.Node && value(o) != value(op) && (op.Pending || o.Pending) &&
+			o.Call < op.Return+clockSkew && op.Call < o.Return+clockSkew {
 			return true
 		}
 	}

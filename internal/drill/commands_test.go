@@ -75,6 +75,7 @@ func TestSettingsHold(t *testing.T) {
 	doubt := func(op Op) Op { op.Outcome = Unknown; return op }
 	refused := func(op Op) Op { op.Outcome = Fail; return op }
 	pending := func(op Op) Op { op.Pending = true; return op }
+	elsewhere := func(op Op) Op { op.Node = "b"; return op }
 	check(t, Setup{}, []tale{
 		{"paused", nil, ends(isPaused, pause)},
 		{"not paused at the end", []int{16}, ends(QueueFinal{}, pause)},
@@ -86,7 +87,18 @@ func TestSettingsHold(t *testing.T) {
 		{"perhaps paused", nil, ends(isPaused, doubt(pause))},
 		{"a refused resumption", []int{16}, ends(QueueFinal{}, pause, refused(resume))},
 		{"resumed before", []int{16}, ends(QueueFinal{}, resume, pause)},
-		{"resumed before on a node that was cut off", nil, ends(QueueFinal{}, pending(resume), pause)},
+		{"resumed before on this node when it was cut off", []int{16}, ends(QueueFinal{}, pending(resume), pause)},
+		{"resumed at the same time on a node that was cut off", nil, ends(QueueFinal{}, elsewhere(pending(resume)), pause)},
+		{"resumed long before on a node that was cut off", []int{16}, func(s *story) {
+			s.do(elsewhere(pending(resume)))
+			s.wait(2 * clockSkew)
+			ends(QueueFinal{}, pause)(s)
+		}},
+		{"paused by a node that was cut off long before others resumed", []int{16}, func(s *story) {
+			s.do(elsewhere(pending(pause)))
+			s.wait(2 * clockSkew)
+			ends(isPaused, resume)(s)
+		}},
 		{"paused before on a node that was cut off", []int{16}, ends(QueueFinal{}, pending(pause))},
 		{"perhaps resumed before, which may take effect later", nil, ends(QueueFinal{}, doubt(resume), pause)},
 		{"resumed at the same time", nil, func(s *story) { s.call(resume, func() { ends(isPaused, pause)(s) }) }},

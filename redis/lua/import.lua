@@ -151,6 +151,10 @@ local function run()
     r.spec, r.respec = sub(a, 29 + vl, 28 + vl + sl), true
     r.q, r.t = q[qi], t[ti]
     local c = o and compare(r, o)
+    if o and c <= 0 and r.ver > o.ver and not has(r, F_DELETED) and not has(o, F_DELETED) and not has(o, F_HIDDEN) then
+      o.ver = r.ver + 1 -- readers may have seen that
+      touch(o)
+    end
     if o and c == 0 and o.st >= SUCCEEDED and not has(o, F_DELETED)
       and (o.claim ~= r.claim or sub(o.run, 1, 8) ~= sub(r.run, 1, 8) or o.st ~= r.st) then
       out[i] = 'r'
@@ -165,6 +169,8 @@ local function run()
           if call('HGET', UNIQUE, k) == id then call('HDEL', UNIQUE, k) end
         end
         r.seq = o.seq
+        r.ver = max(r.ver, o.ver + 1) -- readers have seen that
+        if r.life > o.life and r.st ~= RUNNING then r.claim = max(r.claim, o.claim) end
       end
       if not o or created(o) ~= created(r) then
         if o then exists(o, -1) end -- its seat is elsewhere
