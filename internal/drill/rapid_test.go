@@ -62,7 +62,7 @@ func TestBugsAreCaught(t *testing.T) {
 		"another payload is shown":              {4},
 		"an old end is shown":                   {9},
 		"not found in an outage":                {10},
-		"it runs again":                         {7},
+		"it runs again":                         {7, 6}, // 6 where a retry that was under way could be the cause
 		"a pause is ignored":                    {16},
 		"a claim is not counted":                {6},
 		"a ghost runs":                          {4},
