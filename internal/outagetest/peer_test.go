@@ -2,7 +2,9 @@ package outagetest
 
 import (
 	"net"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -88,8 +90,15 @@ func TestServerOfAWorkerKilled(t *testing.T) {
 			long := f.running(api, 5, "gate")
 			end(f, api)
 			f.again(api)
-			next := f.must(api, f.counted(f.callee.atOnce()))
-			f.waitFor(api, next.id, morningai.StateSucceeded) // the worker has found it again
+			// What comes before the worker has found its peer again waits for Redis.
+			var next receipt
+			all := slices.Clone(long)
+			until(t, time.Minute, "the worker to find its peer again", func() bool {
+				next = f.must(api, f.counted(f.callee.atOnce()))
+				all = append(all, next)
+				return next.task.Runs == morningai.RunsHere
+			})
+			f.waitFor(api, next.id, morningai.StateSucceeded)
 			f.callee.open("gate")
 			for _, r := range long {
 				f.waitFor(api, r.id, morningai.StateSucceeded)
@@ -97,7 +106,7 @@ func TestServerOfAWorkerKilled(t *testing.T) {
 			if name != "killed until Redis is back" {
 				f.back(frozen)
 			}
-			f.succeededOnce(f.atRest(), append(long, next))
+			f.succeededOnce(f.atRest(), all)
 		})
 	}
 }
