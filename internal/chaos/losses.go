@@ -40,6 +40,7 @@ func losses() []scenario {
 			return errors.Join(f.redis.Kill(), os.RemoveAll(filepath.Join(f.redis.Dir(), "appendonlydir")), wait(ctx, f.config.Duration), f.redis.Restart())
 		})},
 		{name: "key-deleted", what: "somebody deletes a key in Redis while it is in use", play: loss(deleteRecords)},
+		{name: "key-overwritten", what: "somebody writes something else over a key in Redis, until it is removed", play: overwrite},
 		{name: "script-flush", what: "the scripts in Redis are forgotten again and again", play: flushScripts, felt: func(_ context.Context, f *fleet) (int, error) {
 			return f.errorsOf("NOSCRIPT")
 		}},
@@ -122,6 +123,26 @@ func deleteRecords(ctx context.Context, f *fleet) error {
 		return fmt.Errorf("%s keys are deleted: %w", gone, err)
 	}
 	return wait(ctx, f.config.Duration)
+}
+
+// overwrite puts a value of another kind where the servers keep which tasks are
+// ready, until every server has named the key.
+func overwrite(ctx context.Context, f *fleet) error {
+	const key = "mai:{0}:ready"
+	return loss(func(ctx context.Context, f *fleet) error {
+		if _, err := f.redis.Do("SET", key, "something"); err != nil {
+			return err
+		}
+		err := wait(ctx, f.config.Duration)
+		for _, n := range f.nodes {
+			err = errors.Join(err, until(ctx, "server "+n.name+" to name the key", func() (bool, error) {
+				h, err := n.client.Load().Health(ctx)
+				return err == nil && strings.Contains(h.Redis.Cause, key) && strings.Contains(h.Redis.Hint, "DEL "+key), ctx.Err()
+			}))
+		}
+		_, err2 := f.redis.Do("DEL", key)
+		return errors.Join(err, err2)
+	})(ctx, f)
 }
 
 func flushScripts(ctx context.Context, f *fleet) error {
