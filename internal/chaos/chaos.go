@@ -215,6 +215,18 @@ func (f *fleet) keep() (string, error) {
 			return "", err
 		}
 	}
+	for i, s := range append(f.more[:len(f.more):len(f.more)], f.redis) {
+		if s == nil {
+			continue
+		}
+		text, err := os.ReadFile(s.LogFile())
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(fmt.Sprintf("%s-redis-%d.log", base, i), text, 0o600); err != nil {
+			return "", err
+		}
+	}
 	out, err := os.OpenFile(base+".history", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err

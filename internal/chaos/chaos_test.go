@@ -136,6 +136,25 @@ func TestVoid(t *testing.T) {
 	}
 }
 
+// TestLate: what took too long is a broken promise on a machine that the drill has for
+// itself, and proves nothing on another.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	f := &fleet{}
+	f.late(others(&usage{all: 100, busy: 50, own: 20}, &usage{all: 200, busy: 140, own: 100}), "it took %d s", 9)
+	if len(f.broken) != 1 || f.broken[0] != "it took 9 s" || f.void != "" {
+		t.Errorf("alone: %q, void %q", f.broken, f.void)
+	}
+	f = &fleet{}
+	f.late(others(&usage{all: 100, busy: 50, own: 20}, &usage{all: 200, busy: 140, own: 50}), "it took %d s", 9)
+	if len(f.broken) != 0 || f.void != "other programs used 60 % of this machine, and it took 9 s" {
+		t.Errorf("with others: %q, void %q", f.broken, f.void)
+	}
+	if n := ticks(os.Getpid()); n < 0 {
+		t.Errorf("this process has run for %d ticks", n)
+	}
+}
+
 func TestUnknownScenario(t *testing.T) {
 	t.Parallel()
 	c := config(t)

@@ -52,6 +52,7 @@ type fleet struct {
 	takers    []*node                    // servers that clients ask; nil: all
 	odd       map[morningai.ID]bool      // tasks that are not to succeed
 	felt      int
+	void      string         // why what is timed proves nothing
 	broken    []string       // promises, beside those that are broken in the history
 	others    sync.WaitGroup // calls that end with Redis at the latest
 }

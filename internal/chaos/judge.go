@@ -43,6 +43,8 @@ func (f *fleet) judge(ctx context.Context, r *Result, fault time.Duration) {
 		r.Void = fmt.Sprintf("before the fault there were only %.0f operations a second: this machine is too busy to prove anything", r.Rate)
 	case r.Saw == 0 && f.felt == 0:
 		r.Void = "no client has seen anything of the fault"
+	case f.void != "":
+		r.Void = f.void
 	}
 }
 
