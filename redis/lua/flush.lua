@@ -204,6 +204,9 @@ local function numbered(run, expand)
     if stored == n and sub(had, 15, 22) == ARGV[3] then return expand(sub(had, 23)) end
   end
   if stored + 1 ~= n then return {'!gap', tostring(stored), had and sub(had, 15, 22) or ''} end
+  -- Without its record a task that has started looks as if it had not: what is done
+  -- to it then would make a wrong record of it.
+  if not call('HGET', TASKS, '') then return {'!gap', '0', ''} end
   local compact = run()
   if not compact then return {'!gap', '0', ''} end -- a key is gone that it depends on
   -- A call that found nothing to do does not use its number up: '-' says so.

@@ -139,6 +139,7 @@ local function insert(fresh)
   end
 end
 local function run()
+  if not call('HGET', SPECS, '') then return nil end
   local nq, nt = tonumber(ARGV[9]), tonumber(ARGV[10])
   local first, out, ids, fresh, recs, rest = 11 + nq + nt, {}, {}, {}, {}, {}
   local q, t = numbers(nq, nt, 11, true)

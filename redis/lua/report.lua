@@ -105,7 +105,7 @@ local function ripen()
     if r and r.st == SCHEDULED then
       tally(r, -1)
       move(r, QUEUED, E_QUEUED)
-    elseif r and r.st == RUNNING then
+    elseif r and r.st == RUNNING and (sub(r.run, 9, 30) == NOBODY or call('HEXISTS', SESSIONS, sub(r.run, 9, 24)) == 0) then
       giveback(r, 7)
     else
       call('ZREM', DUE, ids[i])
