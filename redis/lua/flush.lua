@@ -126,9 +126,12 @@ local function flush()
       n = call('HINCRBY', META, 'ev', 1)
     end
     evs[1] = nowns .. evs[1] -- one long text less
-    -- The first one, if others are there already: somebody has deleted the count.
-    local append = n == 1 and redis.pcall or call
-    append('XADD', EVENTS, n .. '-1', 'b', concat(evs))
+    local added = redis.pcall('XADD', EVENTS, n .. '-1', 'b', concat(evs))
+    -- Later ones are there already: somebody has deleted the count, and mending
+    -- deletes them. What was written stands.
+    if type(added) == 'table' and added.err and not string.find(added.err, 'equal or smaller', 1, true) then
+      call('XADD', EVENTS, n .. '-1', 'b', concat(evs)) -- says so in its own words
+    end
   end
   dcount, dcell, dwait, dopen, dueadd, duerem, keep, dflow, evs = {}, {}, {}, {}, {}, {}, {}, {}, {}
 end

@@ -53,14 +53,17 @@ local function clear()
   end
   testify(says[1] .. says[2])
 end
--- seated gives a record its place among the ids of its chunk; false: it has it.
-local blocks = {}
+-- seated gives a record its place among the ids of its chunk; false: it has it, nil:
+-- another one has it.
+local blocks, FREE = {}, string.rep('\0', 16)
 local function seated(r)
   local chunk, n = floor(r.seq / 256), r.seq % 256
   local b, o = chunk * 8 + floor(n / 32), n % 32 * 16
   for k = chunk * 8, b do
     local list = blocks[k] or call('HGET', CHUNKS, k) or ''
-    if k == b and sub(list, o + 1, o + 16) == r.id then return false end
+    local had = k == b and sub(list, o + 1, o + 16) or ''
+    if had == r.id then return false end
+    if had ~= '' and had ~= FREE then return nil end
     local least = k < b and 512 or o
     blocks[k] = list .. string.rep('\0', least - #list)
   end
@@ -85,7 +88,13 @@ local function index()
   local top = tonumber(call('HGET', META, 'next') or 0)
   for i, r in ipairs(load(ids)) do
     r.spec = specs[i]
-    if seated(r) then
+    local is = seated(r)
+    if is == nil then -- it goes behind all others
+      r.seq = top
+      is = seated(r)
+      touch(r)
+    end
+    if is then
       top = max(top, (floor(r.seq / 256) + 1) * 256)
       exists(r, 1)
       if counted(r) then

@@ -83,7 +83,8 @@ local function checkpoint(r, a)
     return 'o'
   end
   local first, last, n = 0, 0, 0
-  if has(r, F_LOGS) then first, last, n = unstruct('>I4I4H', call('HGET', EXTRA, r.id .. 'l')) end
+  if has(r, F_LOGS) then first, last, n = loglines(r) end
+  if last < first then last = first end
   if n == LINES then last, n = last + 1, 0 end
   local field = r.id .. 'L' .. last
   local old = n > 0 and call('HGET', EXTRA, field) or ''
