@@ -42,6 +42,7 @@ func losses() []scenario {
 		})},
 		{name: "key-deleted", what: "somebody deletes a key in Redis while it is in use", play: loss(deleteRecords)},
 		{name: "keys-deleted", what: "somebody deletes every key in Redis, one after another", play: deleteEachKey},
+		{name: "key-overwritten", what: "somebody writes something else over a key in Redis, until it is removed", play: overwrite},
 		{name: "script-flush", what: "the scripts in Redis are forgotten again and again", play: flushScripts, felt: func(_ context.Context, f *fleet) (int, error) {
 			return f.errorsOf("NOSCRIPT")
 		}},
@@ -166,6 +167,26 @@ func (f *fleet) relied(ctx context.Context) {
 			return err == nil && h.Status == "ok", ctx.Err()
 		})
 	}
+}
+
+// overwrite puts a value of another kind where the servers keep which tasks are
+// ready, until every server has named the key.
+func overwrite(ctx context.Context, f *fleet) error {
+	const key = "mai:{0}:ready"
+	return loss(func(ctx context.Context, f *fleet) error {
+		if _, err := f.redis.Do("SET", key, "something"); err != nil {
+			return err
+		}
+		err := wait(ctx, f.config.Duration)
+		for _, n := range f.nodes {
+			err = errors.Join(err, until(ctx, "server "+n.name+" to name the key", func() (bool, error) {
+				h, err := n.client.Load().Health(ctx)
+				return err == nil && strings.Contains(h.Redis.Cause, key) && strings.Contains(h.Redis.Hint, "DEL "+key), ctx.Err()
+			}))
+		}
+		_, err2 := f.redis.Do("DEL", key)
+		return errors.Join(err, err2)
+	})(ctx, f)
 }
 
 func flushScripts(ctx context.Context, f *fleet) error {

@@ -116,7 +116,7 @@ func (f *fleet) ask(n *node, spec morningai.TaskSpec) (morningai.ID, error) {
 		return id, err
 	}
 	spec.ID = id // so that what becomes of it can be found out whatever the answer is
-	call := f.history.Begin(drill.Op{Kind: drill.Enqueue, Node: n.name, Client: "producer", Task: id, Queue: spec.Queue, Payload: drill.DigestOf(spec.Payload)})
+	call := f.history.Begin(drill.Op{Kind: drill.Enqueue, Node: n.name, Client: "producer", Task: id, Queue: spec.Queue, Key: spec.UniqueKey, Payload: drill.DigestOf(spec.Payload)})
 	ctx, cancel := context.WithTimeout(context.Background(), silence)
 	defer cancel()
 	task, err := n.client.Load().Enqueue(ctx, spec)

@@ -190,9 +190,13 @@ local function typenames(types)
   return call('HMGET', NAMES, unpack(fields))
 end
 
--- wake leaves one token in a type's list; a blocked node takes it.
+-- wake leaves one token in a type's list; a blocked node takes it. Whatever else
+-- somebody has put there goes: nothing is kept in it.
 local function wake(list)
-  if call('LLEN', list) == 0 then call('RPUSH', list, '1') end
+  local n = redis.pcall('LLEN', list)
+  if type(n) == 'table' then call('DEL', list) end
+  if n ~= 0 and type(n) ~= 'table' then return end
+  call('RPUSH', list, '1')
 end
 
 -- numbered runs a call once per number of its lane and repeats the stored reply.
