@@ -176,7 +176,7 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 	}
 	f.step("settles")
 	if stuck := f.settle(ctx); stuck != "" {
-		r.Broken = append(r.Broken, stuck)
+		f.broke("%s", stuck)
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -192,8 +192,10 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 			return Result{}, f.explained(err)
 		}
 	}
-	r.Broken = append(r.Broken, f.broken...)
 	f.judge(ctx, &r, before)
+	if err := ctx.Err(); err != nil { // what is not answered any more is not broken
+		return Result{}, err
+	}
 	if r.Failed() {
 		r.History, err = f.keep()
 	}

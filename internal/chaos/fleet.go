@@ -111,6 +111,22 @@ func (f *fleet) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if f.scenario.early != nil {
+		return nil
+	}
+	for _, n := range f.nodes { // on a busy machine a start may look like an outage
+		if err := until(ctx, "server "+n.name+" to know all servers", func() (bool, error) {
+			c := n.client.Load()
+			h, err := c.Health(ctx)
+			if err != nil || h.Status != "ok" {
+				return false, ctx.Err()
+			}
+			all, _, err := c.Nodes(ctx)
+			return err == nil && len(all) == len(f.nodes), ctx.Err()
+		}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
