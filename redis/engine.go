@@ -28,15 +28,16 @@ type Engine struct {
 	slots  chan struct{} // taken by commands under way
 	start  starter
 
-	ctx    context.Context // ends when Close begins: nothing waits any more
-	stop   context.CancelFunc
-	idle   chan struct{}  // closed when the last method has returned
-	loops  sync.WaitGroup // background loops
-	calls  sync.WaitGroup // commands whose answer nobody may be waiting for
-	active sync.WaitGroup // methods under way
-	gate   sync.RWMutex   // closed changes under it
-	closed bool
-	losses atomic.Int64
+	ctx     context.Context // ends when Close begins: nothing waits any more
+	stop    context.CancelFunc
+	idle    chan struct{}  // closed when the last method has returned
+	loops   sync.WaitGroup // background loops
+	calls   sync.WaitGroup // commands whose answer nobody may be waiting for
+	active  sync.WaitGroup // methods under way
+	gate    sync.RWMutex   // closed changes under it
+	closed  bool
+	losses  atomic.Int64
+	replied atomic.Int64 // when the last reply came, since processStart
 
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session

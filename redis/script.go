@@ -200,6 +200,20 @@ func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, arg
 // were given up while the server is frozen among them.
 const callsAtOnce = 512
 
+// processStart is what times are counted from, by a clock that nobody sets.
+var processStart = time.Now()
+
+// LastReply is when Redis last replied to this engine, whatever it said; zero if it
+// never has. A method may make several trips, and so take long although Redis
+// answers each of them.
+func (e *Engine) LastReply() time.Time {
+	at := e.replied.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return processStart.Add(time.Duration(at))
+}
+
 // do sends one command. It returns when the context ends even if the client
 // does not: its queue may be full because the server is frozen. A command given
 // up keeps its slot until its connection has answered or is gone.
@@ -229,7 +243,11 @@ func (e *Engine) doOn(ctx context.Context, client rueidis.Client, cmd rueidis.Co
 	}
 	select {
 	case result := <-done:
-		return result, result.NonRedisError()
+		err := result.NonRedisError()
+		if err == nil {
+			e.replied.Store(int64(time.Since(processStart)))
+		}
+		return result, err
 	case <-ctx.Done():
 		return rueidis.RedisResult{}, ctx.Err()
 	}
