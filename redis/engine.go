@@ -43,7 +43,8 @@ type Engine struct {
 	waiters  map[string]*waiter
 	data     string             // the name of what Redis holds, once it is known
 	putOff   map[*dues]struct{} // of the claims under way
-	created  int64              // acceptance time given last, in us: they grow strictly
+	seats    seats
+	created  int64 // acceptance time given last, in us: they grow strictly
 	clock    clock
 }
 

@@ -20,6 +20,8 @@ var (
 	baseLua string
 	//go:embed lua/flush.lua
 	flushLua string
+	//go:embed lua/block.lua
+	blockLua string
 	//go:embed lua/common.lua
 	commonLua string
 	//go:embed lua/index.lua
@@ -41,6 +43,10 @@ var (
 	acceptLua string
 	//go:embed lua/work.lua
 	workLua string
+	//go:embed lua/finish.lua
+	finishLua string
+	//go:embed lua/claim.lua
+	claimLua string
 	//go:embed lua/report.lua
 	reportLua string
 	//go:embed lua/beat.lua
@@ -79,13 +85,13 @@ type script struct {
 // that holds the rest: Lua looks for a captured variable of the enclosing function
 // along all that are captured, for each closure that every call makes anew.
 func newScript(own string) *script {
-	return complete(flushLua + commonLua + indexLua + own)
+	return complete(flushLua + blockLua + commonLua + indexLua + own)
 }
 
 // newHotScript completes a script that seldom takes records apart: what that
 // needs is made by unusual, with the functions that rare returns.
 func newHotScript(rare, own string) *script {
-	return complete(flushLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
+	return complete(flushLua + blockLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
 		"local made\nlocal function unusual()\nmade = made or prepare()\nreturn made\nend\n" + own)
 }
 
@@ -118,7 +124,7 @@ var (
 	scriptMend    = newScript(witnessLua + mendLua)
 	scriptProbe   = newScript(witnessLua + probeLua)
 	scriptEnqueue = newHotScript(acceptLua, enqueueLua)
-	scriptWork    = newHotScript(reportLua, workLua)
+	scriptWork    = newHotScript(reportLua, finishLua+claimLua+workLua)
 	scriptBeat    = newScript(witnessLua + beatLua)
 	scriptReap    = newScript(reapLua)
 	scriptCommand = newScript(commandLua)

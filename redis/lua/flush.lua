@@ -33,14 +33,20 @@ local function flushbits()
   if unread then got = call('HMGET', BITS, unpack(keys)) end
   bitsread = {}
   for i, k in ipairs(keys) do
-    local b, any = {byte(got[i] or string.rep('\0', 32), 1, 32)}, false
+    local b, any, length = {byte(got[i] or string.rep('\0', 32), 1, 64)}, false, 32
     for n, on in pairs(dbits[k]) do
       local at, m = floor(n / 8) + 1, 2 ^ (n % 8)
       if on then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+      if on == RECORDED or #b > 32 then
+        if #b == 32 then for o = 33, 64 do b[o] = 0 end end
+        at = at + 32
+        if on == RECORDED then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+      end
     end
     for at = 1, 32 do if b[at] ~= 0 then any = true; break end end
+    for at = 33, #b do if b[at] ~= 0 then length = 64; break end end
     if any then
-      call('HSET', BITS, k, char(unpack(b)))
+      call('HSET', BITS, k, char(unpack(b, 1, length)))
       if not got[i] then call('ZADD', READY, 0, k) end
     elseif got[i] then
       call('HDEL', BITS, k)
@@ -89,7 +95,11 @@ local function flush()
   if #gone > 0 then
     call('ZREM', INDEX, unpack(gone))
     for _, k in ipairs(gone) do
-      if byte(k) == 0 then call('HDEL', CHUNKS, unpack(blocksof(unstruct('>I6', k, 8)))) end
+      if byte(k) == 0 then
+        local chunk = sub(k, 8)
+        call('HDEL', CHUNKS, unpack(blocksof(unstruct('>I6', chunk))))
+        call('HDEL', TASKS, chunk .. '\0', chunk .. '\1', chunk .. '\2', chunk .. '\3', chunk .. '\4', chunk .. '\5', chunk .. '\6', chunk .. '\7')
+      end
     end
   end
   if #new > 0 then

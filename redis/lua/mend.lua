@@ -28,8 +28,11 @@ local function sift()
   local ids, specs = page()
   if #ids == 0 then return end
   local lost = {}
+  local names = {}
+  for i, spec in ipairs(specs) do names[i] = (blockof(spec)) end
+  openblocks(names)
   for i, v in ipairs(call('HMGET', TASKS, unpack(ids))) do
-    if not v then
+    if not v and not holder(blocks[names[i]], byte(specs[i], -1) % 32) then
       local pr, _, q, t, chunk, n = unstruct('>BHI3I3I6B', sub(specs[i], -16))
       local bits = call('HGET', BITS, pack('>I3I3BI6', q, t, pr, chunk))
       local at = call('HGET', CHUNKS, chunk * 8 + floor(n / 32)) or ''

@@ -13,7 +13,7 @@ local function run()
     local member = call('ZRANGEBYLEX', GRANTS, '[' .. session, '[' .. session .. '\255', 'LIMIT', 0, 1)[1]
     if not member then break end
     local list = {}
-    for at = 23, #member, 16 do list[#list + 1] = sub(member, at, at + 15) end
+    for at = 31, #member, 16 do list[#list + 1] = sub(member, at, at + 15) end
     for _, r in ipairs(load(list)) do
       if r and r.st == RUNNING and sub(r.run, 9, 30) == sub(member, 1, 22) then giveback(r, 7) end
     end
