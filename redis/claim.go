@@ -62,7 +62,7 @@ type grants struct {
 	next    time.Duration // until more may be ready; 0 if nothing is known
 }
 
-func (g *grants) read(e *Engine, c *claimArgs, compact string, reply []rueidis.RedisMessage) error {
+func (g *grants) read(ctx context.Context, p *partition, c *claimArgs, compact string, reply []rueidis.RedisMessage) error {
 	compact = strings.TrimPrefix(compact, "-")
 	if compact == "x" {
 		g.unknown = true
@@ -76,7 +76,7 @@ func (g *grants) read(e *Engine, c *claimArgs, compact string, reply []rueidis.R
 	if len(rest) < n*16+2 {
 		return errCorrupt
 	}
-	rest = rest[n*16:]
+	ids, rest := rest[:n*16], rest[n*16:]
 	cancels := int(be16(rest))
 	if rest = rest[2:]; len(rest) != cancels*16+6 {
 		return errCorrupt
@@ -85,7 +85,7 @@ func (g *grants) read(e *Engine, c *claimArgs, compact string, reply []rueidis.R
 		g.cancels = append(g.cancels, morningai.ID([]byte(rest[i*16:i*16+16])))
 	}
 	g.next = time.Duration(u48(rest[cancels*16:])) * time.Millisecond
-	found, err := readGranted(reply, firstRun(c, lease), e.seats.keep)
+	found, err := p.readGranted(ctx, reply, ids, firstRun(c, lease))
 	if err != nil {
 		return err
 	}
@@ -114,11 +114,6 @@ func (g *grants) read(e *Engine, c *claimArgs, compact string, reply []rueidis.R
 		g.list = append(g.list, grant)
 	}
 	return nil
-}
-
-// firstRun is what a record says of the hand-out of a call; see lua/common.lua.
-func firstRun(c *claimArgs, lease string) string {
-	return lease + string(c.session[:]) + be(uint64(c.seq))[2:] + c.started
 }
 
 func readSteps(m rueidis.RedisMessage) (map[morningai.ID]map[string]json.RawMessage, error) {
@@ -220,11 +215,11 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types}}
 			call, cancel := e.lingering(ctx)
 			err := p.works.do(call, j)
-			cancel()
 			var got grants
 			if err == nil {
-				err = got.read(e, j.claim, j.compact, j.reply)
+				err = got.read(call, p, j.claim, j.compact, j.reply)
 			}
+			cancel()
 			if err != nil {
 				s.brought(reply.Seq)
 				*open = j

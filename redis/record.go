@@ -25,23 +25,6 @@ type stored struct {
 // readStored takes a reply's names, records and extras apart. They come in the
 // order of the script, without those that are missing.
 func readStored(names, records rueidis.RedisMessage, extras ...rueidis.RedisMessage) ([]*stored, error) {
-	return readRecords(names, records, nil, extras...)
-}
-
-// readGranted is readStored for the answer to a claim. A task that nothing has
-// happened to but this hand-out, with run, comes without a record; keep is told of its seat.
-func readGranted(reply []rueidis.RedisMessage, run string, keep func(id morningai.ID, seat string)) ([]*stored, error) {
-	return readRecords(reply[1], reply[2], func(id, spec string) (string, error) {
-		if len(id) != 16 || len(spec) < seatLen {
-			return "", errCorrupt
-		}
-		seat := spec[len(spec)-seatLen:]
-		keep(morningai.ID([]byte(id)), seat)
-		return firstRecord(seat, run), nil
-	}, reply[5])
-}
-
-func readRecords(names, records rueidis.RedisMessage, first func(id, spec string) (string, error), extras ...rueidis.RedisMessage) ([]*stored, error) {
 	table, err := readNames(names)
 	if err != nil {
 		return nil, err
@@ -52,13 +35,7 @@ func readRecords(names, records rueidis.RedisMessage, first func(id, spec string
 	}
 	out := make([]*stored, 0, len(list)/3)
 	for i := 0; i+2 < len(list); i += 3 {
-		value := list[i+1]
-		if value == "" && first != nil {
-			if value, err = first(list[i], list[i+2]); err != nil {
-				return nil, err
-			}
-		}
-		s, err := newStored(list[i], value, list[i+2], table)
+		s, err := newStored(list[i], list[i+1], list[i+2], table)
 		if err != nil {
 			return nil, err
 		}
@@ -67,9 +44,14 @@ func readRecords(names, records rueidis.RedisMessage, first func(id, spec string
 	if len(extras) == 0 {
 		return out, nil
 	}
-	parts, err := extras[0].AsStrSlice()
+	return out, readExtras(out, extras[0])
+}
+
+// readExtras gives records what is kept outside of them.
+func readExtras(out []*stored, extras rueidis.RedisMessage) error {
+	parts, err := extras.AsStrSlice()
 	if err != nil || len(parts) == 0 {
-		return out, err
+		return err
 	}
 	byID := make(map[string]*stored, len(out))
 	for _, s := range out {
@@ -94,7 +76,7 @@ func readRecords(names, records rueidis.RedisMessage, first func(id, spec string
 			s.steps[kind[1:]] = json.RawMessage(data)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 func readNames(m rueidis.RedisMessage) (map[string]string, error) {

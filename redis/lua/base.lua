@@ -14,7 +14,8 @@
 --   chunks HASH block -> up to 32 ids in order of acceptance, 8 blocks a chunk; a task's seq is
 --     chunk * 256 + its place, a chunk's number the time of its first task
 --   ready ZSET (lex) queue,type,priority,chunk    bits HASH the same -> 256 bits,
---     and 256 more where some of these tasks may have a record
+--     and 256 more where some of these tasks are to be looked at: they may have a record, or
+--     are long
 --   waiting HASH queue,type -> queued tasks   due ZSET id by due time in ms; running
 --     tasks that no session answers for, by the end of their grace time
 --   counts HASH state,queue -> tasks          cells HASH state,queue,type,chunk -> tasks

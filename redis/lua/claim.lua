@@ -1,5 +1,8 @@
 -- How work.lua hands out tasks.
 local FRESH = {att = 1, ver = 2} -- the first start of a task
+-- Of more tasks than a few, the caller reads itself what those were asked for that need
+-- not be looked at: a script that passes texts on costs more than all else that it does.
+local FEW, UNREAD = 16, ''
 
 -- promote makes due tasks ready. It returns in how many ms the next is due.
 local function promote()
@@ -49,7 +52,7 @@ local function advance(c)
         n = n + #bits
       end
     end
-    c.stretch = {c = c, pr = pr, first = chunk * 256, place = c.prefix .. sub(member, 8), taken = 0, events = {}, recorded = #b > 32 and b or nil}
+    c.stretch = {c = c, pr = pr, first = chunk * 256, place = c.prefix .. sub(member, 8), taken = 0, events = {}, look = #b > 32 and b or nil}
     c.pr, c.list, c.i = pr, list, 0
   end
 end
@@ -182,8 +185,8 @@ local function claim(base)
         numbers[n], at[b] = b, n
         names[n] = pack('>I6B', floor(b / 8), b % 8)
       end
-      local recorded, n = from[i].recorded, s % 256
-      if recorded and band(byte(recorded, 33 + floor(n / 8)), 2 ^ (n % 8)) ~= 0 then again[#again + 1] = i end
+      local look, n = from[i].look, s % 256
+      if look and band(byte(look, 33 + floor(n / 8)), 2 ^ (n % 8)) ~= 0 then again[#again + 1] = i end
     end
     local lists = call('HMGET', CHUNKS, unpack(numbers))
     for i, s in ipairs(picks) do
@@ -191,11 +194,20 @@ local function claim(base)
       local o = (s - b * 32) * 16
       ids[i] = sub(lists[at[b]] or '', o + 1, o + 16)
     end
-    local records, masks, specs = {}, {}, call('HMGET', SPECS, unpack(ids))
+    local records, masks, specs, list = {}, {}, nil, {}
+    for k, i in ipairs(again) do list[k] = ids[i] end
     if #again > 0 then
-      local list = {}
-      for k, i in ipairs(again) do list[k] = ids[i] end
       for k, v in ipairs(call('HMGET', TASKS, unpack(list))) do records[again[k]] = v end
+    end
+    if #picks <= FEW then specs = call('HMGET', SPECS, unpack(ids))
+    else
+      specs = {}
+      if #again > 0 then
+        for k, v in ipairs(call('HMGET', SPECS, unpack(list))) do specs[again[k]] = v end
+      end
+      for i, id in ipairs(ids) do
+        if specs[i] == nil then specs[i] = #id == 16 and UNREAD end
+      end
     end
     openblocks(names)
     local grant = session .. pack('>I6', seq)
@@ -209,7 +221,7 @@ local function claim(base)
         if bytes > 0 and bytes + size > cap then break end
         local id, k, f = ids[i], #members, nil
         if not v then -- not started yet
-          if byte(spec, -1) == place and sub(spec, -13, -2) == g.place then
+          if spec == UNREAD or byte(spec, -1) == place and sub(spec, -13, -2) == g.place then
             f, v = FRESH, ''
             local b = floor(s / 32)
             masks[b] = (masks[b] or 0) + 2 ^ (s - b * 32)
@@ -241,7 +253,10 @@ local function claim(base)
           local x = #evs
           evs[x + 1], evs[x + 2], evs[x + 3] = '\3', id, e -- E_STARTED
           members[k + 1] = id
-          handed[3 * k + 1], handed[3 * k + 2], handed[3 * k + 3] = id, v, spec
+          if spec ~= UNREAD then
+            local n = #handed
+            handed[n + 1], handed[n + 2], handed[n + 3] = id, v, spec
+          end
           local b = buckets[g.c.q]
           if b then b.tokens = b.tokens - 1; b.used = true end
         end

@@ -55,14 +55,15 @@ local function seat(fresh, ids, kinds)
     end
     local id, k = ids[i], kinds[byte(kindof, i)]
     if k.chunk ~= chunk then k.chunk, k.seat = chunk, pack('>BHI3I3I6', k.pr, k.fl, k.q, k.t, chunk) end
+    local spec = ARGV[first + 2 * i - 1]
     specs[#specs + 1] = id
-    specs[#specs + 1] = ARGV[first + 2 * i - 1] .. k.seat .. char(n)
+    specs[#specs + 1] = spec .. k.seat .. char(n)
     if k.at == '' then
       if k.n == 0 then
         k.cell = cellof({st = QUEUED, q = k.q, t = k.t, pr = k.pr, seq = chunk * 256})
       end
       k.n = k.n + 1
-      k.cell.bits[n] = true
+      k.cell.bits[n] = #spec > SMALL and LOOK or true
       evs[#evs + 1] = '\1' -- E_QUEUED
       evs[#evs + 1] = id
       evs[#evs + 1] = k.event

@@ -37,10 +37,10 @@ local function flushbits()
     for n, on in pairs(dbits[k]) do
       local at, m = floor(n / 8) + 1, 2 ^ (n % 8)
       if on then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
-      if on == RECORDED or #b > 32 then
+      if on == LOOK or #b > 32 then
         if #b == 32 then for o = 33, 64 do b[o] = 0 end end
         at = at + 32
-        if on == RECORDED then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+        if on == LOOK then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
       end
     end
     for at = 1, 32 do if b[at] ~= 0 then any = true; break end end

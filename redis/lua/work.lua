@@ -18,7 +18,8 @@
 -- checkpoint's letter, then x for an unknown session or g, lease 8, number of grants 2,
 -- their ids, number of cancels 2, ids, ms until more may be ready 6. A
 -- claim that found nothing answers with - in front. A record that is '' is that of a task
--- which nothing has happened to but this claim.
+-- which nothing has happened to but this claim; so has one that is not there at all, and the
+-- caller reads its spec.
 local function run()
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
   local out, points = {}, 10 + 2 * nr
