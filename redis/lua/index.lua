@@ -9,7 +9,7 @@ local function seats(r, sign)
   local m, st = cellof(r), r.st
   dcell[m.cell] = (dcell[m.cell] or 0) + sign
   if st == QUEUED then
-    m.bits[r.seq % 256] = sign > 0 and LOOK
+    m.bits[r.seq % 256] = sign > 0 and (r.plain or LOOK)
   elseif st == SCHEDULED and r.fail > 0 then
     bump(dcell, m.again, sign)
   end

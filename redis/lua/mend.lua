@@ -74,6 +74,7 @@ local function index()
   local ids, specs = page()
   local top = tonumber(call('HGET', META, 'next') or 0)
   for i, r in ipairs(load(ids)) do
+    r.plain = r.spec and #r.spec <= SMALL + 16 -- there is no record to look at
     r.spec = specs[i]
     if seated(r) then
       top = max(top, (floor(r.seq / 256) + 1) * 256)
