@@ -26,13 +26,7 @@ type claimArgs struct {
 	lease, started string // of the call that was sent: one token for all that it hands out
 }
 
-func (c *claimArgs) keys(p *partition) []string {
-	out := make([]string, len(c.types))
-	for i, t := range c.types {
-		out[i] = p.wakeKey(t)
-	}
-	return out
-}
+func (c *claimArgs) keys(p *partition) []string { return p.wakeKeys(c.types, c.queues) }
 
 func (c *claimArgs) args() []string {
 	var lease [8]byte
@@ -162,7 +156,7 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 		if req.N == 0 {
 			types = nil // only cancels are waited for
 		}
-		if err := e.waitWork(ctx, req.Session, types, min(left, next), due); err != nil {
+		if err := e.waitWork(ctx, req.Session, types, req.Queues, min(left, next), due); err != nil {
 			return morningai.ClaimReply{}, err
 		}
 		if left <= next && time.Until(deadline) <= 0 {

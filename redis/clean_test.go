@@ -91,7 +91,7 @@ func TestMemoryReturns(t *testing.T) {
 	bytes := 0
 	for key := range strings.SplitSeq(server.Do("KEYS", "*"), "\n") {
 		switch strings.TrimPrefix(key, "mai:{0}:") {
-		case "meta", "lanes", "names", "sessions", "counts", "flow", "events", "w:work":
+		case "meta", "lanes", "names", "sessions", "counts", "flow", "events", "w:work", "w:work@default":
 		default:
 			if n := size(server, key); n != "1" {
 				t.Errorf("%s of %s are left", n, key)
@@ -194,7 +194,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	for key := range strings.SplitSeq(server.Do("KEYS", "*"), "\n") {
 		switch strings.TrimPrefix(key, "mai:{0}:") {
-		case "meta", "lanes", "names", "counts", "flow", "events", "w:work":
+		case "meta", "lanes", "names", "counts", "flow", "events", "w:work", "w:work@default":
 		case "sessions": // which data they are, and no session
 			if left := strings.Fields(server.Do("HKEYS", key)); slices.ContainsFunc(left, func(f string) bool { return f != "*" && f != "w" }) {
 				t.Errorf("of the sessions %q is left", left)

@@ -28,7 +28,8 @@
 --     is gone; * -> lineage, epoch
 --   grants ZSET (lex) session,seq,lease,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
--- KEYS 23.. wake lists and control lists, one token each.
+-- KEYS 23.. control lists, and wake lists, one token each: of a type for sessions that
+-- serve all queues, of a type and a queue for those that serve some.
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
 -- number (r: the caller only looks, and nothing is written), hash of the call, the
@@ -49,7 +50,7 @@ local NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- no session, no 
 local dirty, dirtied = {}, {}
 local dcount, dcell, dwait, dbits, dopen, dflow = {}, {}, {}, {}, {}, {}
 local dueadd, duerem, gone, keep, evs = {}, {}, {}, {}, {}
-local woken = {} -- types whose line was empty and is not any more
+local woken = {} -- lines (queue,type) that were empty and are not any more: which lists wake for them (b both, t type, q queue)
 local loaded = {} -- records by id, taken apart
 local writerecords -- writes those that have changed
 local bitsread = {} -- what bits has, where it was read

@@ -12,7 +12,7 @@
 -- Returns compact (counter; !gap if the data are others, or a key is gone), ids whose cancel was requested, held leases that
 -- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
 -- grants, or m + journal and what is known of a member, or * and lineage 8 and
--- generation 8 of the data, in turn), types to wake,
+-- generation 8 of the data, in turn), lines to wake,
 -- lanes that lost.
 local function run()
   local session, through, leaving = ARGV[8], tonumber(ARGV[10]), ARGV[11] == '1'
@@ -122,6 +122,6 @@ local function run()
     end
   end
   flush()
-  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), typenames(woken), behind}
+  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), linenames(woken), behind}
 end
 return run()

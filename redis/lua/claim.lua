@@ -134,8 +134,12 @@ local function claim(base)
   for i = 1, nq do shares[i] = tonumber(ARGV[b + nq + nt + i - 1]) end
   for i, t in pairs(tn) do if t then serve[t] = i end end
   local want = {}
-  for _, q in pairs(qn) do if q then want[q] = true end end
+  for i, q in pairs(qn) do if q then want[q] = i end end
 
+  local function listof(q, t)
+    if nq == 0 then return KEYS[22 + serve[t]] end
+    return KEYS[22 + (serve[t] - 1) * nq + want[q]]
+  end
   local streams, of, qs = {}, {}, {}
   for i = 1, #waiting, 2 do
     local q, t = unstruct('>I3I3', waiting[i])
@@ -291,9 +295,13 @@ local function claim(base)
   end
   if #members == n or #members < #picks then
     for _, c in ipairs(streams) do
-      if not c.done and left[c.q] > 0 then wake(KEYS[22 + serve[c.t]]) end
+      if not c.done and left[c.q] > 0 then wake(listof(c.q, c.t)) end
     end
   end
-  for t in pairs(serve) do woken[t] = nil end
+  -- The sessions of the kind that this one is are taken care of.
+  for k in pairs(woken) do
+    local q, t = unstruct('>I3I3', k)
+    if serve[t] and (nq == 0 or want[q]) then woken[k] = nq == 0 and 'q' or 't' end
+  end
   return 'g' .. lease .. pack('>H', #members) .. concat(members) .. pack('>H', #cancels) .. concat(cancels) .. pack('>I6', next)
 end

@@ -108,7 +108,7 @@ local function flush()
     call('ZADD', INDEX, unpack(args))
   end
   gone, new = add(WAITING, dwait)
-  for _, k in ipairs(new) do woken[(unstruct('>I3', k, 4))] = true end
+  for _, k in ipairs(new) do woken[k] = 'b' end
   for _, k in ipairs(add(SESSIONS, dopen)) do call('ZREMRANGEBYLEX', GRANTS, '[' .. k, '[' .. k .. '\255') end
   if next(dueadd) then
     local args = {}
@@ -190,11 +190,21 @@ local function named(records)
   for i, f in ipairs(fields) do out[2 * i - 1] = f; out[2 * i] = got[i] or '?' end
   return out
 end
-local function typenames(types)
-  local fields = {}
-  for t in pairs(types) do fields[#fields + 1] = 'T' .. t end
-  if #fields == 0 then return fields end
-  return call('HMGET', NAMES, unpack(fields))
+-- linenames lists lines: the names of queue and type, and which lists, in turn.
+local function linenames(lines)
+  local fields, lists, out = {}, {}, {}
+  for k, which in pairs(lines) do
+    local q, t = unstruct('>I3I3', k)
+    local n = #fields
+    fields[n + 1], fields[n + 2], lists[n / 2 + 1] = 'Q' .. q, 'T' .. t, which
+  end
+  if #fields == 0 then return out end
+  local got = call('HMGET', NAMES, unpack(fields))
+  for i, which in ipairs(lists) do
+    local n = #out
+    out[n + 1], out[n + 2], out[n + 3] = got[2 * i - 1] or '', got[2 * i] or '', which
+  end
+  return out
 end
 
 -- wake leaves one token in a type's list; a blocked node takes it.

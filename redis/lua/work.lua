@@ -1,7 +1,8 @@
 -- Records outcomes and checkpoints, then hands out tasks (see claim.lua): one call, so
 -- that a worker's finish of the last batch and its claim of the next cost one trip.
 --
--- KEYS 23.. wake list of each type that the claim serves.
+-- KEYS 23.. wake list of each type that the claim serves; if it names queues, instead of
+-- that the wake list of the type and each of these.
 -- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1; 2: of a node
 --   whose clock makes nothing due); then
 --   the ids of the reports, then a report each. Of the first success of a task under
@@ -13,7 +14,7 @@
 --   a checkpoint: id 16, lease 8, claim 6, kind 1, name length 2, name, data;
 --   a claim: session, seq, n, lease 8, started 8 + node, bytes at
 --     most, number of queues, of types, queue names, type names, shares.
--- Returns compact, names, records, steps, types to wake, extras. compact: a report's
+-- Returns compact, names, records, steps, lines to wake, extras. compact: a report's
 -- letter (o recorded, r repeat, s stale, n unknown) and state digit, a
 -- checkpoint's letter, then x for an unknown session or g, lease 8, number of grants 2,
 -- their ids, number of cancels 2, ids, ms until more may be ready 6. A
@@ -48,8 +49,8 @@ local function run()
     if any then
       local waiting = call('HGETALL', WAITING)
       for i = 1, #waiting, 2 do
-        local q, t = unstruct('>I3I3', waiting[i])
-        if limited[q] then woken[t] = true end
+        local q = unstruct('>I3', waiting[i])
+        if limited[q] then woken[waiting[i]] = 'b' end
       end
     end
   end
@@ -58,9 +59,9 @@ local function run()
 end
 local function expand(compact)
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
-  if sub(compact, 1, 1) == '-' then return {compact, {}, {}, {}, typenames(woken), {}} end
+  if sub(compact, 1, 1) == '-' then return {compact, {}, {}, {}, linenames(woken), {}} end
   local o = nr * 2 + np + 1
-  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, {}, typenames(woken), {}} end
+  if sub(compact, o, o) ~= 'g' then return {compact, {}, {}, {}, linenames(woken), {}} end
   local names, vals
   if handed then
     names, vals = named(used), handed
@@ -73,7 +74,7 @@ local function expand(compact)
     names, vals = unusual().values(ids)
     flagged = vals
   end
-  if #flagged == 0 then return {compact, names, vals, {}, typenames(woken), {}} end
-  return {compact, names, vals, unusual().stepsof(flagged), typenames(woken), unusual().extras(flagged, false)}
+  if #flagged == 0 then return {compact, names, vals, {}, linenames(woken), {}} end
+  return {compact, names, vals, unusual().stepsof(flagged), linenames(woken), unusual().extras(flagged, false)}
 end
 return numbered(run, expand)
