@@ -122,7 +122,7 @@ func TestWakesWhoServesTheQueue(t *testing.T) {
 	add("d", 0)
 	wait(join(t, e, 6), "d")
 	wait(join(t, e, 7)) // serves all
-	redistest.Until(t, "the claims to wait", func() bool { return server.Info("clients", "blocked_clients") == 6 })
+	redistest.Until(t, "the claims to wait", func() bool { return server.Info("clients", "blocked_clients") >= 6 })
 	if _, err := other.SetQueue(t.Context(), "d", morningai.QueueChange{Paused: new(false)}); err != nil {
 		t.Fatal(err)
 	}

@@ -84,14 +84,19 @@ func Run(ctx context.Context, c Config) ([]Result, error) {
 		return nil, &morningai.Error{Code: CodeNoRedis, Op: "drill", Detail: "redis-server is not installed here, and a drill starts servers of its own",
 			Hint: "apt-get install redis-server, dnf install redis or brew install redis; the Redis that you use is not touched"}
 	}
+	return run(ctx, &c, chosen)
+}
+
+func run(ctx context.Context, c *Config, chosen []scenario) ([]Result, error) {
 	var out []Result
 	for i, s := range chosen {
 		if c.Began != nil {
 			c.Began(s.name, i, len(chosen))
 		}
-		r, err := stage(ctx, &c, s)
+		r, err := stage(ctx, c, s)
 		if err != nil {
-			return out, fmt.Errorf("scenario %s: %w", s.name, err)
+			// Its text alone: what a server of the drill has answered is no answer to the drill.
+			return out, fmt.Errorf("scenario %s cannot be staged: %s", s.name, err.Error())
 		}
 		out = append(out, r)
 		if c.Ended != nil {
@@ -182,6 +187,12 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 		}
 	}
 	f.step("checks")
+	if s.after != nil {
+		if err := s.after(ctx, f); err != nil {
+			return Result{}, f.explained(err)
+		}
+	}
+	r.Broken = append(r.Broken, f.broken...)
 	f.judge(ctx, &r, before)
 	if r.Failed() {
 		r.History, err = f.keep()
@@ -195,7 +206,7 @@ func (f *fleet) keep() (string, error) {
 		return "", err
 	}
 	base := filepath.Join(f.config.Keep, fmt.Sprintf("%s-seed-%d", f.scenario.name, f.config.Seed))
-	for _, n := range f.nodes {
+	for _, n := range append(f.guests, f.nodes...) {
 		text, err := os.ReadFile(n.log)
 		if err != nil {
 			return "", err

@@ -92,6 +92,24 @@ func TestBrokenPromisesAreTold(t *testing.T) {
 	}
 }
 
+// TestStagingFails: what cannot be staged is told with the scenario and where the logs
+// are, and is no answer of the server that it was asked of.
+func TestStagingFails(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	broken := scenario{name: "broken", what: "nothing can be known", play: func(context.Context, *fleet) error {
+		return &morningai.Error{Code: morningai.CodeStatusUnknown, Detail: "it cannot be known"}
+	}}
+	_, err := run(t.Context(), &c, []scenario{broken})
+	if err == nil || morningai.CodeOf(err) == morningai.CodeStatusUnknown || !strings.Contains(err.Error(), "scenario broken cannot be staged: it cannot be known") ||
+		!strings.Contains(err.Error(), c.Keep) {
+		t.Errorf("it says %v", err)
+	}
+	if logs, err := filepath.Glob(filepath.Join(c.Keep, "broken-*.log")); err != nil || len(logs) != 3 {
+		t.Errorf("%d logs are kept, %v", len(logs), err)
+	}
+}
+
 // TestVoid: what proves nothing says so.
 func TestVoid(t *testing.T) {
 	t.Parallel()

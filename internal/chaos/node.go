@@ -58,10 +58,14 @@ func (n *node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(f.config.Program, args...)
-	if f.hosts != "" {
-		cmd = f.withHosts(cmd)
+	args = append([]string{f.config.Program}, args...)
+	switch {
+	case f.hosts != "":
+		args = f.withHosts(args)
+	case f.scenario.wrap != nil:
+		args = append(f.scenario.wrap(f, n), args...)
 	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "MORNINGAI_") && !strings.HasPrefix(pair, "REDIS_URL=") {

@@ -82,8 +82,10 @@ func Start(o Options) (*Server, error) {
 	return nil, errors.Join(err, s.Close())
 }
 
-// Restart starts the server again after Kill, on the same port and folder.
-func (s *Server) Restart() error {
+// Restart starts the server again after Kill, on the same port and folder, with
+// these arguments beside those that it had.
+func (s *Server) Restart(more ...string) error {
+	s.opts.Args = append(s.opts.Args[:len(s.opts.Args):len(s.opts.Args)], more...)
 	args, err := s.args()
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ local function promote()
   if not head[2] then return math.huge end
   if tonumber(head[2]) > now then return tonumber(head[2]) - now end
   flushhot()
+  if not sound() then return math.huge end
   unusual().ripen()
   head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   return head[2] and max(1, tonumber(head[2]) - now) or math.huge
@@ -129,6 +130,7 @@ local function claim(base)
   if #waiting <= 2 and #cancels == 0 and base == 11 then
     return '-g' .. lease .. pack('>HHI6', 0, 0, due < math.huge and due or 0)
   end
+  if not sound() then return nil end
   local qn, tn = numbers(nq, nt, b)
   local shares, serve = {}, {}
   for i = 1, nq do shares[i] = tonumber(ARGV[b + nq + nt + i - 1]) end
