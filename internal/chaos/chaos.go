@@ -176,7 +176,7 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 	}
 	f.step("settles")
 	if stuck := f.settle(ctx); stuck != "" {
-		r.Broken = append(r.Broken, stuck)
+		f.broke("%s", stuck)
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -192,8 +192,10 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 			return Result{}, f.explained(err)
 		}
 	}
-	r.Broken = append(r.Broken, f.broken...)
 	f.judge(ctx, &r, before)
+	if err := ctx.Err(); err != nil { // what is not answered any more is not broken
+		return Result{}, err
+	}
 	if r.Failed() {
 		r.History, err = f.keep()
 	}
@@ -212,6 +214,18 @@ func (f *fleet) keep() (string, error) {
 			return "", err
 		}
 		if err := os.WriteFile(base+"-"+n.name+".log", text, 0o600); err != nil {
+			return "", err
+		}
+	}
+	for i, s := range append(f.more[:len(f.more):len(f.more)], f.redis) {
+		if s == nil {
+			continue
+		}
+		text, err := os.ReadFile(s.LogFile())
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(fmt.Sprintf("%s-redis-%d.log", base, i), text, 0o600); err != nil {
 			return "", err
 		}
 	}

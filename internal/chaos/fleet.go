@@ -52,6 +52,7 @@ type fleet struct {
 	takers    []*node                    // servers that clients ask; nil: all
 	odd       map[morningai.ID]bool      // tasks that are not to succeed
 	felt      int
+	void      string         // why what is timed proves nothing
 	broken    []string       // promises, beside those that are broken in the history
 	others    sync.WaitGroup // calls that end with Redis at the latest
 }
@@ -107,6 +108,22 @@ func (f *fleet) start(ctx context.Context) error {
 	}
 	for _, n := range f.nodes {
 		if err := n.start(ctx); err != nil {
+			return err
+		}
+	}
+	if f.scenario.early != nil {
+		return nil
+	}
+	for _, n := range f.nodes { // on a busy machine a start may look like an outage
+		if err := until(ctx, "server "+n.name+" to know all servers", func() (bool, error) {
+			c := n.client.Load()
+			h, err := c.Health(ctx)
+			if err != nil || h.Status != "ok" {
+				return false, ctx.Err()
+			}
+			all, _, err := c.Nodes(ctx)
+			return err == nil && len(all) == len(f.nodes), ctx.Err()
+		}); err != nil {
 			return err
 		}
 	}

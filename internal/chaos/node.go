@@ -149,7 +149,11 @@ func (n *node) restart(ctx context.Context) error {
 
 // until waits for a condition, looking often.
 func until(ctx context.Context, what string, ok func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("waited in vain for "+what))
+	return longUntil(ctx, patience, what, ok)
+}
+
+func longUntil(ctx context.Context, d time.Duration, what string, ok func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d, errors.New("waited in vain for "+what))
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
