@@ -70,6 +70,11 @@ func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 		e.parts = append(e.parts, newPartition(e, n))
 	}
 	e.remember(e.opt.data)
+	if e.opt.acknowledged = readMarks(e.opt.marks, len(e.parts)); len(e.opt.acknowledged) > 0 {
+		for i, p := range e.parts {
+			p.least = max(p.least, e.opt.acknowledged[i].generation)
+		}
+	}
 	if e.opt.deferred {
 		return e, nil
 	}
@@ -178,7 +183,9 @@ func (e *Engine) Close() error {
 		defer cancel()
 		e.endSessions(ctx)
 		for _, p := range e.parts {
-			p.forgetLanes(ctx)
+			if !e.opt.remembered {
+				p.forgetLanes(ctx)
+			}
 		}
 		e.disconnect()
 	}

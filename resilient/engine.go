@@ -117,7 +117,7 @@ func (e *Engine) Close() error {
 	e.loop.Wait()
 	close(e.crew.work)
 	e.crew.hands.Wait()
-	return errors.Join(e.remote.Close(), e.journal.Close())
+	return errors.Join(e.keepMarks(), e.remote.Close(), e.journal.Close())
 }
 
 // closePatience is how long Close waits for calls under way before it ends them.
