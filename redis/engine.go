@@ -229,7 +229,7 @@ type partition struct {
 	base string // what its keys begin with
 	keys []string
 
-	accepts [enqueueLanes]*enqueuer
+	accepts [enqueuers]*enqueuer
 	hunt    sync.RWMutex // held while one of them looks for what breaks the connection
 	works   *worker
 	others  *lane
@@ -284,7 +284,7 @@ func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "
 func (p *partition) lanes() []*lane {
 	out := append([]*lane{p.others}, p.works.lanes...)
 	for _, q := range p.accepts {
-		out = append(out, q.lane)
+		out = append(out, q.lanes[:]...)
 	}
 	return out
 }
