@@ -31,7 +31,7 @@ cross: ## build for macOS and Windows too
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/morningai
 
 unit: ## all tests with the race detector; then those of outages, which need the machine for themselves
-	CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v /internal/outagetest)
+	GORACE=atexit_sleep_ms=10 CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v /internal/outagetest)
 	go test -timeout 10m ./internal/outagetest
 
 yardstick: ## how well questions find their passages, against fixed figures

@@ -108,6 +108,7 @@ func TestJournalDrain(t *testing.T) {
 // not run again. Nothing counts as undelivered when the journal is opened; the
 // drain has to look.
 func TestJournalDrainOfAnOutcome(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	folder := t.TempDir()
 	started, free := make(chan struct{}), make(chan struct{})
@@ -152,6 +153,7 @@ func TestJournalDrainOfAnOutcome(t *testing.T) {
 // What waits for the tasks of another server is left, and the exit code says so.
 // When that server's journal is delivered too, the rest goes.
 func TestJournalDrainLeavesWhatWaits(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	folder, others := t.TempDir(), t.TempDir()
 	one := serve(t, folder, "--redis", redis.URL(), "--node", "one")
