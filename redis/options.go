@@ -24,6 +24,10 @@ type options struct {
 	clientName     string
 	prefix         string
 	laneAge        time.Duration
+	remembered     bool // a journal keeps what was acknowledged
+	marks          []byte
+	acknowledged   []mark // by partition
+	acknowledgedAt time.Time
 	blockFor       time.Duration
 	pauseOnFailure time.Duration
 	now            func() time.Time
@@ -72,6 +76,15 @@ func WithDeferredStart() Option { return func(o *options) { o.deferred = true } 
 // refused as [ErrWrongRedis], an empty one gets the name again, and one that has
 // not come as far has lost something.
 func WithDataSet(d morningai.DataSet) Option { return func(o *options) { o.data = d } }
+
+// WithAcknowledged tells what an earlier engine of this node was acknowledged, by its
+// [Engine.Acknowledged], and when it said so. A Redis that has less of it has lost
+// something while nobody looked, and the loss is noticed at the start. Given even if
+// there is nothing yet, it keeps what this engine is acknowledged on record after
+// Close, for the next.
+func WithAcknowledged(marks []byte, at time.Time) Option {
+	return func(o *options) { o.remembered, o.marks, o.acknowledgedAt = true, marks, at }
+}
 
 // WithAnyEviction accepts a Redis that evicts keys when its memory is full. It
 // will then lose tasks without an error.

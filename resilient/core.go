@@ -51,6 +51,7 @@ type core struct {
 	toErase   map[morningai.NoteKey]bool // any more was written anew since
 	met       bool                       // the shared engine has answered since the start
 	asked     map[morningai.ID]*asking   // ids that are being enqueued
+	marking   bool                       // what was acknowledged is written down soon
 	closing   bool
 }
 
@@ -194,6 +195,7 @@ func onShared[T any](c *core, name string, limit time.Duration, run func(context
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
 			c.noteContact(call, sent, err)
+			c.mark(name, err)
 			then(got.value, err)
 		}})
 }
@@ -222,6 +224,7 @@ func waitShared[T any](c *core, name string, run func(context.Context) (T, error
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
 			c.noteContact(0, sent, err)
+			c.mark(name, err)
 			then(got.value, err)
 		}})
 	return c.calls

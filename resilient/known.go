@@ -112,7 +112,9 @@ func (k *lastKnown) see(t *morningai.Task) {
 		if k.later(s, t) {
 			return
 		}
-		if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
+		if another(&s.task, t) {
+			s.lift = 0
+		} else if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
 			s.lift += s.task.Version - t.Version + 1 // for a reader versions only grow
 			if s.yielded {
 				s.lift++ // it is not the next step of what was shown
@@ -136,11 +138,18 @@ func (k *lastKnown) see(t *morningai.Task) {
 
 // later reports that what was shown is a later state of the task than t.
 func (k *lastKnown) later(had *shown, t *morningai.Task) bool {
+	if another(&had.task, t) {
+		return false
+	}
 	if t.Fresh == morningai.FreshLive && (had.yielded || had.generation != k.generation && !had.task.State.Terminal()) {
 		return false
 	}
 	return laterThan(&had.task, t)
 }
+
+// another reports that an id was given again to a task, after the one that had it was
+// forgotten.
+func another(had, t *morningai.Task) bool { return t.CreatedAt.Sub(had.CreatedAt) >= tombstones }
 
 // yield notes what the shared engine has of a task. If two nodes had accepted it
 // apart, what was shown of the other one, from a journal, gives way to it.
