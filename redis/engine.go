@@ -28,15 +28,16 @@ type Engine struct {
 	slots  chan struct{} // taken by commands under way
 	start  starter
 
-	ctx    context.Context // ends when Close begins: nothing waits any more
-	stop   context.CancelFunc
-	idle   chan struct{}  // closed when the last method has returned
-	loops  sync.WaitGroup // background loops
-	calls  sync.WaitGroup // commands whose answer nobody may be waiting for
-	active sync.WaitGroup // methods under way
-	gate   sync.RWMutex   // closed changes under it
-	closed bool
-	losses atomic.Int64
+	ctx     context.Context // ends when Close begins: nothing waits any more
+	stop    context.CancelFunc
+	idle    chan struct{}  // closed when the last method has returned
+	loops   sync.WaitGroup // background loops
+	calls   sync.WaitGroup // commands whose answer nobody may be waiting for
+	active  sync.WaitGroup // methods under way
+	gate    sync.RWMutex   // closed changes under it
+	closed  bool
+	losses  atomic.Int64
+	edition atomic.Int64 // see [morningai.Capabilities]
 
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session
@@ -113,7 +114,7 @@ func prepare(url string, opts []Option) (*Engine, error) {
 
 // Capabilities describes the engine.
 func (e *Engine) Capabilities() morningai.Capabilities {
-	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet()}
+	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet(), Edition: e.edition.Load()}
 }
 
 // Losses is how often this engine has noticed that Redis lost writes that it

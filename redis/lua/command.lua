@@ -71,6 +71,7 @@ local function delete(r)
   return 'o'
 end
 local function run()
+  if not onrecord() then return nil end
   local ids, out = {}, {}
   for i = 8, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
   for i, r in ipairs(load(ids)) do

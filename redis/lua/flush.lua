@@ -199,6 +199,9 @@ local function wake(list)
   call('RPUSH', list, '1')
 end
 
+-- onrecord says that the records are there. Without its record a task that has started
+-- looks as if it had not: what is done to it then would make a wrong record of it.
+local function onrecord() return call('HGET', TASKS, '') end
 -- numbered runs a call once per number of its lane and repeats the stored reply.
 local function numbered(run, expand)
   local lane = ARGV[1]
@@ -211,9 +214,6 @@ local function numbered(run, expand)
     if stored == n and sub(had, 15, 22) == ARGV[3] then return expand(sub(had, 23)) end
   end
   if stored + 1 ~= n then return {'!gap', tostring(stored), had and sub(had, 15, 22) or ''} end
-  -- Without its record a task that has started looks as if it had not: what is done
-  -- to it then would make a wrong record of it.
-  if not call('HGET', TASKS, '') then return {'!gap', '0', ''} end
   local compact = run()
   if not compact then return {'!gap', '0', ''} end -- a key is gone that it depends on
   -- A call that found nothing to do does not use its number up: '-' says so.

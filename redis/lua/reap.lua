@@ -4,6 +4,7 @@
 -- ARGV 8 session, 9 counter observed (-1: its own process ends it), 10 tasks at most in this call.
 -- Returns compact (k alive or unknown, m more to do, r reaped), types to wake.
 local function run()
+  if not onrecord() then return nil end
   local session = ARGV[8]
   local had = call('HGET', SESSIONS, session)
   local observed = tonumber(ARGV[9])

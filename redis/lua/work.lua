@@ -264,7 +264,10 @@ local function claim(base)
       local o = (s - b * 32) * 16
       ids[i] = sub(lists[at[b]] or '', o + 1, o + 16)
     end
+    ids[#ids + 1] = ''
     local raw, specs = call('HMGET', TASKS, unpack(ids)), call('HMGET', SPECS, unpack(ids))
+    if not raw[#ids] then return nil end -- see onrecord
+    raw[#ids] = nil
     at = session .. pack('>I6', seq)
     local tail, length, touched = at .. sn, 8 + #at + #sn, {}
     for i, v in ipairs(raw) do
@@ -351,6 +354,7 @@ end
 local function run()
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
   local out, points = {}, 10 + 2 * nr
+  if nr + np > 0 and not onrecord() then return nil end
   -- Checkpoints first: a handler makes them before it ends.
   local ids = {}
   for i = 1, np do ids[i] = sub(ARGV[points + i], 1, 16) end
@@ -399,7 +403,11 @@ local function run()
       end
     end
   end
-  if claims then out[nr + np + 1] = claim(11 + 2 * nr + np) end
+  if claims then
+    local granted = claim(11 + 2 * nr + np)
+    if not granted then return nil end -- nothing was reported, or the records were there
+    out[nr + np + 1] = granted
+  end
   return concat(out)
 end
 local function expand(compact)
