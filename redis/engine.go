@@ -38,13 +38,15 @@ type Engine struct {
 	closed  bool
 	losses  atomic.Int64
 	edition atomic.Int64 // see [morningai.Capabilities]
+	replied atomic.Int64 // when the last reply came, since processStart
 
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session
 	waiters  map[string]*waiter
 	data     string             // the name of what Redis holds, once it is known
 	putOff   map[*dues]struct{} // of the claims under way
-	created  int64              // acceptance time given last, in us: they grow strictly
+	seats    seats
+	created  int64 // acceptance time given last, in us: they grow strictly
 	clock    clock
 }
 
@@ -258,7 +260,25 @@ func (p *partition) with(more []string) []string {
 	return append(p.keys[:len(p.keys):len(p.keys)], more...)
 }
 
+// wakeKey is the list that wakes sessions which serve all queues.
 func (p *partition) wakeKey(taskType string) string { return p.base + "w:" + taskType }
+
+// lineKey is the list that wakes sessions which serve that queue and not all.
+func (p *partition) lineKey(taskType, queue string) string { return p.wakeKey(taskType) + "@" + queue }
+
+// wakeKeys are the lists that wake a session which serves these.
+func (p *partition) wakeKeys(types []string, queues []morningai.QueueShare) []string {
+	out := make([]string, 0, len(types)*max(1, len(queues)))
+	for _, t := range types {
+		if len(queues) == 0 {
+			out = append(out, p.wakeKey(t))
+		}
+		for _, q := range queues {
+			out = append(out, p.lineKey(t, q.Name))
+		}
+	}
+	return out
+}
 
 func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "c:" + string(s[:]) }
 

@@ -16,6 +16,7 @@ import (
 // [morningai.Engine] and [morningai.Fleet].
 type Engine struct {
 	remote  morningai.Engine
+	replied func() time.Time // of the shared engine, within a call too; nil if it does not tell
 	journal morningai.Journal
 	cfg     config
 
@@ -79,6 +80,9 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 	}
 	if len(reports) > 0 {
 		e.core.resumeIncident(reports[0])
+	}
+	if r, ok := remote.(interface{ LastReply() time.Time }); ok {
+		e.replied = r.LastReply
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.loop.Go(e.run)

@@ -5,7 +5,7 @@
 -- index 2, type index 2, length 4 of the packed record, of its spec, these, then
 -- what is kept outside: kind length 2, kind, data length 4, data, repeated.
 -- Returns compact (a added, u updated, k kept, r both ended), names, records,
--- extras, types to wake.
+-- extras, lines to wake.
 local RANK = {2, 1, 3, 4, 0, 0, 0}
 local function ended(r) return (has(r, F_DELETED) or r.st >= SUCCEEDED) and 1 or 0 end
 local function compare(r, o)
@@ -141,7 +141,7 @@ end
 local function run()
   -- What is there decides where a new one has its place: a chunk that looks empty
   -- would give places away that others have.
-  if not onrecord() or not call('HGET', SPECS, '') or not call('HGET', CHUNKS, '') then return nil end
+  if not call('HGET', SPECS, '') or not call('HGET', CHUNKS, '') then return nil end
   local nq, nt = tonumber(ARGV[9]), tonumber(ARGV[10])
   local first, out, ids, fresh, recs, rest = 11 + nq + nt, {}, {}, {}, {}, {}
   local q, t = numbers(nq, nt, 11, true)
@@ -227,6 +227,6 @@ local function expand(compact)
   local first, ids = 11 + tonumber(ARGV[9]) + tonumber(ARGV[10]), {}
   for i = first, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
   local names, vals = values(ids)
-  return {compact, names, vals, extras(vals, false), typenames(woken)}
+  return {compact, names, vals, extras(vals, false), linenames(woken)}
 end
 return numbered(run, expand)

@@ -7,7 +7,6 @@
 -- 11 ms after which an unused lane is forgotten.
 -- Returns compact: tasks looked at.
 local function run()
-  if not onrecord() then return nil end
   local looked = 0
   local batches = call('ZRANGEBYSCORE', PURGE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[8]))
   for _, member in ipairs(batches) do
