@@ -38,6 +38,7 @@ type Engine struct {
 	closed  bool
 	losses  atomic.Int64
 	edition atomic.Int64 // see [morningai.Capabilities]
+	unsaved sync.Map     // servers of which was said that they write nothing to disk
 	replied atomic.Int64 // when the last reply came, since processStart
 
 	mu       sync.Mutex
