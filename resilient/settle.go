@@ -256,6 +256,10 @@ type order struct {
 }
 
 func (c *core) deliverCommands(notes []morningai.Note) {
+	if c.mirror.Older {
+		c.dropOrders(notes)
+		return
+	}
 	cmds := make([]morningai.Command, len(notes))
 	for i := range notes {
 		var o order

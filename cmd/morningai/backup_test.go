@@ -17,6 +17,7 @@ import (
 // A restore that is killed with -9 in the middle leaves a folder that no server
 // takes, and is repeated by the same command.
 func TestRestoreKilledInTheMiddle(t *testing.T) {
+	t.Parallel()
 	const all = 30_000
 	source, target, file := t.TempDir(), filepath.Join(t.TempDir(), "new"), filepath.Join(t.TempDir(), "a.backup")
 	engine, err := sqlite.Open(t.Context(), filepath.Join(source, "tasks.db"), sqlite.WithSync(sqlite.SyncNormal))
@@ -74,6 +75,7 @@ func TestRestoreKilledInTheMiddle(t *testing.T) {
 // From a server on Redis into an empty Redis: tasks, settings, and that the reports
 // of outages have no place there.
 func TestRestoreIntoRedis(t *testing.T) {
+	t.Parallel()
 	first, second := redistest.Start(t), redistest.Start(t)
 	d := node(t, first, "one", "--role", "api")
 	c := connect(t, d)
@@ -124,4 +126,20 @@ func TestRestoreIntoRedis(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(folder, "c.backup")); err == nil {
 		t.Error("a file was left")
 	}
+}
+
+// Of an address in the environment and one on the command line the latter is meant.
+func TestBackupOfWhatTheLineNames(t *testing.T) {
+	const nobody = "127.0.0.1:1"
+	file := filepath.Join(t.TempDir(), "file")
+	t.Setenv("MORNINGAI_SERVER", "http://"+nobody)
+	if said := perform(t, exitUnreachable, "backup", "create", file, "--redis", "redis://"+nobody); !strings.Contains(said, "reading redis at "+nobody) {
+		t.Errorf("it says %s", said)
+	}
+	perform(t, exitUsage, "backup", "create", file, "--redis", "redis://"+nobody, "--server", "http://"+nobody)
+	t.Setenv("MORNINGAI_BACKUP_REDIS", "redis://"+nobody)
+	if said := perform(t, exitUnreachable, "backup", "create", file, "--server", "http://"+nobody); strings.Contains(said, "redis") {
+		t.Errorf("it says %s", said)
+	}
+	perform(t, exitUsage, "backup", "create", file)
 }
