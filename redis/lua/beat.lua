@@ -31,8 +31,8 @@ local function run()
     elseif all[i] == 'w' then looked = tonumber(all[i + 1]) end
   end
   local look = not looked or math.abs(now - looked) > 500 -- one of all sessions does
-  if look then -- a key that somebody has written over stays where it was
-    local strange = refuse()
+  if look and (not looked or floor(now / 20000) ~= floor(looked / 20000)) then
+    local strange = refuse() -- a key that somebody has written over stays where it was
     if strange then return strange end
   end
   local blind = nh > 0 and not (call('HGET', TASKS, '') and call('HGET', SPECS, ''))

@@ -46,8 +46,9 @@ end
 -- had an event since.
 local function vanished()
   if ARGV[2] == 'r' then return false end
-  if not call('HGET', LANES, '*') or call('EXISTS', META, NAMES, TASKS, SPECS, EXTRA, CHUNKS, BITS, CELLS, UNIQUE, QUEUES, WAITING, COUNTS, unpack(SETS)) < 17 then return true end
-  local m = call('HMGET', META, 'ev', 'looked')
+  if call('EXISTS', META, LANES, NAMES, TASKS, SPECS, EXTRA, CHUNKS, BITS, CELLS, UNIQUE, QUEUES, WAITING, COUNTS, unpack(SETS)) < 18 then return true end
+  local m = call('HMGET', META, 'ev', 'looked', 'torn')
+  if m[3] then return true end
   if m[1] == m[2] then return false end
   local _, n = missed()
   if n == 0 then call('HSET', META, 'looked', m[1]) end
