@@ -231,7 +231,7 @@ type partition struct {
 	base string // what its keys begin with
 	keys []string
 
-	accepts [enqueuers]*enqueuer
+	accepts [enqueueLanes]*enqueuer
 	hunt    sync.RWMutex // held while one of them looks for what breaks the connection
 	works   *worker
 	others  *lane
@@ -286,7 +286,7 @@ func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "
 func (p *partition) lanes() []*lane {
 	out := append([]*lane{p.others}, p.works.lanes...)
 	for _, q := range p.accepts {
-		out = append(out, q.lanes[:]...)
+		out = append(out, q.lane)
 	}
 	return out
 }

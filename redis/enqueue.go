@@ -138,9 +138,10 @@ func (j *enqueueJob) settle(i int, r *morningai.Receipt, err error) {
 	}
 }
 
-// enqueuers are how many there are: the second is only for what comes in bulk, so
-// that Redis works on one batch while the next is packed.
-const enqueuers = 2
+// enqueueLanes is how many calls may be under way at once, the second only for
+// what comes in bulk: Redis works on one while the next is packed. Single tasks
+// share a call, which costs Redis less than two.
+const enqueueLanes = 2
 
 // enqueuer returns the one for n tasks that a caller brings at once: they stay in
 // their order.
@@ -151,21 +152,15 @@ func (p *partition) enqueuer(n int) *enqueuer {
 	return p.accepts[0]
 }
 
-// enqueueLanes is how many calls of one enqueuer may be under way at once.
-const enqueueLanes = 2
-
-// enqueuer sends what callers bring in batches, which grow by themselves while a call
-// is under way. Another call goes out beside it once about as many tasks wait as are
-// in it: callers come back while Redis works for others, and no call is so small that
-// it costs more than it saves. What one caller brings at once keeps its order.
+// enqueuer sends what callers bring in batches, one call at a time: batches
+// grow by themselves while a call is under way, and order is kept.
 type enqueuer struct {
-	part  *partition
-	lanes [enqueueLanes]*lane
+	part *partition
+	lane *lane
 
-	mu     sync.Mutex
-	queue  []enqueueItem
-	flying int // tasks in the calls under way
-	wake   chan struct{}
+	mu    sync.Mutex
+	queue []enqueueItem
+	wake  chan struct{}
 }
 
 type enqueueItem struct {
@@ -174,49 +169,21 @@ type enqueueItem struct {
 }
 
 func newEnqueuer(p *partition) *enqueuer {
-	q := &enqueuer{part: p, wake: make(chan struct{}, 1)}
-	for i := range q.lanes {
-		q.lanes[i] = newLane(p)
-	}
-	return q
+	return &enqueuer{part: p, lane: newLane(p), wake: make(chan struct{}, 1)}
 }
 
-func (q *enqueuer) run() {
-	for _, l := range q.lanes {
-		q.part.eng.loops.Go(func() { q.loop(l) })
-	}
-}
+func (q *enqueuer) run() { q.part.eng.loops.Go(q.loop) }
 
 func (q *enqueuer) add(j *enqueueJob) {
 	q.mu.Lock()
 	for i := range j.specs {
 		q.queue = append(q.queue, enqueueItem{j, i})
 	}
-	ready := q.ready()
 	q.mu.Unlock()
-	if !ready {
-		return // whoever has a call under way looks again
-	}
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-}
-
-// ready reports whether a call may go out.
-func (q *enqueuer) ready() bool {
-	if len(q.queue) == 0 || q.flying == 0 {
-		return len(q.queue) > 0
-	}
-	const few = 4
-	return len(q.queue) >= max(few, q.flying/2) && q.queue[0].i == 0 // what came with it is not in the other call
-}
-
-// landed notes that the call with n tasks is over.
-func (q *enqueuer) landed(n int) {
-	q.mu.Lock()
-	q.flying -= n
-	q.mu.Unlock()
 }
 
 // gather is take once whoever can run has handed in its tasks: the callers that
@@ -230,9 +197,6 @@ func (q *enqueuer) gather() []enqueueItem {
 func (q *enqueuer) take() []enqueueItem {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.ready() {
-		return nil
-	}
 	bytes, n := 0, 0
 	for n < len(q.queue) && n < batchTasks {
 		bytes += len(q.queue[n].job.specs[q.queue[n].i].packed) + 64
@@ -246,16 +210,13 @@ func (q *enqueuer) take() []enqueueItem {
 	if len(q.queue) == 0 {
 		q.queue = nil
 	}
-	q.flying += n
 	return out
 }
 
-func (q *enqueuer) loop(l *lane) {
+func (q *enqueuer) loop() {
 	for {
 		for items := q.gather(); len(items) > 0; items = q.gather() {
-			n := len(items)
-			q.send(l, items, false)
-			q.landed(n)
+			q.send(items, false)
 		}
 		select {
 		case <-q.wake:
@@ -267,7 +228,7 @@ func (q *enqueuer) loop(l *lane) {
 
 // send sends a batch. While it hunts for what breaks the connection nothing else is
 // sent by the partition's enqueuers: it would be taken for the culprit.
-func (q *enqueuer) send(l *lane, items []enqueueItem, hunting bool) {
+func (q *enqueuer) send(items []enqueueItem, hunting bool) {
 	kept := items[:0]
 	for _, it := range items {
 		if it.job.abandoned() {
@@ -283,7 +244,7 @@ func (q *enqueuer) send(l *lane, items []enqueueItem, hunting bool) {
 	if !hunting {
 		q.part.hunt.RLock()
 	}
-	err := q.try(l, b)
+	err := q.try(b)
 	if !hunting {
 		q.part.hunt.RUnlock()
 	}
@@ -293,7 +254,7 @@ func (q *enqueuer) send(l *lane, items []enqueueItem, hunting bool) {
 			defer q.part.hunt.Unlock()
 		}
 		if q.part.poisoned(err) {
-			q.hunt(l, items, hunting)
+			q.hunt(items, hunting)
 			return
 		}
 	}
@@ -312,16 +273,16 @@ func (q *enqueuer) send(l *lane, items []enqueueItem, hunting bool) {
 
 // hunt sends a batch that broke the connection again, and then in halves, until
 // the task that does it stands alone.
-func (q *enqueuer) hunt(l *lane, items []enqueueItem, again bool) {
+func (q *enqueuer) hunt(items []enqueueItem, again bool) {
 	switch {
 	case len(items) > 1 && again:
-		q.send(l, items[:len(items)/2:len(items)/2], true)
-		q.send(l, items[len(items)/2:], true)
+		q.send(items[:len(items)/2:len(items)/2], true)
+		q.send(items[len(items)/2:], true)
 	case len(items) > 1:
-		q.send(l, items, true)
+		q.send(items, true)
 	default:
 		b := newEnqueueBatch(items)
-		err := q.part.alone(func() error { return q.try(l, b) })
+		err := q.part.alone(func() error { return q.try(b) })
 		switch err {
 		case nil:
 			b.deliver()
@@ -339,10 +300,10 @@ func (q *enqueuer) length() int {
 	return len(q.queue)
 }
 
-func (q *enqueuer) try(l *lane, b *enqueueBatch) error {
+func (q *enqueuer) try(b *enqueueBatch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), q.part.eng.opt.timeout)
 	defer cancel()
-	reply, err := l.call(ctx, scriptEnqueue, b.keys(q.part), b.args())
+	reply, err := q.lane.call(ctx, scriptEnqueue, b.keys(q.part), b.args())
 	b.reply = reply
 	return err
 }
