@@ -150,13 +150,6 @@ func (k *lastKnown) yield(t *morningai.Task) {
 	}
 }
 
-// current reports that a task was shown since data were lost last: what was shown
-// before may be gone.
-func (k *lastKnown) current(id morningai.ID) bool {
-	s := k.byID[id]
-	return s != nil && s.generation == k.generation
-}
-
 // lift is how far the versions that readers see of a task are above the shared
 // engine's, which a loss has set back.
 func (k *lastKnown) lift(id morningai.ID) int64 {

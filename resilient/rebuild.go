@@ -60,6 +60,12 @@ func (c *core) beginRebuild(d morningai.DataSet) {
 		}
 	}
 	c.rebuild, c.known.generation = r, d.Generation
+	for _, h := range c.held {
+		h.sending = false // it was told to data that are gone
+	}
+	for _, s := range c.sessions {
+		s.forgetShared()
+	}
 	c.log(slog.LevelWarn, "Redis has lost data that it had acknowledged, it is told again what this node knows", "generation", d.Generation, "members", len(r.awaited)+1)
 	if c.contact.open() {
 		c.incidents.lossNoticed()
@@ -116,8 +122,8 @@ const crashMatters = 10 * time.Minute
 func (c *core) rebuilt() bool {
 	r := c.rebuild
 	waited := time.Duration(0)
-	if r != nil {
-		waited = c.now.Sub(r.began)
+	if r != nil { // nobody can report while the shared engine is away
+		waited = c.now.Sub(later(r.began, c.contact.passedAt))
 	}
 	return r == nil || r.told && (len(r.awaited) == 0 && waited >= rebuildLeast || waited >= rebuildGrace)
 }

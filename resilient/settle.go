@@ -105,6 +105,7 @@ func (c *core) delivered(r *morningai.Record, v morningai.Verdict) {
 		return
 	}
 	c.incidents.current.Delivered++
+	c.keepDecided(r, v.State)
 	c.settled(morningai.Lease{ID: r.Task.ID, Claim: r.Claim, Lease: r.Lease}, v)
 }
 
@@ -176,7 +177,7 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		switch {
 		case waiting && t.Life == r.Task.Life && t.Attempt == r.Task.Attempt && r.Task.State.Terminal():
 			ended := *r
-			ended.Task.Version = max(ended.Task.Version, t.Version+1) // it goes on from what was shown
+			ended.Task.Version = max(ended.Task.Version, t.Version+2) // it goes on from what was shown, over having run
 			records = append(records, ended)
 			continue
 		case !kept && !t.ID.IsZero():
@@ -255,19 +256,28 @@ type order struct {
 	At      time.Time         `json:"at"`
 }
 
-func (c *core) deliverCommands(notes []morningai.Note) {
-	cmds := make([]morningai.Command, len(notes))
-	for i := range notes {
+// deliverCommands gives orders, but for those about a task that has first to come to
+// what an earlier order had led to.
+func (c *core) deliverCommands(page []morningai.Note) {
+	var notes []morningai.Note
+	var cmds []morningai.Command
+	for i := range page {
 		var o order
-		if err := json.Unmarshal(notes[i].Data, &o); err != nil {
+		if err := json.Unmarshal(page[i].Data, &o); err != nil {
 			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 		}
-		cmds[i] = o.Command
+		if !c.backlog.reordering[o.Command.ID] {
+			notes, cmds = append(notes, page[i]), append(cmds, o.Command)
+		}
+	}
+	if len(cmds) == 0 {
+		c.passed(page)
+		return
 	}
 	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
 		func(results []morningai.CommandResult, err error) {
 			if err != nil && !c.poison(len(notes), err) {
-				c.failedDelivery(err, len(notes))
+				c.failedDelivery(err, len(page))
 				return
 			}
 			var done []morningai.NoteKey
@@ -285,7 +295,7 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 				}
 				c.incidents.current.Delivered++
 				c.known.see(&results[i].Task)
-				if note, err := orderedNote(&cmds[i], &results[i].Task); err == nil {
+				if note, err := orderedNote(&cmds[i], &results[i].Task, c.now); err == nil {
 					kept = append(kept, note)
 				}
 			}
@@ -295,7 +305,7 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 			c.backlog.commands = max(c.backlog.commands-int64(len(done)), 0)
 			c.keepOrders(kept, func() {
 				c.erase(done...)
-				c.passed(notes)
+				c.passed(page)
 			})
 		})
 }
@@ -339,7 +349,7 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 		if err != nil {
 			c.warn("settings of a queue that were changed during the outage are refused", err, "queue", s.Name)
 		} else {
-			if again := s.Change.Apply(q, c.now); again != q {
+			if !holds(&s.Change, q) {
 				c.log(slog.LevelWarn, "settings of a queue that were changed during the outage have been changed elsewhere later, and stay as they are there", "queue", s.Name)
 			}
 			c.incidents.current.Delivered++

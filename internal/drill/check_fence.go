@@ -30,9 +30,23 @@ func (c *checker) checkFence() {
 }
 
 // reset: storage has lost data between two hand-outs, so that a number may have
-// been given out again.
+// been given out again. An outcome is as old as the hand-out that it belongs to.
 func (c *checker) reset(t *track, a, b *Op) bool {
-	return c.excused(t, a, b) || c.faults.disks.between(a, b)
+	first := t.handOut(a)
+	if g := t.handOut(b); g.Seq < first.Seq {
+		first = g
+	}
+	return c.excused(t, first, b) || c.faults.disks.between(first, b)
+}
+
+// handOut is the hand-out to which an operation belongs, if it is on record.
+func (t *track) handOut(op *Op) *Op {
+	for _, g := range t.ops {
+		if g.Kind == Grant && g.ok() && g.Claim == op.Claim && g.Lease == op.Lease && g.Seq < op.Seq {
+			return g
+		}
+	}
+	return op
 }
 
 func (c *checker) checkGrants(t *track, grants []*Op) {
