@@ -142,6 +142,9 @@ func (e *Engine) check(ctx context.Context) error {
 	for _, p := range e.parts {
 		call, cancel := e.bounded(ctx)
 		err := p.open(call, p.dataSet(), toWork)
+		if err == nil {
+			err = p.compareEarlier(call)
+		}
 		cancel()
 		if err != nil {
 			return unavailable("open redis", err)

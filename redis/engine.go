@@ -296,13 +296,16 @@ func (p *partition) run() {
 	p.eng.loops.Go(p.sweep)
 }
 
-// forgetLanes removes the lanes of this engine: nobody will use them again.
+// forgetLanes removes the lanes that nobody will use or compare again.
 func (p *partition) forgetLanes(ctx context.Context) {
 	var ids []string
 	for _, l := range p.lanes() {
-		if id, acked := l.mark(); acked > 0 {
+		if id, acked := l.mark(); acked > 0 && !p.eng.opt.keepLanes {
 			ids = append(ids, id)
 		}
+	}
+	if p.eng.opt.keepLanes { // those of the engine before have been compared
+		ids, _ = p.earlier()
 	}
 	if len(ids) == 0 {
 		return

@@ -30,6 +30,9 @@ type options struct {
 	clockEvery     time.Duration
 	deferred       bool
 	data           morningai.DataSet // that the engine has worked on before
+	marks          []morningai.Mark  // of an earlier engine
+	markedAt       time.Time
+	keepLanes      bool // marks will be compared by the next engine
 }
 
 func defaults() options {
@@ -72,6 +75,13 @@ func WithDeferredStart() Option { return func(o *options) { o.deferred = true } 
 // refused as [ErrWrongRedis], an empty one gets the name again, and one that has
 // not come as far has lost something.
 func WithDataSet(d morningai.DataSet) Option { return func(o *options) { o.data = d } }
+
+// WithMarks tells what Redis had acknowledged to an earlier engine, by its
+// [Engine.Marks], and when that was noted. If Redis has less of it, it has lost data.
+// The engine leaves its own lanes in Redis, so that the next one can tell.
+func WithMarks(marks []morningai.Mark, at time.Time) Option {
+	return func(o *options) { o.marks, o.markedAt, o.keepLanes = marks, at, true }
+}
 
 // WithAnyEviction accepts a Redis that evicts keys when its memory is full. It
 // will then lose tasks without an error.

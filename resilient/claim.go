@@ -243,6 +243,9 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 		c.markRepeat(g)
 		c.known.see(&g.Task)
 	}
+	if !journal && len(reply.Grants) > 0 {
+		c.markSoon()
+	}
 	if !journal && c.backlog.settings > 0 {
 		reply.Grants = c.handBack(reply.Grants)
 	}

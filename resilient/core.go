@@ -24,36 +24,36 @@ type core struct {
 	budgets budgets
 	calls   int64 // waiting calls made
 
-	contact    detector
-	mirror     mirror
-	sessions   map[morningai.SessionID]*session
-	mine       map[morningai.ID]morningai.Lease // claimed from the journal and not finished; see leftBehind
-	held       map[morningai.ID]*holding        // claimed from the shared engine and not settled there
-	claims     map[*claimOp]struct{}            // that wait
-	streams    map[*eventsOp]struct{}           // the same
-	known      *lastKnown
-	pages      *lastPages
-	backlog    backlog
-	rebuild    *rebuild // the shared engine has lost data, and this node does not rely on it yet
-	incidents  incidents
-	members    []morningai.Member
-	membersAt  time.Time // when they were last learned
-	forgets    []*forgetOp
-	meeting    []func(error) // what waits to know who else is there
-	confirming []func(error) // what waits to know that nothing was lost
-	alone      []string      // nodes without a journal, as the last beat has shown
-	disk       disk
-	crashed    bool                       // an earlier process of this node had died
-	startedAt  time.Time                  // if so: when this one began
-	trimming   bool                       // the oldest of what is kept are being looked at
-	trimmed    morningai.NoteKind         // which of them were looked at last
-	trimNext   time.Time                  // when it is time to
-	trash      []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
-	toErase    map[morningai.NoteKey]bool // any more was written anew since
-	met        bool                       // the shared engine has answered since the start
-	asked      map[morningai.ID]*asking   // ids that are being enqueued
-	closing    bool
-	noting     map[morningai.NoteKey][]func() // outcomes that are being written, and what waits for that
+	contact   detector
+	mirror    mirror
+	sessions  map[morningai.SessionID]*session
+	mine      map[morningai.ID]morningai.Lease // claimed from the journal and not finished; see leftBehind
+	held      map[morningai.ID]*holding        // claimed from the shared engine and not settled there
+	claims    map[*claimOp]struct{}            // that wait
+	streams   map[*eventsOp]struct{}           // the same
+	known     *lastKnown
+	pages     *lastPages
+	backlog   backlog
+	rebuild   *rebuild // the shared engine has lost data, and this node does not rely on it yet
+	incidents incidents
+	members   []morningai.Member
+	membersAt time.Time // when they were last learned
+	forgets   []*forgetOp
+	meeting   []func(error) // what waits to know who else is there
+	alone     []string      // nodes without a journal, as the last beat has shown
+	disk      disk
+	crashed   bool                       // an earlier process of this node had died
+	startedAt time.Time                  // if so: when this one began
+	trimming  bool                       // the oldest of what is kept are being looked at
+	trimmed   morningai.NoteKind         // which of them were looked at last
+	trimNext  time.Time                  // when it is time to
+	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
+	toErase   map[morningai.NoteKey]bool // any more was written anew since
+	met       bool                       // the shared engine has answered since the start
+	asked     map[morningai.ID]*asking   // ids that are being enqueued
+	closing   bool
+	marking   bool                           // what the shared engine has acknowledged is about to be noted
+	noting    map[morningai.NoteKey][]func() // outcomes that are being written, and what waits for that
 }
 
 func newCore(cfg config, remote morningai.Engine, journal morningai.Journal, random func() float64, now time.Time) *core {
@@ -196,6 +196,9 @@ func onShared[T any](c *core, name string, limit time.Duration, run func(context
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
 			c.noteContact(call, sent, err)
+			if err == nil && marks(name) {
+				c.markSoon()
+			}
 			then(got.value, err)
 		}})
 }

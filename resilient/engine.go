@@ -105,6 +105,7 @@ func (e *Engine) Close() error {
 		e.core.writeIncident()
 		e.core.mirror.Running = false
 		e.core.writeMirror()
+		e.core.writeMarks()
 	}, closing) {
 		return nil
 	}

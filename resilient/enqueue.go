@@ -135,6 +135,7 @@ func (op *enqueueOp) send() {
 func (op *enqueueOp) sent(receipts []morningai.Receipt, err error) {
 	op.shared, op.receipts = result{true, err}, receipts
 	if err == nil {
+		op.c.markSoon()
 		op.settle()
 	} else if outage(err) {
 		op.leaveOpen()

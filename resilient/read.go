@@ -138,16 +138,14 @@ type getOp struct {
 	met    bool // who else is there was asked,
 	// and introduced: it was answered
 	introduced bool
-	others     bool  // other nodes were asked
-	confirmed  bool  // the shared engine has lost nothing since it was asked
-	generation int64 // of its data when it was asked
-	again      bool  // the shared engine was asked after them once more
-	doubt      bool  // a node that may know a missing one could not be asked
+	others     bool // other nodes were asked
+	again      bool // the shared engine was asked after them once more
+	doubt      bool // a node that may know a missing one could not be asked
 }
 
 func (c *core) get(op *getOp) {
 	op.c, op.tasks, op.gone = c, make([]morningai.Task, len(op.req.IDs)), map[morningai.ID]bool{}
-	op.lacked, op.generation = map[morningai.ID]bool{}, c.known.generation
+	op.lacked = map[morningai.ID]bool{}
 	if c.contact.open() {
 		for _, id := range op.req.IDs { // whatever others remember of it
 			op.gone[id] = c.known.deleted.has(id, c.now)
@@ -369,15 +367,6 @@ func (op *getOp) answer() {
 	if op.asked > 0 {
 		return
 	}
-	if op.shared != nil && !op.confirmed && !op.doubt && op.lacks() {
-		op.confirmed = true
-		c := op.c
-		c.confirm(func(err error) {
-			op.doubt = op.doubt || err != nil || c.known.generation != op.generation
-			op.answer()
-		})
-		return
-	}
 	if op.others && !op.again && op.shared != nil && !op.doubt && op.lacks() {
 		op.again = true
 		op.lookAgain()
@@ -428,34 +417,9 @@ func (op *getOp) lacks() bool {
 	return false
 }
 
-// confirm has the shared engine compare what it holds with what it has
-// acknowledged, which reads alone do not: one that has lost data without being
-// noticed knows nothing of what was lost.
-func (c *core) confirm(then func(error)) {
-	if c.confirming = append(c.confirming, then); len(c.confirming) > 1 {
-		return
-	}
-	c.confirmNow()
-}
-
-func (c *core) confirmNow() {
-	waiting := len(c.confirming) // whoever comes later is to have a comparison of its own
-	onShared(c, "probe", c.cfg.limits.call, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.remote.Probe(ctx) },
-		func(_ struct{}, err error) {
-			done := c.confirming[:waiting]
-			c.confirming = slices.Clone(c.confirming[waiting:])
-			if len(c.confirming) > 0 {
-				c.confirmNow()
-			}
-			for _, then := range done {
-				then(err)
-			}
-		})
-}
-
 // askFor asks other nodes for tasks; what they know is then last known.
 func (c *core) askFor(ids []morningai.ID, then func(elsewhere map[morningai.ID]bool, doubt bool)) {
-	op := &getOp{c: c, generation: c.known.generation, req: morningai.GetRequest{IDs: ids}, tasks: make([]morningai.Task, len(ids)), gone: map[morningai.ID]bool{}, inner: then}
+	op := &getOp{c: c, req: morningai.GetRequest{IDs: ids}, tasks: make([]morningai.Task, len(ids)), gone: map[morningai.ID]bool{}, inner: then}
 	if !c.contact.open() {
 		op.shared = make([]morningai.Task, len(ids)) // it knows none of them
 	}

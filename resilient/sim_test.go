@@ -40,7 +40,9 @@ func openSim(env sim.Env) sim.Node {
 	must(err)
 	c := newCore(cfg, env.Shared, env.Journal, env.Random, env.Now)
 	c.load(info, known, &stats)
-	env.Shared.(*sim.Link).Know(c.mirror.Data)
+	marks, _, err := KnownMarks(ctx, env.Journal)
+	must(err)
+	env.Shared.(*sim.Link).Know(c.mirror.Data, marks)
 	reports, err := c.readIncidents(ctx)
 	must(err)
 	if len(reports) > 0 {

@@ -104,7 +104,11 @@ func DrainJournal(ctx context.Context, d Drain) (_ Drained, err error) {
 	if err != nil {
 		return Drained{}, err
 	}
-	opts := []redis.Option{redis.WithLogger(d.Logger), redis.WithTimeout(redisTimeoutJournal), redis.WithDataSet(data)}
+	marks, at, err := resilient.KnownMarks(ctx, journal)
+	if err != nil {
+		return Drained{}, err
+	}
+	opts := []redis.Option{redis.WithLogger(d.Logger), redis.WithTimeout(redisTimeoutJournal), redis.WithDataSet(data), redis.WithMarks(marks, at)}
 	if d.Redis.AllowEviction {
 		opts = append(opts, redis.WithAnyEviction())
 	}

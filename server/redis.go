@@ -138,7 +138,11 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 	if err != nil {
 		return nil, err
 	}
-	shared, err := redis.Open(ctx, c.Redis.URL, append(opts, redis.WithDeferredStart(), redis.WithDataSet(data))...)
+	marks, at, err := resilient.KnownMarks(ctx, journal)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := redis.Open(ctx, c.Redis.URL, append(opts, redis.WithDeferredStart(), redis.WithDataSet(data), redis.WithMarks(marks, at))...)
 	if err != nil {
 		return nil, advised(err)
 	}

@@ -3,6 +3,7 @@ package drill
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -37,8 +38,23 @@ func (c *checker) checkReads() {
 // could not know of each other have accepted the same id, and the task carries
 // the mark that says what this may have led to. A nil b is the end.
 func (c *checker) excused(t *track, a, b *Op) bool {
-	return t.marked && (c.faults.losses.between(a, b) || c.faults.disks.between(a, b) || c.apart(t)) || c.faults.splits.between(a, b)
+	return t.marked && (c.faults.losses.between(a, b) || c.faults.disks.between(a, b) || c.apart(t)) || c.faults.splits.between(a, b) || c.unwitnessed(a, b)
 }
+
+// unwitnessed: Redis has lost what it had acknowledged to a node in the last moments
+// before that died. There was no time to note that it had been acknowledged, and so
+// nobody can notice.
+func (c *checker) unwitnessed(a, b *Op) bool {
+	died := slices.IndexFunc(c.faults.crashes[a.Node], func(crash *Op) bool { return a.End != 0 && a.End < crash.Seq })
+	if died < 0 {
+		return false
+	}
+	crash := c.faults.crashes[a.Node][died]
+	return crash.Call-a.Return <= lastMoments && c.faults.losses.between(crash, b)
+}
+
+// lastMoments is within how long what Redis acknowledges is noted.
+const lastMoments = 200 * time.Millisecond
 
 func (c *checker) checkEnds(t *track, seen []*Op) {
 	var ended map[int64]*Op // by life: where it was first seen to have ended

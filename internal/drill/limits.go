@@ -177,10 +177,15 @@ const lossGrace = 10 * time.Second
 // not waited for.
 func (c *checker) calm(node string) [][2]time.Duration {
 	outages := slices.Concat(c.faults.redis, c.faults.cut[node])
-	begins := c.faults.losses.ops
+	begins := slices.Clone(c.faults.losses.ops)
 	for _, s := range outages {
 		if s.until != nil && c.repairs(node, s.until) {
-			begins = append(slices.Clip(begins), s.until)
+			begins = append(begins, s.until)
+		}
+	}
+	for _, op := range c.faults.restarts[node] { // it learns of the loss anew
+		if c.repairs(node, op) {
+			begins = append(begins, op)
 		}
 	}
 	for _, from := range begins {
@@ -207,7 +212,9 @@ func (c *checker) repairs(node string, when *Op) bool {
 		if s.until == nil || s.until.Seq > when.Seq {
 			break
 		}
-		closed = s.until.Seq
+		if s.until.Kind == Closed {
+			closed = s.until.Seq
+		}
 	}
 	return slices.ContainsFunc(c.faults.losses.ops, func(lost *Op) bool { return closed < lost.Seq && lost.Seq < when.Seq })
 }

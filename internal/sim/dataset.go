@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
 
@@ -53,8 +54,23 @@ func (s *Shared) begin(known morningai.ID) {
 	}
 }
 
-// Know tells the link which data the node has worked on before.
-func (l *Link) Know(d morningai.DataSet) { l.known = d }
+// Know tells the link which data the node has worked on before, and what of its
+// writes had been acknowledged.
+func (l *Link) Know(d morningai.DataSet, marks []morningai.Mark) {
+	l.known = d
+	for _, m := range marks {
+		if string(m.Lane) == laneOf(d.Lineage) {
+			l.acked = int64(m.Acked)
+		}
+	}
+}
+
+// Marks implements [morningai.Marker].
+func (l *Link) Marks() []morningai.Mark {
+	return []morningai.Mark{{Lane: []byte(laneOf(l.known.Lineage)), Acked: uint64(l.acked)}}
+}
+
+func laneOf(lineage uint64) string { return fmt.Sprint(lineage) }
 
 // restart is a new process of the node: its writes are numbered anew.
 func (l *Link) restart() { l.known, l.acked = morningai.DataSet{}, 0 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -161,6 +162,26 @@ func (l *Link) Import(ctx context.Context, records []morningai.Record) ([]mornin
 		}
 	}
 	return out, err
+}
+
+// Get looks, like the real one, whether data were lost if a task is not there. So do
+// List and Stats.
+func (l *Link) Get(ctx context.Context, req morningai.GetRequest) ([]morningai.Task, error) {
+	out, err := l.Reference.Get(ctx, req)
+	if err == nil && slices.ContainsFunc(out, func(t morningai.Task) bool { return t.ID.IsZero() }) {
+		l.compare()
+	}
+	return out, err
+}
+
+func (l *Link) List(ctx context.Context, f morningai.Filter) (morningai.Page, error) {
+	l.compare()
+	return l.Reference.List(ctx, f)
+}
+
+func (l *Link) Stats(ctx context.Context) (morningai.Stats, error) {
+	l.compare()
+	return l.Reference.Stats(ctx)
 }
 
 func (l *Link) Events(ctx context.Context, req morningai.EventsRequest) (morningai.EventsPage, error) {
