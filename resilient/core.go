@@ -50,6 +50,7 @@ type core struct {
 	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
 	toErase   map[morningai.NoteKey]bool // any more was written anew since
 	met       bool                       // the shared engine has answered since the start
+	trusted   bool                       // and whoever has lost anything there has had time to say so; see firstContact
 	asked     map[morningai.ID]*asking   // ids that are being enqueued
 	closing   bool
 	marking   bool                           // what the shared engine has acknowledged is about to be noted

@@ -158,7 +158,7 @@ func (d *delivery) begin() {
 		d.noted.done = true
 	}
 	if !d.noted.done {
-		c.noteOutcomes(notes, func(err error) {
+		c.noteInOrder(notes, func(err error) {
 			d.noted = result{true, err}
 			if err == nil {
 				c.amend(d.amended)

@@ -43,7 +43,7 @@ func (c *core) keepEnd(r *morningai.Record, instead ...morningai.NoteKey) {
 		return // it came from the journal in this form
 	}
 	id := r.Task.ID
-	c.noteOutcomes([]morningai.Note{{NoteKey: keyOf(noteOutcome, id), Data: data}}, func(err error) {
+	c.noteInOrder([]morningai.Note{{NoteKey: keyOf(noteOutcome, id), Data: data}}, func(err error) {
 		if err == nil {
 			c.backlog.keep(id, c.now, true)
 			c.erase(instead...)

@@ -90,7 +90,7 @@ func (c *core) listLast(op *listOp, cause error) {
 	page.Fresh = morningai.FreshStale
 	page.Tasks = slices.Clone(page.Tasks)
 	for i := range page.Tasks { // they may have been read since
-		page.Tasks[i] = c.known.show(page.Tasks[i])
+		page.Tasks[i] = c.known.latest(page.Tasks[i])
 	}
 	page.Tasks = slices.DeleteFunc(page.Tasks, func(t morningai.Task) bool {
 		return c.known.deleted.has(t.ID, c.now) || op.filter.State == morningai.StateRetrying && t.State != morningai.StateScheduled ||

@@ -98,7 +98,7 @@ var mutants = []struct {
 		"\treturn err != nil\n}",
 		"\treturn false\n}"},
 	{"outcomes are not written to the journal", "outages and crashes", "finish.go", 1, 29,
-		"\t\tc.noteOutcomes(notes, func(err error) {",
+		"\t\tc.noteInOrder(notes, func(err error) {",
 		"\t\tfunc(_ []morningai.Note, then func(error)) {\n\t\t\tc.write(\"note\", func(context.Context) error { return nil }, then)\n\t\t}(notes, func(err error) {"},
 	{"nobody waits for the others after a loss", "losses", "rebuild.go", 1, 69,
 		"(len(r.awaited) == 0 && waited >= rebuildLeast ||",

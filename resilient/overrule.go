@@ -64,16 +64,16 @@ func (c *core) keepDecided(r *morningai.Record, state morningai.State) {
 // otherwise holds whatever becomes of this.
 func (c *core) amend(notes []morningai.Note) {
 	if len(notes) > 0 {
-		c.noteOutcomes(notes, func(error) {})
+		c.noteInOrder(notes, func(error) {})
 	}
 }
 
-// noteOutcomes is note for outcomes. Of two about one task the later is written
-// after the earlier, which would replace it otherwise.
-func (c *core) noteOutcomes(notes []morningai.Note, then func(error)) {
+// noteInOrder is note for what replaces what was noted before: of two notes with one
+// key the later is written after the earlier.
+func (c *core) noteInOrder(notes []morningai.Note, then func(error)) {
 	for i := range notes {
 		if later, busy := c.noting[notes[i].NoteKey]; busy {
-			c.noting[notes[i].NoteKey] = append(later, func() { c.noteOutcomes(notes, then) })
+			c.noting[notes[i].NoteKey] = append(later, func() { c.noteInOrder(notes, then) })
 			return
 		}
 	}

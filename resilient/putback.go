@@ -206,6 +206,8 @@ func (c *core) splitAcknowledged(notes []morningai.Note, all []*morningai.Record
 		_, kept := c.backlog.kept[r.Task.ID]
 		h := c.held[r.Task.ID]
 		switch {
+		case overruled(r.Settled, r.Task.State): // it was noted after the shared engine had judged it
+			acknowledged = append(acknowledged, r)
 		case h != nil && h.decided != "", r.Task.Type == "", !kept && notes[i].Seq > c.mirror.Told && r.Settled != "":
 			open = append(open, r)
 		default:

@@ -195,10 +195,33 @@ func (c *core) markRepeat(g *morningai.Grant) {
 		parts: parts[error]{done: func([]error, error) {}}})
 }
 
+// othersNotice is more than the time in which nodes that run notice that the shared
+// engine is back, and with it that it has lost data.
+const othersNotice = 600 * time.Millisecond
+
+// firstContact is the first answer to a process. It knows less of what was
+// acknowledged than those that were there when the shared engine went: unless it
+// follows a process that has ended in good order, it begins nothing before they have
+// looked.
+func (c *core) firstContact() {
+	if c.met {
+		return
+	}
+	c.met = true
+	if !c.crashed && c.contact.opened.IsZero() {
+		c.trusted = true
+		return
+	}
+	c.after(othersNotice, func() {
+		c.trusted = true
+		c.resumeClaims()
+	})
+}
+
 // unproved reports that it is not known yet whether the shared engine still has
 // what an earlier process of this node was acknowledged, or that it has still to
 // be told what that has finished.
 func (c *core) unproved() bool {
 	b := &c.backlog
-	return !c.mirror.Data.ID.IsZero() && (!b.started || b.first && b.stage <= lastOfReport)
+	return !c.mirror.Data.ID.IsZero() && (!c.trusted || !b.started || b.first && b.stage <= lastOfReport)
 }

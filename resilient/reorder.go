@@ -2,6 +2,7 @@ package resilient
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,13 +29,18 @@ func orderIn(r *morningai.Record) (morningai.CommandKind, time.Time) {
 }
 
 // keepOrders writes such notes. The orders were carried out, whatever becomes of
-// this.
+// this. One that the shared engine had carried out before another is not kept in its
+// place, though it was told later.
 func (c *core) keepOrders(notes []morningai.Note, then func()) {
+	notes = slices.DeleteFunc(notes, func(n morningai.Note) bool {
+		r, err := morningai.ParseRecord(n.Data)
+		return err == nil && !c.known.ordered(&r.Task)
+	})
 	if len(notes) == 0 {
 		then()
 		return
 	}
-	c.note(notes, func(error) { then() })
+	c.noteInOrder(notes, func(error) { then() })
 }
 
 // restoreOrdered puts back the ends that were ordered, of tasks that were canceled
@@ -163,12 +169,14 @@ func undone(kind morningai.CommandKind, after, now *morningai.Task) bool {
 	return false
 }
 
-// retryAgain puts back the next lives of tasks. Their claims go on far behind
-// those that the lives before may have had.
+// retryAgain puts back the next lives of tasks. Once everybody has told which run,
+// their claims go on far behind those that the lives before may have had.
 func (c *core) retryAgain(records []morningai.Record, then func(error)) {
 	for i := range records {
 		r := &records[i]
-		r.Fingerprint, r.Claim = "", r.Claim+claimStride
+		if r.Fingerprint = ""; c.rebuild == nil {
+			r.Claim += claimStride
+		}
 		r.Task.State, r.Task.RunAt, r.Task.CancelRequested = morningai.StateQueued, time.Time{}, false
 	}
 	c.putBackRecords(records, then)
