@@ -79,9 +79,13 @@ func (c *core) restoreLeases() {
 		var records []morningai.Record
 		for i := range tasks {
 			h := c.held[ids[i]]
-			if h != nil && h.decided == "" && (tasks[i].State != morningai.StateRunning || tasks[i].Attempt != h.task.Attempt) {
-				records = append(records, running(h, c.cfg.node))
+			if h == nil || h.decided != "" || isRun(&tasks[i], h) {
+				continue
 			}
+			if tasks[i].Life >= h.task.Life && tasks[i].Attempt >= h.task.Attempt {
+				c.incidents.repeated(ids[i]) // it was handed out again before anybody had noticed
+			}
+			records = append(records, running(h, c.cfg.node))
 		}
 		then := func(err error) {
 			if err != nil {
@@ -96,6 +100,11 @@ func (c *core) restoreLeases() {
 		}
 		c.putBackRecords(records, then)
 	})
+}
+
+// isRun reports that the shared engine has a task as it was handed out here.
+func isRun(t *morningai.Task, h *holding) bool {
+	return t.State == morningai.StateRunning && t.Attempt == h.task.Attempt && t.StartedAt.Equal(h.task.StartedAt)
 }
 
 func running(h *holding, node string) morningai.Record {

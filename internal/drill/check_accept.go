@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -171,22 +172,40 @@ func (c *checker) checkNotFound() {
 // checkEmptyLists: an answer that calls itself current is not empty while there
 // are tasks.
 func (c *checker) checkEmptyLists() {
-	first := map[string]*Op{} // by queue: the acknowledgement that returned first, of a task that stays
+	var acks []*Op // of tasks that stay
 	for _, t := range c.tasks {
 		for _, ack := range t.acks {
-			if ack.held() || ack.Span != 0 || c.mayBeGone(t, ack, nil) {
-				continue
-			}
-			for _, queue := range []string{ack.Queue, ""} {
-				if was := first[queue]; was == nil || ack.End < was.End {
-					first[queue] = ack
-				}
+			if !ack.held() && ack.Span == 0 && !c.mayBeGone(t, ack, nil) {
+				acks = append(acks, ack)
 			}
 		}
 	}
+	sortByEnd(acks)
 	for _, op := range c.ops {
-		if ack := first[op.Queue]; op.Kind == List && op.ok() && op.Count == 0 && op.Fresh != morningai.FreshStale && ack != nil && ack.before(op) {
-			c.tell(10, ack.Task, []*Op{ack, op}, "%s shows an empty list as the truth", op.Node)
+		if op.Kind != List || !op.ok() || op.Count != 0 || op.Fresh == morningai.FreshStale {
+			continue
+		}
+		for _, ack := range acks {
+			if !ack.before(op) {
+				break
+			}
+			if (op.Queue == "" || op.Queue == ack.Queue) && !c.unheard(ack, op) {
+				c.tell(10, ack.Task, []*Op{ack, op}, "%s shows an empty list as the truth", op.Node)
+				break
+			}
 		}
 	}
+}
+
+// heardWithin is by when other nodes have noticed that one is cut off.
+const heardWithin = 4 * time.Second
+
+// unheard: a node that was cut off a moment ago has accepted it on its own, and
+// others have not missed that node yet.
+func (c *checker) unheard(ack, op *Op) bool {
+	if ack.Node == op.Node || ack.Durable != string(morningai.DurabilityJournal) {
+		return false
+	}
+	s, out := c.faults.outage(ack)
+	return out && op.Call < s.from.Call+heardWithin
 }

@@ -74,7 +74,7 @@ func (c *checker) lives(t *track) []held {
 			continue
 		}
 		first := op
-		if again && given != nil && n > 0 && out[n-1].last.before(given) {
+		if again && given != nil && n > 0 && out[n-1].last.before(given) && t.sameLife(out[n-1].of, op) {
 			first = given // that it was given is the first sign
 		}
 		out = append(out, held{t, first, op, op})

@@ -101,7 +101,6 @@ func (w *world) planOutages(r *rand.Rand) {
 		}, func() {
 			if loss {
 				w.hist.Add(drill.Op{Kind: drill.RedisLost})
-				clear(w.rec.dead) // sessions that were declared dead may be back
 				if was != nil {
 					w.trace("redis", "comes back with older data")
 					w.shared.RollBack(was)

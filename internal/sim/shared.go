@@ -209,7 +209,6 @@ func (l *Link) Close() error { return nil }
 type recorder struct {
 	h        *drill.History
 	sessions map[morningai.SessionID]sessionOf
-	dead     map[morningai.SessionID]bool // declared so
 	trace    func(who, format string, args ...any)
 }
 
@@ -266,7 +265,6 @@ func (r *recorder) joined(node string, id morningai.SessionID, lease time.Durati
 		return
 	}
 	r.sessions[id] = sessionOf{node, lease}
-	delete(r.dead, id)
 }
 
 func (r *recorder) reaped(by string, sessions []morningai.SessionID) {
@@ -275,7 +273,6 @@ func (r *recorder) reaped(by string, sessions []morningai.SessionID) {
 	}
 	for _, id := range sessions {
 		s := r.sessions[id]
-		r.dead[id] = true // until it beats again
 		r.h.Add(drill.Op{Node: s.node, Client: by, Kind: drill.Reap, Key: sessionKey(id), Span: s.lease})
 		r.trace(by, "declares the session %s of %s dead", sessionKey(id), s.node)
 	}
