@@ -323,7 +323,7 @@ func (op *getOp) ask(live bool) {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
-		op.doubt = op.doubt || !op.introduced && c.hasOthers() && c.mayHaveComeSince(id) || c.strangersRecover(id)
+		op.doubt = op.doubt || !op.introduced && c.mayHaveComeSince(id) || c.strangersRecover(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -384,10 +384,16 @@ func (op *getOp) answer() {
 		return
 	}
 	for i, id := range op.req.IDs {
-		if op.tasks[i].ID.IsZero() && !op.gone[id] && op.doubt {
+		if !op.tasks[i].ID.IsZero() || op.gone[id] || !op.doubt {
+			continue
+		}
+		had := op.c.known.get(id)
+		if had == nil || op.here { // whoever asks here has seen it, or not
 			op.finish(op.c.statusUnknown("get", op.cause))
 			return
 		}
+		op.tasks[i] = *had
+		op.tasks[i].Fresh = morningai.FreshStale
 	}
 	op.finish(nil)
 }
