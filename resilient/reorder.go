@@ -34,7 +34,13 @@ func orderIn(r *morningai.Record) (morningai.CommandKind, time.Time) {
 func (c *core) keepOrders(notes []morningai.Note, then func()) {
 	notes = slices.DeleteFunc(notes, func(n morningai.Note) bool {
 		r, err := morningai.ParseRecord(n.Data)
-		return err == nil && !c.known.ordered(&r.Task)
+		if err != nil {
+			return false
+		}
+		if r.Deleted { // it shows what was deleted
+			r.Task.Version++
+		}
+		return !c.known.ordered(&r.Task)
 	})
 	if len(notes) == 0 {
 		then()

@@ -48,6 +48,8 @@ func (op *enqueueOp) goOn(f *found) {
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case had != nil && had != f.ended[s.ID] && !c.contact.open():
 			again = append(again, i) // the shared engine knows better
+		case had != nil && had == f.ended[s.ID] && !had.Task.State.Terminal() && c.contact.open():
+			remembered = append(remembered, i) // the outcome may have been superseded, and its note may go
 		case had != nil && c.contact.open():
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case s.UniqueKey != "" && holder != nil && holder.Task.ID != s.ID && (f.own[holder.Task.ID] != nil || c.holds(holder)):
@@ -96,7 +98,12 @@ func (op *enqueueOp) holdToo(specs []morningai.TaskSpec, then func([]morningai.R
 	c := op.c
 	notes, receipts := make([]morningai.Note, len(specs)), make([]morningai.Receipt, len(specs))
 	for i := range specs {
-		shown := *c.known.get(specs[i].ID)
+		var shown morningai.Task
+		if had := op.found.before(specs[i].ID); had != nil {
+			shown = c.acknowledged(had)
+		} else {
+			shown = *c.known.get(specs[i].ID)
+		}
 		record, kind := recordOf(&specs[i], shown.CreatedAt), noteTask
 		if shown.State.Terminal() {
 			record.Task, record.Claim, kind = shown, int64(shown.Attempt), noteOutcome

@@ -138,8 +138,8 @@ func (c *checker) mayRefuse(op *Op) bool {
 		return full
 	case morningai.CodeStorageFailed:
 		return failed
-	case morningai.CodeAcceptUnknown:
-		return outage && (full || failed)
+	case morningai.CodeAcceptUnknown: // what Redis has refused the journal may hold all the same
+		return outage && (full || failed) || failed && (op.Key != "" || c.byID[op.Task] != nil && c.byID[op.Task].asked(op))
 	case morningai.CodeUnavailable:
 		return outage && slices.Contains(c.h.Setup.NoJournal, op.Node)
 	case morningai.CodeStatusUnknown:
@@ -159,7 +159,7 @@ func (c *checker) checkNotFound() {
 				continue
 			}
 			for _, ack := range t.acks {
-				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) {
+				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) && !(t.asked(ack) && c.unheard(ack, op)) {
 					c.tell(10, t.id, []*Op{ack, op}, "%s does not find it, although %s had acknowledged it", op.Node, ack.Node)
 					break
 				}
@@ -195,6 +195,12 @@ func (c *checker) checkEmptyLists() {
 			}
 		}
 	}
+}
+
+// asked: somebody had asked for the id before it was acknowledged, so that it does not
+// show how young the task is.
+func (t *track) asked(ack *Op) bool {
+	return slices.ContainsFunc(t.ops, func(op *Op) bool { return op.Kind == Enqueue && op.Seq < ack.Seq })
 }
 
 // heardWithin is by when other nodes have noticed that one is cut off.
