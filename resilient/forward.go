@@ -270,7 +270,7 @@ func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Re
 			}
 			var kept []morningai.Note
 			for i := range results {
-				if note, err := orderedNote(&cancels[i], &results[i].Task, c.now); err == nil && results[i].Err == nil {
+				if note, err := orderedNote(&cancels[i], &results[i], c.now); err == nil && results[i].Err == nil {
 					kept = append(kept, note)
 				}
 			}

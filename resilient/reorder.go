@@ -11,8 +11,9 @@ import (
 
 // orderedNote keeps an order for as long as the shared engine may lose it: the
 // task as it left it, with the order and its time in the place of a fingerprint.
-func orderedNote(cmd *morningai.Command, after *morningai.Task, at time.Time) (morningai.Note, error) {
-	r := morningai.Record{Task: *after, Claim: int64(after.Attempt), Deleted: cmd.Kind == morningai.CommandDelete,
+func orderedNote(cmd *morningai.Command, res *morningai.CommandResult, at time.Time) (morningai.Note, error) {
+	after := &res.Task
+	r := morningai.Record{Task: *after, UniqueKey: res.UniqueKey, Retention: res.Retention, Claim: int64(after.Attempt), Deleted: cmd.Kind == morningai.CommandDelete,
 		Fingerprint: string(cmd.Kind) + " " + at.UTC().Format(time.RFC3339)}
 	data, err := r.AppendBinary(nil)
 	return morningai.Note{NoteKey: keyOf(noteOrdered, after.ID), Data: data}, err

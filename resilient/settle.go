@@ -151,7 +151,7 @@ func complete(r *morningai.Record, n *morningai.Note) {
 	if n.Seq == 0 {
 		return
 	}
-	if first, err := morningai.ParseRecord(n.Data); err == nil {
+	if first, err := morningai.ParseRecord(n.Data); err == nil { // the note of an order does not have all of it
 		r.UniqueKey, r.Retention, r.Fingerprint = first.UniqueKey, first.Retention, first.Fingerprint
 	}
 }
@@ -295,7 +295,7 @@ func (c *core) deliverCommands(page []morningai.Note) {
 				}
 				c.incidents.current.Delivered++
 				c.known.see(&results[i].Task)
-				if note, err := orderedNote(&cmds[i], &results[i].Task, c.now); err == nil {
+				if note, err := orderedNote(&cmds[i], &results[i], c.now); err == nil {
 					kept = append(kept, note)
 				}
 			}
