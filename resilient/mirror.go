@@ -186,7 +186,7 @@ func (c *core) writeMirror() {
 		return
 	}
 	m.written = data
-	c.note([]morningai.Note{{NoteKey: mirrorKey, Data: data}}, func(err error) {
+	c.noteInOrder([]morningai.Note{{NoteKey: mirrorKey, Data: data}}, func(err error) {
 		if err != nil {
 			m.written = nil
 		}

@@ -138,6 +138,7 @@ type getOp struct {
 	met    bool // who else is there was asked,
 	// and introduced: it was answered
 	introduced bool
+	unmet      bool // or not
 	others     bool // other nodes were asked
 	again      bool // the shared engine was asked after them once more
 	doubt      bool // a node that may know a missing one could not be asked
@@ -315,7 +316,7 @@ func (op *getOp) ask(live bool) {
 	c := op.c
 	if !op.met && slices.ContainsFunc(op.req.IDs, c.mayHaveComeSince) {
 		op.met = true
-		if c.meet(func(err error) { op.introduced = err == nil; op.ask(live) }) {
+		if c.meet(func(err error) { op.introduced, op.unmet = err == nil, err != nil; op.ask(live) }) {
 			return
 		}
 	}
@@ -323,7 +324,7 @@ func (op *getOp) ask(live bool) {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
-		op.doubt = op.doubt || !op.introduced && c.mayHaveComeSince(id) || c.strangersRecover(id)
+		op.doubt = op.doubt || !op.introduced && (op.unmet || c.hasOthers()) && c.mayHaveComeSince(id) || c.strangersRecover(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {

@@ -23,11 +23,9 @@ func (c *core) setQueue(op *setQueueOp) {
 		c.setQueueLater(op, nil)
 		return
 	}
-	change := op.change
-	if op.tries < surpassTries {
+	change, now := op.change, op.change.At.IsZero()
+	if now && op.tries < surpassTries {
 		change.At = c.given(op.name)
-	} else {
-		change.At = time.Time{}
 	}
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
 		return c.remote.SetQueue(ctx, op.name, change)
@@ -37,7 +35,7 @@ func (c *core) setQueue(op *setQueueOp) {
 			c.setQueueLater(op, err)
 		case err != nil:
 			c.reply(func() { op.done(q, err) })
-		case !holds(&change, q): // a change that this node did not know of seems to be later
+		case now && !holds(&change, q) && op.tries < surpassTries: // a change that this node did not know of seems to be later
 			op.tries++
 			c.obeyShared(q, func() { c.setQueue(op) })
 		default:
@@ -117,7 +115,9 @@ func (c *core) setQueueLater(op *setQueueOp, cause error) {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return
 	}
-	op.change.At = c.given(op.name)
+	if op.change.At.IsZero() {
+		op.change.At = c.given(op.name)
+	}
 	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change})
 	if err != nil {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
