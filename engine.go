@@ -169,6 +169,11 @@ type ClaimRequest struct {
 	Types  []string      // types the session can run; empty: none
 	N      int           // 0 only waits for cancels
 	Wait   time.Duration // 0 answers at once
+	// Known are the data that the caller knows; zero: it cares about none. An engine
+	// whose data are lost under its callers hands out nothing of others, and answers
+	// with an [ErrUnavailable]: before anything runs again somebody has to tell it
+	// what is finished.
+	Known DataSet
 }
 
 // QueueShare is how many tasks of a claim a queue may fill before the others

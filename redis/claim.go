@@ -22,6 +22,7 @@ type claimArgs struct {
 	n       int
 	queues  []morningai.QueueShare
 	types   []string
+	lineage string // of the data that its caller knows
 }
 
 func (c *claimArgs) keys(p *partition) []string {
@@ -151,6 +152,10 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 		return morningai.ClaimReply{}, err
 	}
 	defer e.active.Done()
+	known := e.known()
+	if !req.Known.ID.IsZero() && !e.sum(known).Same(req.Known) {
+		return morningai.ClaimReply{}, e.failed(ctx, "claim", errLost)
+	}
 	s := e.session(req.Session)
 	seq := s.begin()
 	var open *workJob // left behind under way
@@ -162,7 +167,7 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 	defer leave()
 	for {
 		due.reset()
-		next, err := e.claimAll(ctx, s, req, types, &reply, &open)
+		next, err := e.claimAll(ctx, s, req, known, types, &reply, &open)
 		if err != nil {
 			return morningai.ClaimReply{}, err
 		}
@@ -206,7 +211,7 @@ func (e *Engine) endClaim(s *session, seq int64, open *workJob) {
 
 // claimAll asks the partitions in turn until the request is filled. It returns
 // when to look again if nothing was found.
-func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRequest, types []string, reply *morningai.ClaimReply, open **workJob) (time.Duration, error) {
+func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRequest, known []dataSet, types []string, reply *morningai.ClaimReply, open **workJob) (time.Duration, error) {
 	next := e.opt.blockFor
 	shares := slices.Clone(req.Queues)
 	first := s.firstPartition(len(e.parts))
@@ -223,7 +228,7 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 				}
 				return 0, ctx.Err()
 			}
-			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types}}
+			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types, lineage: known[p.n].lineage}}
 			call, cancel := e.lingering(ctx)
 			err := p.works.do(call, j)
 			cancel()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,7 @@ func TestClockApart(t *testing.T) {
 	}
 	offsets[1].Store(int64(10 * time.Second))
 	beats()
-	if text := logged.String(); strings.Count(text, "the clock of this machine differs") != 1 || !strings.Contains(text, "ahead=10") {
+	if text := logged.String(); strings.Count(text, "the clock of this machine differs") != 1 || !regexp.MustCompile(`ahead=(9\.9|10)`).MatchString(text) { // less what the way takes
 		t.Errorf("the log says %q", text)
 	}
 	due := morningai.NewTaskSpec("work", []byte(`1`))

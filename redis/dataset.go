@@ -11,8 +11,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// errLost is what a claim is answered with that has noticed a loss: whoever asked
-// has a reason to look first what is missing.
+// errLost is what a claim of data is answered with that have lost something since
+// they were known to whoever asked: there is a reason to look first what is missing.
 var errLost = &morningai.Error{Code: CodeUnavailable, Op: "claim", Detail: "Redis has lost data that it had acknowledged"}
 
 // dataSet is what a partition is known to work on.
@@ -214,9 +214,20 @@ func (e *Engine) remember(d morningai.DataSet) {
 	}
 }
 
+// known is what each partition works on.
+func (e *Engine) known() []dataSet {
+	out := make([]dataSet, len(e.parts))
+	for i, p := range e.parts {
+		out[i] = p.dataSet()
+	}
+	return out
+}
+
 // dataSet puts together what all partitions work on; zero while that is not known
 // of each. What was remembered is none of it.
-func (e *Engine) dataSet() morningai.DataSet {
+func (e *Engine) dataSet() morningai.DataSet { return e.sum(e.known()) }
+
+func (e *Engine) sum(known []dataSet) morningai.DataSet {
 	var out morningai.DataSet
 	id := e.expected()
 	if len(id) != len(out.ID) {
@@ -224,8 +235,7 @@ func (e *Engine) dataSet() morningai.DataSet {
 	}
 	out.ID = morningai.ID([]byte(id))
 	var lostAt int64
-	for i, p := range e.parts {
-		d := p.dataSet()
+	for i, d := range known {
 		if d.id == "" {
 			return morningai.DataSet{}
 		}

@@ -43,6 +43,7 @@ var causes = map[string][2]string{
 	"WRONGPASS":   {"Redis refuses user or password", "check user and password in the address"},
 	"NOPROTO":     {"the server does not speak this protocol", "use Redis 6.2 or newer, or Valkey"},
 	"MOVED":       {"a slot of the Redis Cluster has moved", "use an address of the form redis+cluster://"},
+	"WRONGTYPE":   {"a key of MorningAI in Redis holds something of another kind", "find out which with morningai doctor, and who writes there; then delete it"},
 	"CROSSSLOT":   {"the server is a Redis Cluster", "use an address of the form redis+cluster://"},
 }
 
@@ -100,6 +101,12 @@ func unavailable(op string, err error) error {
 		token := firstToken(e.Error())
 		if token == "NOPERM" {
 			out.Detail, out.Hint = withheld(e.Error())
+			return out
+		}
+		if token == "STRANGE" {
+			_, key, _ := strings.Cut(e.Error(), " ")
+			out.Detail, out.Hint = "the key "+key+" in Redis holds something of another kind: somebody has written over it",
+				"find out who writes there, then delete it: DEL "+key+"; what belongs in it is written anew"
 			return out
 		}
 		if c, known := causes[token]; known {

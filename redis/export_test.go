@@ -46,3 +46,15 @@ func KeyNames() []string { return keyNames }
 
 // ClockApart is what decides whether a node trusts its clock.
 var ClockApart = clockApart
+
+// Waiting is how many claims wait for a token.
+func (e *Engine) Waiting() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range e.waiters {
+		w.mu.Lock()
+		n += w.subs
+		w.mu.Unlock()
+	}
+	return n
+}

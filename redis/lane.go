@@ -56,14 +56,15 @@ func (l *lane) mark() (id string, acked uint64) {
 	return l.id, l.acked
 }
 
-// call runs a numbered script and returns its reply, or, if it is cautious and
-// finds that Redis has lost data, errLost without having done anything. A call without an answer is
+// call runs a numbered script and returns its reply. A call without an answer is
 // in doubt; the next one, under the same number, finds out what became of it.
 func (l *lane) call(ctx context.Context, s *script, extraKeys, args []string) ([]rueidis.RedisMessage, error) {
-	return l.numbered(ctx, s, false, extraKeys, args)
+	return l.numbered(ctx, s, "", extraKeys, args)
 }
 
-func (l *lane) numbered(ctx context.Context, s *script, cautious bool, extraKeys, args []string) ([]rueidis.RedisMessage, error) {
+// numbered is call for the data of one lineage alone, unless it is "": if they have
+// lost something since, it returns errLost without having done anything.
+func (l *lane) numbered(ctx context.Context, s *script, only string, extraKeys, args []string) ([]rueidis.RedisMessage, error) {
 	select {
 	case <-l.turn:
 	case <-ctx.Done():
@@ -77,6 +78,9 @@ func (l *lane) numbered(ctx context.Context, s *script, cautious bool, extraKeys
 	full := make([]string, 3, 3+len(tail))
 	full = append(full, tail...)
 	for {
+		if only != "" && l.part.lineage() != only {
+			return nil, errLost
+		}
 		full[0], full[1], full[2] = l.id, strconv.FormatUint(l.next, 10), hash
 		reply, err := l.eng.eval(ctx, s, keys, full)
 		if err == nil {
@@ -88,12 +92,8 @@ func (l *lane) numbered(ctx context.Context, s *script, cautious bool, extraKeys
 				l.accept()
 				return reply, nil
 			}
-			was := l.id
 			if err = l.gap(ctx, reply); err != nil {
 				return nil, err
-			}
-			if cautious && was != l.id {
-				return nil, errLost
 			}
 			continue
 		}

@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -159,17 +160,57 @@ func TestLossIsNoticed(t *testing.T) {
 	server := redistest.Start(t)
 	e := open(t, server.URL())
 	enqueue(t, e, specs(5))
+	known := e.Capabilities().Data
 	server.Do("FLUSHALL")
 	enqueue(t, e, specs(4))
 	if e.Losses() == 0 {
 		t.Fatal("writes that were acknowledged are gone, and nobody noticed")
 	}
 	session := join(t, e, 1)
-	if _, err := e.Claim(t.Context(), morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 9}); err == nil {
-		t.Fatal("a claim that finds that data were lost hands out tasks")
+	if _, err := e.Claim(t.Context(), morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 9, Known: known}); !errors.Is(err, redis.ErrUnavailable) {
+		t.Fatalf("a claim of somebody who does not know yet that data were lost is answered with %v", err)
 	}
 	if got := claim(t, e, session, 9, 0); len(got) != 4 {
 		t.Fatalf("%d grants after the loss, want the 4 accepted since", len(got))
+	}
+}
+
+// TestWaitingClaimsAndALoss: a claim that began before a loss was noticed, on whatever
+// lane, hands out nothing after it.
+func TestWaitingClaimsAndALoss(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	e := open(t, server.URL())
+	session := join(t, e, 1)
+	enqueue(t, e, specs(1))
+	claim(t, e, session, 1, 0)
+	const waiting = 6 // more than there are lanes
+	errs := make(chan error, waiting)
+	for i := range waiting {
+		queue := []morningai.QueueShare{{Name: fmt.Sprint("q", i)}}
+		go func() {
+			_, err := e.Claim(t.Context(), morningai.ClaimRequest{Session: session, Types: []string{"work"}, Queues: queue, N: 1, Wait: time.Minute})
+			errs <- err
+		}()
+	}
+	redistest.Until(t, "the claims to wait", func() bool { return e.Waiting() == waiting })
+	server.Do("FLUSHALL")
+	beat(t, e, morningai.BeatRequest{Session: session})
+	if e.Losses() != 1 {
+		t.Fatalf("%d losses", e.Losses())
+	}
+	list := specs(waiting)
+	for i := range list {
+		list[i].Queue = fmt.Sprint("q", i)
+	}
+	enqueue(t, e, list)
+	for range waiting {
+		if err := <-errs; !errors.Is(err, redis.ErrUnavailable) {
+			t.Errorf("a claim from before the loss is answered with %v", err)
+		}
+	}
+	if got := claim(t, e, session, 2*waiting, 0); len(got) != waiting {
+		t.Errorf("%d grants after the loss, want %d", len(got), waiting)
 	}
 }
 

@@ -20,6 +20,8 @@ var (
 	baseLua string
 	//go:embed lua/flush.lua
 	flushLua string
+	//go:embed lua/torn.lua
+	tornLua string
 	//go:embed lua/common.lua
 	commonLua string
 	//go:embed lua/index.lua
@@ -79,18 +81,26 @@ type script struct {
 // that holds the rest: Lua looks for a captured variable of the enclosing function
 // along all that are captured, for each closure that every call makes anew.
 func newScript(own string) *script {
-	return complete(flushLua + commonLua + indexLua + own)
+	return complete("return (function()\n", flushLua+commonLua+indexLua+own, "end)()\n")
 }
 
-// newHotScript completes a script that seldom takes records apart: what that
+// newWriter completes a script that writes: one that ends with an error leaves
+// behind that it was torn.
+func newWriter(own string) *script { return writer(flushLua + commonLua + indexLua + own) }
+
+func writer(rest string) *script {
+	return complete("local ok, out = pcall(function()\n", rest, "end)\nif ok then return out end\n"+tornLua)
+}
+
+// newHotScript completes a script that writes and seldom takes records apart: what that
 // needs is made by unusual, with the functions that rare returns.
 func newHotScript(rare, own string) *script {
-	return complete(flushLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
+	return writer(flushLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
 		"local made\nlocal function unusual()\nmade = made or prepare()\nreturn made\nend\n" + own)
 }
 
-func complete(rest string) *script {
-	text := inline(baseLua + "return (function()\n" + rest + "\nend)()\n")
+func complete(before, rest, after string) *script {
+	text := inline(baseLua + before + rest + "\n" + after)
 	sum := sha1.Sum([]byte(text)) // Redis names scripts by their SHA-1
 	return &script{text: text, sha: hex.EncodeToString(sum[:])}
 }
@@ -119,14 +129,14 @@ var (
 	scriptProbe   = newScript(witnessLua + probeLua)
 	scriptEnqueue = newHotScript(acceptLua, enqueueLua)
 	scriptWork    = newHotScript(reportLua, workLua)
-	scriptBeat    = newScript(witnessLua + beatLua)
-	scriptReap    = newScript(reapLua)
-	scriptCommand = newScript(commandLua)
-	scriptQueue   = newScript(queueLua)
-	scriptImport  = newScript(importLua)
+	scriptBeat    = newWriter(witnessLua + beatLua)
+	scriptReap    = newWriter(reapLua)
+	scriptCommand = newWriter(commandLua)
+	scriptQueue   = newWriter(queueLua)
+	scriptImport  = newWriter(importLua)
 	scriptExport  = newScript(witnessLua + exportLua)
-	scriptRestore = newScript(restoreLua)
-	scriptSweep   = newScript(sweepLua)
+	scriptRestore = newWriter(restoreLua)
+	scriptSweep   = newWriter(sweepLua)
 	scriptGet     = newScript(getLua)
 	scriptList    = newScript(witnessLua + listLua)
 	scriptStats   = newScript(witnessLua + statsLua)

@@ -157,7 +157,9 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 	args = append(args, reports...)
 	args = append(args, points...)
 	var keys []string
+	only := ""
 	if claim != nil {
+		only = claim.claim.lineage
 		args[2] = "1"
 		if w.part.eng.clock.apart.Load() {
 			args[2] = "2"
@@ -169,7 +171,7 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 	send := func() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), w.part.eng.opt.timeout)
 		defer cancel()
-		if reply, err = l.numbered(ctx, scriptWork, claim != nil, keys, args); err == nil {
+		if reply, err = l.numbered(ctx, scriptWork, only, keys, args); err == nil {
 			err = w.answer(jobs, len(reports), len(points), reply)
 		}
 		return err

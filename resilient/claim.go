@@ -149,6 +149,7 @@ func (c *core) routeClaim(op *claimOp) {
 		})
 	default:
 		op.journal = false
+		req.Known = c.mirror.Data
 		op.call = waitShared(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.remote.Claim(ctx, req) },
 			func(reply morningai.ClaimReply, err error) { c.claimed(op, false, &reply, err) })
 	}

@@ -70,8 +70,10 @@ func (c *core) list(op *listOp) {
 				c.listLast(op, errDataLost)
 			case outage(err):
 				c.listLast(op, err)
-			case err != nil || op.filter.Cursor != "":
+			case err != nil:
 				c.reply(func() { op.done(page, err) })
+			case op.filter.Cursor != "":
+				c.showPage(op, page)
 			default:
 				c.pages.see(op.filter, page, c.now)
 				c.withOwn(op, page)
@@ -88,14 +90,7 @@ func (c *core) listLast(op *listOp, cause error) {
 		return
 	}
 	page.Fresh = morningai.FreshStale
-	page.Tasks = slices.Clone(page.Tasks)
-	for i := range page.Tasks { // they may have been read since
-		page.Tasks[i] = c.known.latest(page.Tasks[i])
-	}
-	page.Tasks = slices.DeleteFunc(page.Tasks, func(t morningai.Task) bool {
-		return c.known.deleted.has(t.ID, c.now) || op.filter.State == morningai.StateRetrying && t.State != morningai.StateScheduled ||
-			op.filter.State != "" && op.filter.State != morningai.StateRetrying && t.State != op.filter.State
-	})
+	page.Tasks = slices.DeleteFunc(slices.Clone(page.Tasks), func(t morningai.Task) bool { return c.known.deleted.has(t.ID, c.now) })
 	c.withOwn(op, page)
 }
 
@@ -123,23 +118,26 @@ func (c *core) withOwn(op *listOp, page morningai.Page) {
 		})
 }
 
+// showPage answers with a page, in which nothing is older than it was shown before.
+// What has left the state that was asked for is not of the page any more.
 func (c *core) showPage(op *listOp, page morningai.Page) {
 	page.Fresh = c.overall(page.Fresh)
 	page.Tasks = slices.Clone(page.Tasks) // it may be shown again
 	for i := range page.Tasks {
 		t := &page.Tasks[i]
-		if op.filter.State == "" && page.Fresh == morningai.FreshStale { // more may be known of it since
-			*t = c.known.show(*t)
-		} else { // what it has become since does not belong here
-			c.known.see(t)
-			t.Pending = c.known.pending[t.ID]
-			t.Version += c.known.lift(t.ID)
-		}
+		*t = c.known.show(*t)
 		if page.Fresh == morningai.FreshStale && t.Fresh == morningai.FreshLive {
 			t.Fresh = morningai.FreshStale
 		}
 	}
+	page.Tasks = slices.DeleteFunc(page.Tasks, func(t morningai.Task) bool { return !inState(op.filter.State, t.State) })
 	c.reply(func() { op.done(page, nil) })
+}
+
+// inState reports whether a list of one state, or of all, shows a task that is in
+// another.
+func inState(asked, is morningai.State) bool {
+	return asked == "" || asked == is || asked == morningai.StateRetrying && is == morningai.StateScheduled
 }
 
 // statsOp reads the counts.

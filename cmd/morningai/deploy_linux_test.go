@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -309,7 +310,8 @@ func TestSystemdUnit(t *testing.T) {
 		t.Errorf("%v to stop, with %v for running tasks, %v", stop, c.Serve.Grace, err)
 	}
 	for name, want := range map[string]string{"Type": "notify", "WatchdogSec": "30s", "ExecReload": "/bin/kill -HUP $MAINPID", "NoNewPrivileges": "yes",
-		"ProtectSystem": "strict", "StateDirectory": "morningai", "CapabilityBoundingSet": "", "KillSignal": "SIGTERM"} {
+		"ProtectSystem": "strict", "StateDirectory": "morningai", "CapabilityBoundingSet": "", "KillSignal": "SIGTERM",
+		"Restart": "always", "RestartPreventExitStatus": fmt.Sprint(exitUsage, exitRefused), "StartLimitIntervalSec": "0", "LimitCORE": "0"} {
 		if got := settings[name]; len(got) == 0 || got[0] != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}

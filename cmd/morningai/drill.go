@@ -33,6 +33,12 @@ func (c *drillCmd) Run(ctx context.Context, s streams) error {
 	switch {
 	case c.Check != "":
 		return c.replay(s)
+	case c.List && c.JSON:
+		list := []map[string]string{}
+		for _, n := range chaos.Names() {
+			list = append(list, map[string]string{"scenario": n[0], "what": n[1]})
+		}
+		return printValue(s, map[string]any{"scenarios": list})
 	case c.List:
 		rows := [][]string{{"SCENARIO", "WHAT HAPPENS"}}
 		for _, n := range chaos.Names() {
@@ -51,11 +57,13 @@ func (c *drillCmd) Run(ctx context.Context, s streams) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()
-	fmt.Fprintf(s.err, "seed %d; servers and Redis are started for the drill and removed after it\n", c.Seed)
 	progress := newBar(s.err, "")
 	steps, scenario := 0, ""
 	config := chaos.Config{Program: program, Scenarios: c.Scenario, Seed: c.Seed, Duration: c.Duration, Keep: c.Keep,
 		Began: func(name string, nth, of int) {
+			if nth == 0 {
+				fmt.Fprintf(s.err, "seed %d; servers and Redis are started for the drill and removed after it\n", c.Seed)
+			}
 			scenario, steps = name, of*drillSteps
 			progress.describe(name)
 			progress.set(nth*drillSteps, steps)
@@ -192,7 +200,7 @@ func (c *drillCmd) replay(s streams) error {
 		return fmt.Errorf("open the history: %w", err)
 	}
 	defer file.Close()
-	broken, ops, err := chaos.Replay(file)
+	broken, counted, ops, err := chaos.Replay(file)
 	if err != nil {
 		return &morningai.Error{Code: morningai.CodeInvalidInput, Op: "drill", Detail: "the file is no history of a drill", Hint: "give one that a drill has kept, its name ends in .history", Err: err}
 	}
@@ -200,16 +208,22 @@ func (c *drillCmd) replay(s streams) error {
 		if broken == nil {
 			broken = []drill.Violation{}
 		}
-		if err := printValue(s, map[string]any{"operations": ops, "broken": broken}); err != nil {
+		if counted == nil {
+			counted = []string{}
+		}
+		if err := printValue(s, map[string]any{"operations": ops, "broken": broken, "counted": counted}); err != nil {
 			return err
 		}
 	} else {
 		for _, v := range broken {
 			fmt.Fprintln(s.out, v)
 		}
-		fmt.Fprintf(s.out, "%d operations, %d broken promises\n", ops, len(broken))
+		for _, text := range counted {
+			fmt.Fprintf(s.out, "seen by the drill, not by the history: %s\n", text)
+		}
+		fmt.Fprintf(s.out, "%d operations, %d broken promises\n", ops, len(broken)+len(counted))
 	}
-	if len(broken) > 0 {
+	if len(broken)+len(counted) > 0 {
 		return ended(exitFailed)
 	}
 	return nil

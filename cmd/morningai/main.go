@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 )
@@ -47,6 +48,9 @@ type streams struct {
 }
 
 func main() {
+	// A crash ends the process by SIGABRT. Go's own way is exit code 2, which says
+	// wrong usage here: a service manager would not start the program again.
+	debug.SetTraceback("crash")
 	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 

@@ -72,3 +72,19 @@ func TestServiceManagerIsTold(t *testing.T) {
 		t.Errorf("it ended with %d", code)
 	}
 }
+
+// What a service manager ends because it does not answer, and what crashes, ends by a
+// signal: the exit code 2 of Go would say wrong usage, which is not tried again.
+func TestCrashIsNoExitCode(t *testing.T) {
+	d := serve(t, t.TempDir())
+	if err := d.cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	code := d.wait()
+	if status, ok := d.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGABRT {
+		t.Errorf("it ended with %d, %v", code, d.cmd.ProcessState)
+	}
+	if said := d.said(); !strings.Contains(said, "goroutine 1 ") {
+		t.Errorf("the log does not say where it stood: %s", said)
+	}
+}

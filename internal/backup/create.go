@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -106,6 +107,9 @@ func (src *Source) contents(ctx context.Context) (Contents, error) {
 		if configured(&q.QueueConfig) {
 			c.Queues = append(c.Queues, q.QueueConfig)
 		}
+	}
+	if len(c.Queues) > maxQueues {
+		return c, &morningai.Error{Code: morningai.CodeTooLarge, Op: "write backup", Detail: fmt.Sprintf("more than %d queues have settings", maxQueues)}
 	}
 	if src.Incidents != nil {
 		reports, err := src.Incidents(ctx)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -165,6 +166,57 @@ func TestBombsAreRefused(t *testing.T) {
 	}
 }
 
+// Text of a few bytes can cost far more as what it stands for: a small file of many
+// of them is refused for little memory, too.
+func TestBombsOfSmallPartsAreRefused(t *testing.T) {
+	repeated := func(item string, bytes int) []byte {
+		text := strings.Repeat(","+item, bytes/(len(item)+1))
+		return []byte("[" + text[1:] + "]")
+	}
+	small := func() []byte {
+		r := morningai.Record{Task: morningai.Task{ID: morningai.ID{1}, TraceID: morningai.ID{1}, Type: "w", Queue: "q", State: morningai.StateQueued,
+			MaxAttempts: 1, Timeout: 1e9, Payload: []byte("1"), Life: 1, Version: 1}}
+		packed := must[[]byte](t)(r.AppendBinary(nil))
+		return bytes.Repeat(append(binary.AppendUvarint(nil, uint64(len(packed))), packed...), 100<<20/len(packed))
+	}
+	padded := func(text []byte) []byte { // so that it does not unpack to too much of itself
+		out := zstdOf(t, text)
+		fill := max(len(text)/(maxRatio-1)-len(out), 0)
+		out = binary.LittleEndian.AppendUint32(out, 0x184d2a50) // a frame that readers skip
+		return append(binary.LittleEndian.AppendUint32(out, uint32(fill)), make([]byte, fill)...)
+	}
+	const report = `{"ID":"01a21a7f-4b2d-7c0b-ad26-759cfcb80e00","StartedAt":"2026-11-27T00:00:00Z"}`
+	none := []byte("[]")
+	for what, parts := range map[string][3][]byte{
+		"many empty queues":  {repeated("{}", 60<<20), none, nil},
+		"many queues":        {repeated(`{"Name":"a"}`, 60<<20), none, nil},
+		"queues without end": {repeated(`{"Name":"a"}`, 200<<20), none, nil},
+		"many empty reports": {none, repeated("{}", 200<<20), nil},
+		"many reports":       {none, repeated(report, 100<<20), nil},
+		"many tasks at once": {none, none, small()},
+	} {
+		data := forged(t, func(w *writer) {
+			for i, kind := range []byte{kindQueues, kindIncidents, kindRecords} {
+				if parts[i] != nil {
+					w.forge(kind, uint32(len(parts[i])), padded(parts[i]))
+				}
+			}
+			w.emitJSON(kindManifest, Manifest{})
+		})
+		size := max(len(parts[0]), len(parts[1]), len(parts[2]))
+		parts = [3][]byte{}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		ok := refused(t, data, nil, ErrDamaged) // reads it twice
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; !ok || used > 2*(uint64(size)+128<<20) {
+			t.Errorf("%s in %d KB: refused: %v, for %d MB", what, len(data)>>10, ok, used>>20)
+		} else {
+			t.Logf("%s in %d KB: refused for %d MB", what, len(data)>>10, used>>20)
+		}
+	}
+}
+
 // What cannot be in an engine does not come into one, even if all sums are right.
 func TestForgedContentsAreRefused(t *testing.T) {
 	good := morningai.Record{Task: morningai.Task{ID: morningai.ID{1}, TraceID: morningai.ID{1}, Type: "work", Queue: "default", State: morningai.StateQueued,
@@ -201,7 +253,28 @@ func TestForgedContentsAreRefused(t *testing.T) {
 		}),
 		"more queues announced": whole(same, func(m *Manifest) { m.Queues++ }),
 		"another digest":        whole(same, func(m *Manifest) { m.Digest = m.Digest[1:] + "0" }),
-		"no manifest":           forged(t, func(w *writer) { w.emitJSON(kindQueues, []int{}); w.emitJSON(kindIncidents, []int{}) }),
+		"settings of a queue that cannot be": forged(t, func(w *writer) {
+			w.emitJSON(kindQueues, []morningai.QueueConfig{{Name: "mail"}, {Name: "a b"}})
+			w.emitJSON(kindIncidents, []int{})
+			m := Manifest{Format: Format, Queues: 2}
+			w.tally.into(&m)
+			w.emitJSON(kindManifest, m)
+		}),
+		"a report that cannot be": forged(t, func(w *writer) {
+			w.emitJSON(kindQueues, []int{})
+			w.emitJSON(kindIncidents, []morningai.Incident{{Cause: "none"}})
+			m := Manifest{Format: Format, Incidents: 1}
+			w.tally.into(&m)
+			w.emitJSON(kindManifest, m)
+		}),
+		"something behind a list": forged(t, func(w *writer) {
+			w.emit(kindQueues, []byte("[] []"))
+			w.emitJSON(kindIncidents, []int{})
+			m := Manifest{Format: Format}
+			w.tally.into(&m)
+			w.emitJSON(kindManifest, m)
+		}),
+		"no manifest": forged(t, func(w *writer) { w.emitJSON(kindQueues, []int{}); w.emitJSON(kindIncidents, []int{}) }),
 		"parts out of order": forged(t, func(w *writer) {
 			w.emitJSON(kindIncidents, []int{})
 			w.emitJSON(kindQueues, []int{})

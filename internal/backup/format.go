@@ -29,7 +29,25 @@ const (
 	// as it is, so that a reader can refuse a file that would grow without end.
 	maxRatio    = 1000
 	maxManifest = 1 << 20
+	// What the settings of queues may have, and how many of them and of reports
+	// there may be: far more than any system has, and what a reader can hold.
+	maxSettings  = 64 << 20
+	maxQueues    = 1 << 17
+	maxIncidents = 10_000 // a server remembers a thousand
 )
+
+// most is what a block of a kind may unpack to.
+func most(kind byte) uint32 {
+	switch kind {
+	case kindQueues:
+		return maxSettings
+	case kindManifest:
+		return maxManifest
+	case kindSignature, kindEnd:
+		return sha256.Size
+	}
+	return maxBlock
+}
 
 // The kinds of block, in the order in which they come.
 const (

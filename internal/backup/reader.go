@@ -102,10 +102,10 @@ func (r *reader) next() (*block, error) {
 	broken := func() error {
 		return damaged(fmt.Sprintf("the backup is damaged at byte %d", b.start))
 	}
-	if stored > maxBlock || plain > maxBlock || head[1] > zstdData || head[1] == plainData && stored != plain {
+	if stored > maxBlock || head[1] > zstdData || head[1] == plainData && stored != plain {
 		return nil, broken()
 	}
-	if head[1] == zstdData && plain/maxRatio >= max(stored, 1) {
+	if plain > most(b.kind) || head[1] == zstdData && plain/maxRatio >= max(stored, 1) {
 		return nil, damaged(fmt.Sprintf("the backup unpacks to more than it can hold, at byte %d", b.start))
 	}
 	// The room grows with what comes, not with what is announced.
@@ -173,9 +173,11 @@ func (r *reader) read(ctx context.Context, key []byte, each func([]morningai.Rec
 		last = b.kind
 		switch b.kind {
 		case kindQueues:
-			err = readJSON(b, &f.Queues)
+			f.Queues, err = readList(b, maxQueues, func(q *morningai.QueueConfig) error {
+				return morningai.QueueChange{Paused: &q.Paused, Concurrency: &q.Concurrency, Rate: &q.Rate}.Validate(q.Name)
+			})
 		case kindIncidents:
-			err = readJSON(b, &f.Incidents)
+			f.Incidents, err = readList(b, maxIncidents, reportOK)
 		case kindRecords:
 			var records []morningai.Record
 			if records, err = parse(b, &counted); err == nil {
@@ -232,9 +234,6 @@ func (r *reader) end(b *block, f *found, key []byte) error {
 }
 
 func (r *reader) manifest(b *block, f *found, counted *tally) error {
-	if len(b.plain) > maxManifest {
-		return damaged("the manifest of the backup is too large")
-	}
 	if err := readJSON(b, &f.manifest); err != nil {
 		return err
 	}
@@ -253,6 +252,38 @@ func readJSON(b *block, to any) error {
 	return nil
 }
 
+// readList reads a JSON list item by item, each of them one that can be. What it
+// holds in memory is bounded by their number: an item costs more than its text.
+func readList[T any](b *block, most int, check func(*T) error) ([]T, error) {
+	no := damaged(fmt.Sprintf("the backup is damaged at byte %d: it has no such contents", b.start))
+	from := json.NewDecoder(bytes.NewReader(b.plain))
+	if open, err := from.Token(); err != nil || open != json.Delim('[') {
+		return nil, no
+	}
+	out := []T{}
+	for from.More() {
+		var item T
+		if len(out) == most || from.Decode(&item) != nil || check(&item) != nil {
+			return nil, no
+		}
+		out = append(out, item)
+	}
+	if _, err := from.Token(); err != nil { // the end of the list
+		return nil, no
+	}
+	if _, err := from.Token(); !errors.Is(err, io.EOF) {
+		return nil, no
+	}
+	return out, nil
+}
+
+func reportOK(i *morningai.Incident) error {
+	if i.ID.IsZero() || i.StartedAt.IsZero() || max(len(i.RepeatedIDs), len(i.MaybeRepeatedIDs), len(i.SetAsideIDs)) > morningai.MaxIncidentIDs {
+		return morningai.ErrInvalidInput
+	}
+	return nil
+}
+
 // parse reads the records of a block, each of them one that engines import.
 func parse(b *block, counted *tally) ([]morningai.Record, error) {
 	var out []morningai.Record
@@ -263,6 +294,9 @@ func parse(b *block, counted *tally) ([]morningai.Record, error) {
 		}
 		packed := rest[used : used+int(n)]
 		rest = rest[used+int(n):]
+		if len(b.plain) > blockTarget+binary.MaxVarintLen64 && len(packed)+used != len(b.plain) {
+			return nil, damaged(fmt.Sprintf("the backup is damaged at byte %d: more tasks in one part than it holds", b.start))
+		}
 		rec, err := morningai.ParseRecord(packed)
 		if errors.Is(err, morningai.ErrNewerFormat) {
 			return nil, err

@@ -22,6 +22,8 @@ type callee struct {
 
 	mu   sync.Mutex
 	runs map[morningai.ID]int
+	open map[morningai.ID]int  // runs under way
+	both map[morningai.ID]bool // two runs were under way at once
 }
 
 func newCallee(h *drill.History) (*callee, error) {
@@ -29,7 +31,7 @@ func newCallee(h *drill.History) (*callee, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &callee{history: h, url: "http://" + l.Addr().String() + "/", runs: map[morningai.ID]int{}}
+	c := &callee{history: h, url: "http://" + l.Addr().String() + "/", runs: map[morningai.ID]int{}, open: map[morningai.ID]int{}, both: map[morningai.ID]bool{}}
 	c.server = &http.Server{Handler: c, ReadHeaderTimeout: 10 * time.Second}
 	c.wait.Go(func() { _ = c.server.Serve(l) }) // ends with close
 	return c, nil
@@ -47,6 +49,13 @@ func (c *callee) ran(id morningai.ID) int {
 	return c.runs[id]
 }
 
+// running is how many runs of a task are under way, and whether two ever were at once.
+func (c *callee) running(id morningai.ID) (now int, both bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open[id], c.both[id]
+}
+
 // ServeHTTP is one run, which lasts as long as the task asks for.
 func (c *callee) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, err := morningai.ParseID(r.Header.Get("Morningai-Task-Id"))
@@ -60,7 +69,14 @@ func (c *callee) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.history.Add(drill.Op{Kind: drill.Start, Task: id, Attempt: attempt})
 	c.mu.Lock()
 	c.runs[id]++
+	c.open[id]++
+	c.both[id] = c.both[id] || c.open[id] > 1
 	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.open[id]--
+		c.mu.Unlock()
+	}()
 	if ms > 0 && wait(r.Context(), time.Duration(ms)*time.Millisecond) != nil {
 		return // its server is gone
 	}

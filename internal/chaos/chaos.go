@@ -84,14 +84,19 @@ func Run(ctx context.Context, c Config) ([]Result, error) {
 		return nil, &morningai.Error{Code: CodeNoRedis, Op: "drill", Detail: "redis-server is not installed here, and a drill starts servers of its own",
 			Hint: "apt-get install redis-server, dnf install redis or brew install redis; the Redis that you use is not touched"}
 	}
+	return run(ctx, &c, chosen)
+}
+
+func run(ctx context.Context, c *Config, chosen []scenario) ([]Result, error) {
 	var out []Result
 	for i, s := range chosen {
 		if c.Began != nil {
 			c.Began(s.name, i, len(chosen))
 		}
-		r, err := stage(ctx, &c, s)
+		r, err := stage(ctx, c, s)
 		if err != nil {
-			return out, fmt.Errorf("scenario %s: %w", s.name, err)
+			// Its text alone: what a server of the drill has answered is no answer to the drill.
+			return out, fmt.Errorf("scenario %s cannot be staged: %s", s.name, err.Error())
 		}
 		out = append(out, r)
 		if c.Ended != nil {
@@ -171,7 +176,7 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 	}
 	f.step("settles")
 	if stuck := f.settle(ctx); stuck != "" {
-		r.Broken = append(r.Broken, stuck)
+		f.broke("%s", stuck)
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -182,7 +187,15 @@ func stage(ctx context.Context, c *Config, s scenario) (r Result, err error) {
 		}
 	}
 	f.step("checks")
+	if s.after != nil {
+		if err := s.after(ctx, f); err != nil {
+			return Result{}, f.explained(err)
+		}
+	}
 	f.judge(ctx, &r, before)
+	if err := ctx.Err(); err != nil { // what is not answered any more is not broken
+		return Result{}, err
+	}
 	if r.Failed() {
 		r.History, err = f.keep()
 	}
@@ -195,12 +208,24 @@ func (f *fleet) keep() (string, error) {
 		return "", err
 	}
 	base := filepath.Join(f.config.Keep, fmt.Sprintf("%s-seed-%d", f.scenario.name, f.config.Seed))
-	for _, n := range f.nodes {
+	for _, n := range append(f.guests, f.nodes...) {
 		text, err := os.ReadFile(n.log)
 		if err != nil {
 			return "", err
 		}
 		if err := os.WriteFile(base+"-"+n.name+".log", text, 0o600); err != nil {
+			return "", err
+		}
+	}
+	for i, s := range append(f.more[:len(f.more):len(f.more)], f.redis) {
+		if s == nil {
+			continue
+		}
+		text, err := os.ReadFile(s.LogFile())
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(fmt.Sprintf("%s-redis-%d.log", base, i), text, 0o600); err != nil {
 			return "", err
 		}
 	}

@@ -86,9 +86,48 @@ func TestBrokenPromisesAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	broken, ops, err := Replay(file)
-	if err != nil || ops == 0 || len(broken) == 0 || broken[0].Task != gone {
-		t.Errorf("the history has %d operations and says %v, %v", ops, broken, err)
+	broken, counted, ops, err := Replay(file)
+	if err != nil || ops == 0 || len(broken) == 0 || broken[0].Task != gone || len(counted) != 1 {
+		t.Errorf("the history has %d operations and says %v, %q, %v", ops, broken, counted, err)
+	}
+}
+
+// TestStagingFails: what cannot be staged is told with the scenario and where the logs
+// are, and is no answer of the server that it was asked of.
+func TestStagingFails(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	broken := scenario{name: "broken", what: "nothing can be known", play: func(context.Context, *fleet) error {
+		return &morningai.Error{Code: morningai.CodeStatusUnknown, Detail: "it cannot be known"}
+	}}
+	_, err := run(t.Context(), &c, []scenario{broken})
+	if err == nil || morningai.CodeOf(err) == morningai.CodeStatusUnknown || !strings.Contains(err.Error(), "scenario broken cannot be staged: it cannot be known") ||
+		!strings.Contains(err.Error(), c.Keep) {
+		t.Errorf("it says %v", err)
+	}
+	if logs, err := filepath.Glob(filepath.Join(c.Keep, "broken-*.log")); err != nil || len(logs) != 3 {
+		t.Errorf("%d logs are kept, %v", len(logs), err)
+	}
+}
+
+// TestInterrupted: a drill that is broken off says so, and blames nobody.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.Scenarios = []string{"killed"}
+	c.Moved = func(step string) {
+		if step == "checks" {
+			cancel()
+		}
+	}
+	results, err := Run(ctx, c)
+	if err == nil || len(results) != 0 {
+		t.Errorf("%d results, %v", len(results), err)
+	}
+	if _, err := os.Stat(c.Keep); err == nil {
+		t.Error("a history is kept")
 	}
 }
 
@@ -118,6 +157,25 @@ func TestVoid(t *testing.T) {
 	}
 }
 
+// TestLate: what took too long is a broken promise on a machine that the drill has for
+// itself, and proves nothing on another.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	f := &fleet{}
+	f.late(others(&usage{all: 100, busy: 50, own: 20}, &usage{all: 200, busy: 140, own: 100}), "it took %d s", 9)
+	if len(f.broken) != 1 || f.broken[0] != "it took 9 s" || f.void != "" {
+		t.Errorf("alone: %q, void %q", f.broken, f.void)
+	}
+	f = &fleet{}
+	f.late(others(&usage{all: 100, busy: 50, own: 20}, &usage{all: 200, busy: 140, own: 50}), "it took %d s", 9)
+	if len(f.broken) != 0 || f.void != "other programs used 60 % of this machine, and it took 9 s" {
+		t.Errorf("with others: %q, void %q", f.broken, f.void)
+	}
+	if n := ticks(os.Getpid()); n < 0 {
+		t.Errorf("this process has run for %d ticks", n)
+	}
+}
+
 func TestUnknownScenario(t *testing.T) {
 	t.Parallel()
 	c := config(t)
@@ -137,7 +195,7 @@ func TestUnknownScenario(t *testing.T) {
 func TestReplayOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "{}\n", "{\"Nodes\":[{}]}\nnothing\n"} {
-		if _, _, err := Replay(bytes.NewBufferString(text)); err == nil {
+		if _, _, _, err := Replay(bytes.NewBufferString(text)); err == nil {
 			t.Errorf("%q is taken for a history", text)
 		}
 	}
@@ -166,13 +224,15 @@ func TestSlowIsNotDown(t *testing.T) {
 		{true, 10 * time.Second, Result{Incidents: 1}, 0},
 		{true, 10 * time.Second, Result{Incidents: 2}, 1},
 		{true, 70 * time.Second, Result{Incidents: 2}, 0},
+		{true, 3 * time.Minute, Result{Incidents: 3}, 0},
+		{true, 3 * time.Minute, Result{Incidents: 4}, 1},
 		{true, 10 * time.Second, Result{Refused: 1}, 1},
 		{true, 10 * time.Second, Result{Unsure: 1}, 1},
 		{false, 10 * time.Second, Result{Incidents: 9, Refused: 9}, 0},
 	} {
 		f := &fleet{scenario: scenario{slow: c.slow}, from: now, to: now.Add(c.lasts)}
-		if f.slowIsNotDown(&c.r); len(c.r.Broken) != c.broken {
-			t.Errorf("of %+v it says %v", c, c.r.Broken)
+		if f.slowIsNotDown(&c.r); len(f.broken) != c.broken {
+			t.Errorf("of %+v it says %v", c, f.broken)
 		}
 	}
 }

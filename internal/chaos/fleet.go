@@ -39,6 +39,7 @@ type fleet struct {
 	redis     *redisproc.Server
 	more      []*redisproc.Server // replicas and sentinels
 	nodes     []*node
+	guests    []*node   // servers that take no part
 	from, to  time.Time // of the fault
 	promoted  time.Time // when a replica took over
 	mixed     map[string]int
@@ -51,6 +52,8 @@ type fleet struct {
 	takers    []*node                    // servers that clients ask; nil: all
 	odd       map[morningai.ID]bool      // tasks that are not to succeed
 	felt      int
+	void      string         // why what is timed proves nothing
+	broken    []string       // promises, beside those that are broken in the history
 	others    sync.WaitGroup // calls that end with Redis at the latest
 }
 
@@ -74,15 +77,15 @@ func (f *fleet) now() time.Duration { return time.Since(f.began) }
 
 // start starts Redis and the servers, and waits until all are ready.
 func (f *fleet) start(ctx context.Context) error {
+	if err := os.Mkdir(filepath.Join(f.dir, "docs"), 0o700); err != nil {
+		return err
+	}
 	if f.scenario.ready != nil {
 		if err := f.scenario.ready(f); err != nil {
 			return err
 		}
 	}
 	if err := f.startRedis(); err != nil {
-		return err
-	}
-	if err := os.Mkdir(filepath.Join(f.dir, "docs"), 0o700); err != nil {
 		return err
 	}
 	for _, name := range []string{"a", "b", "c"} {
@@ -108,13 +111,29 @@ func (f *fleet) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if f.scenario.early != nil {
+		return nil
+	}
+	for _, n := range f.nodes { // on a busy machine a start may look like an outage
+		if err := until(ctx, "server "+n.name+" to know all servers", func() (bool, error) {
+			c := n.client.Load()
+			h, err := c.Health(ctx)
+			if err != nil || h.Status != "ok" {
+				return false, ctx.Err()
+			}
+			all, _, err := c.Nodes(ctx)
+			return err == nil && len(all) == len(f.nodes), ctx.Err()
+		}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // close ends everything and removes it.
 func (f *fleet) close() error {
 	var errs []error
-	for _, n := range f.nodes {
+	for _, n := range append(f.guests, f.nodes...) {
 		n.kill()
 		if n.proxy != nil {
 			n.proxy.Close()
@@ -131,14 +150,19 @@ func (f *fleet) close() error {
 	return errors.Join(append(errs, os.RemoveAll(f.dir))...)
 }
 
-// explained adds the end of the logs to an error of the staging.
+// explained keeps what the servers have logged, and adds to an error of the staging
+// where that is.
 func (f *fleet) explained(err error) error {
-	for _, n := range f.nodes {
-		if text, readErr := os.ReadFile(n.log); readErr == nil && len(text) > 0 {
-			err = fmt.Errorf("%w\nthe end of what server %s has logged:\n%s", err, n.name, text[max(0, len(text)-1500):])
-		}
+	history, keepErr := f.keep()
+	if keepErr != nil {
+		return errors.Join(err, keepErr)
 	}
-	return err
+	return fmt.Errorf("%w; what the servers have logged is beside %s", err, history)
+}
+
+// broke notes a promise that does not hold.
+func (f *fleet) broke(what string, args ...any) {
+	f.broken = append(f.broken, fmt.Sprintf(what, args...))
 }
 
 // aside makes a call that takes as long as the fault.

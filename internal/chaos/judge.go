@@ -16,10 +16,11 @@ const mostTold = 5
 
 // judge fills in a result. The fault began so long after the history did.
 func (f *fleet) judge(ctx context.Context, r *Result, fault time.Duration) {
+	defer func() { r.Broken = append(f.broken, r.Broken...) }()
 	f.measure(r, fault)
 	r.Operations, r.Faults = f.history.Len(), f.mixed
 	if err := f.ends(ctx); err != nil {
-		r.Broken = append(r.Broken, "what became of the tasks is not answered: "+err.Error())
+		f.broke("what became of the tasks is not answered: %v", err)
 		return
 	}
 	f.count(r)
@@ -35,7 +36,7 @@ func (f *fleet) judge(ctx context.Context, r *Result, fault time.Duration) {
 	}
 	for _, n := range f.nodes {
 		if text, err := os.ReadFile(n.log); err != nil || strings.Contains(string(text), password) {
-			r.Broken = append(r.Broken, "server "+n.name+" has logged the password of Redis")
+			f.broke("server %s has logged the password of Redis", n.name)
 		}
 	}
 	switch {
@@ -43,6 +44,8 @@ func (f *fleet) judge(ctx context.Context, r *Result, fault time.Duration) {
 		r.Void = fmt.Sprintf("before the fault there were only %.0f operations a second: this machine is too busy to prove anything", r.Rate)
 	case r.Saw == 0 && f.felt == 0:
 		r.Void = "no client has seen anything of the fault"
+	case f.void != "":
+		r.Void = f.void
 	}
 }
 
@@ -104,17 +107,17 @@ func (f *fleet) count(r *Result) {
 		case op.Outcome == drill.Fail:
 			r.Refused++
 			if ran > 0 {
-				r.Broken = append(r.Broken, fmt.Sprintf("task %s was refused, and ran", op.Task))
+				f.broke("task %s was refused, and ran", op.Task)
 			}
 		default:
 			r.Unsure++
 		}
 	}
 	if r.Lost > 0 {
-		r.Broken = append(r.Broken, fmt.Sprintf("%d acknowledged tasks are lost", r.Lost))
+		f.broke("%d acknowledged tasks are lost", r.Lost)
 	}
 	if r.WrongStatus > 0 {
-		r.Broken = append(r.Broken, fmt.Sprintf("of %d acknowledged tasks the servers say something wrong", r.WrongStatus))
+		f.broke("of %d acknowledged tasks the servers say something wrong", r.WrongStatus)
 	}
 }
 
@@ -147,6 +150,9 @@ func (f *fleet) timed(ctx context.Context, r *Result) {
 		r.Incidents = max(r.Incidents, len(incidents))
 		for i := range incidents {
 			one := &incidents[i]
+			if f.mixed != nil { // of many faults
+				break
+			}
 			if one.StartedAt.After(f.from) && one.StartedAt.Before(f.to) {
 				r.NoticedAfter = later(r.NoticedAfter, one.StartedAt.Sub(f.from))
 			}
@@ -159,11 +165,11 @@ func (f *fleet) timed(ctx context.Context, r *Result) {
 
 // slowIsNotDown adds what a fault that only slows Redis down must not come to.
 func (f *fleet) slowIsNotDown(r *Result) {
-	if most := 1 + int(f.to.Sub(f.from)/time.Minute); f.scenario.slow && r.Incidents > most {
-		r.Broken = append(r.Broken, fmt.Sprintf("slow is not down: a server made %d outages of it, and not at most one a minute", r.Incidents))
+	if most := int((f.to.Sub(f.from) + time.Minute - 1) / time.Minute); f.scenario.slow && r.Incidents > most {
+		f.broke("slow is not down: a server made %d outages of it, and not at most one a minute", r.Incidents)
 	}
 	if f.scenario.slow && r.Refused+r.Unsure > 0 {
-		r.Broken = append(r.Broken, fmt.Sprintf("slow is not down: %d tasks were not accepted", r.Refused+r.Unsure))
+		f.broke("slow is not down: %d tasks were not accepted", r.Refused+r.Unsure)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ func losses() []scenario {
 			return errors.Join(f.redis.Kill(), os.RemoveAll(filepath.Join(f.redis.Dir(), "appendonlydir")), wait(ctx, f.config.Duration), f.redis.Restart())
 		})},
 		{name: "key-deleted", what: "somebody deletes a key in Redis while it is in use", play: loss(deleteRecords)},
+		{name: "keys-deleted", what: "somebody deletes every key in Redis, one after another", play: deleteEachKey},
+		{name: "key-overwritten", what: "somebody writes something else over a key in Redis, until it is removed", play: overwrite},
 		{name: "script-flush", what: "the scripts in Redis are forgotten again and again", play: flushScripts, felt: func(_ context.Context, f *fleet) (int, error) {
 			return f.errorsOf("NOSCRIPT")
 		}},
@@ -122,6 +125,68 @@ func deleteRecords(ctx context.Context, f *fleet) error {
 		return fmt.Errorf("%s keys are deleted: %w", gone, err)
 	}
 	return wait(ctx, f.config.Duration)
+}
+
+// deleteEachKey removes all keys one after the other, in an order that the seed
+// chooses: some when the servers have got over the one before, some earlier.
+func deleteEachKey(ctx context.Context, f *fleet) error {
+	text, err := f.redis.Do("KEYS", "mai:*")
+	if err != nil {
+		return err
+	}
+	keys := strings.Fields(text)
+	slices.Sort(keys)
+	f.random.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	for _, key := range keys {
+		patient := f.random.IntN(3) > 0
+		f.history.Add(drill.Op{Kind: drill.RedisDown})
+		lost := f.history.Begin(drill.Op{Kind: drill.RedisLost, Value: key})
+		_, err := f.redis.Do("DEL", key)
+		lost.Return(nil)
+		f.step(key + " is deleted")
+		if patient {
+			err = errors.Join(err, wait(ctx, time.Second))
+			f.relied(ctx) // if one never does, it does not settle either
+		} else {
+			err = errors.Join(err, wait(ctx, time.Duration(f.random.Int64N(int64(2*time.Second)))))
+		}
+		f.history.Add(drill.Op{Kind: drill.RedisUp})
+		if err != nil {
+			return err
+		}
+	}
+	f.over()
+	return nil
+}
+
+// relied waits until every server relies on Redis, or patience is at an end.
+func (f *fleet) relied(ctx context.Context) {
+	for _, n := range f.nodes {
+		_ = until(ctx, "server "+n.name+" to rely on Redis", func() (bool, error) {
+			h, err := n.client.Load().Health(ctx)
+			return err == nil && h.Status == "ok", ctx.Err()
+		})
+	}
+}
+
+// overwrite puts a value of another kind where the servers keep which tasks are
+// ready, until every server has named the key.
+func overwrite(ctx context.Context, f *fleet) error {
+	const key = "mai:{0}:ready"
+	return loss(func(ctx context.Context, f *fleet) error {
+		if _, err := f.redis.Do("SET", key, "something"); err != nil {
+			return err
+		}
+		err := wait(ctx, f.config.Duration)
+		for _, n := range f.nodes {
+			err = errors.Join(err, until(ctx, "server "+n.name+" to name the key", func() (bool, error) {
+				h, err := n.client.Load().Health(ctx)
+				return err == nil && strings.Contains(h.Redis.Cause, key) && strings.Contains(h.Redis.Hint, "DEL "+key), ctx.Err()
+			}))
+		}
+		_, err2 := f.redis.Do("DEL", key)
+		return errors.Join(err, err2)
+	})(ctx, f)
 }
 
 func flushScripts(ctx context.Context, f *fleet) error {

@@ -113,11 +113,15 @@ func failoverOnce(ctx context.Context, f *fleet) error {
 		})
 	}
 	f.promoted = time.Now()
-	if err = errors.Join(err, old.Thaw()); err == nil {
-		err = f.awaitInfo(old, "INFO replication", "role:slave")
-	}
-	if err == nil {
-		err = f.awaitInfo(old, "INFO replication", "master_link_status:up")
+	// Sentinels take their time, and a busy machine takes more to copy the data.
+	err = errors.Join(err, old.Thaw())
+	for _, want := range []string{"role:slave", "master_link_status:up"} {
+		if err == nil {
+			err = until(ctx, "the old primary to say "+want, func() (bool, error) {
+				text, err := old.Do("INFO", "replication")
+				return err == nil && strings.Contains(text, want), nil
+			})
+		}
 	}
 	split.Return(nil)
 	lost.Return(nil)

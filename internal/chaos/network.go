@@ -96,9 +96,7 @@ func unname(f *fleet) error {
 }
 
 // withHosts runs a command so that it knows the names of a file and no others.
-func (f *fleet) withHosts(cmd *exec.Cmd) *exec.Cmd {
-	words := append(ownMounts(), "sh", "-c", `mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/nsswitch.conf && shift && exec "$@"`,
-		f.hosts, filepath.Join(f.dir, "order"))
-	words = append(words, cmd.Args...)
-	return exec.Command(words[0], words[1:]...)
+func (f *fleet) withHosts(args []string) []string {
+	return append(append(ownMounts(), "sh", "-c", `mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/nsswitch.conf && shift && exec "$@"`,
+		f.hosts, filepath.Join(f.dir, "order")), args...)
 }

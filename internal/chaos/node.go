@@ -58,10 +58,14 @@ func (n *node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(f.config.Program, args...)
-	if f.hosts != "" {
-		cmd = f.withHosts(cmd)
+	args = append([]string{f.config.Program}, args...)
+	switch {
+	case f.hosts != "":
+		args = f.withHosts(args)
+	case f.scenario.wrap != nil:
+		args = append(f.scenario.wrap(f, n), args...)
 	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "MORNINGAI_") && !strings.HasPrefix(pair, "REDIS_URL=") {
@@ -145,7 +149,11 @@ func (n *node) restart(ctx context.Context) error {
 
 // until waits for a condition, looking often.
 func until(ctx context.Context, what string, ok func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("waited in vain for "+what))
+	return longUntil(ctx, patience, what, ok)
+}
+
+func longUntil(ctx context.Context, d time.Duration, what string, ok func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d, errors.New("waited in vain for "+what))
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

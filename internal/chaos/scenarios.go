@@ -22,6 +22,11 @@ type scenario struct {
 	flags func(f *fleet, n *node) []string
 	early func(ctx context.Context, f *fleet) error
 	play  func(ctx context.Context, f *fleet) error
+	// wrap is a command that runs that of a server; nil for none.
+	wrap func(f *fleet, n *node) []string
+	// after looks, when all has settled, at what counting does not show, and says
+	// with broke what does not hold.
+	after func(ctx context.Context, f *fleet) error
 	// felt is how often the fault has struck, where clients must not see it.
 	felt func(ctx context.Context, f *fleet) (int, error)
 	// cannot says why a machine cannot stage it; "" if it can.
@@ -107,6 +112,8 @@ func scenarios() []scenario {
 	all = append(all, losses()...)
 	all = append(all, modes()...)
 	all = append(all, disks()...)
+	all = append(all, orders()...)
+	all = append(all, data()...)
 	return append(all, brownouts()...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/drill"
@@ -65,13 +66,16 @@ func (n *node) restless(ctx context.Context) string {
 func (f *fleet) ends(ctx context.Context) error {
 	f.final = drill.Final{}
 	for _, n := range f.nodes {
-		nf := drill.NodeFinal{Node: n.name, Queues: map[string]drill.QueueFinal{}}
+		nf := drill.NodeFinal{Node: n.name}
 		err := until(ctx, "server "+n.name+" to list its tasks", func() (bool, error) {
 			var err error
 			nf.Tasks, err = n.tasks(ctx)
 			return err == nil, ctx.Err()
 		})
 		if err != nil {
+			return err
+		}
+		if nf.Queues, err = n.queues(ctx); err != nil {
 			return err
 		}
 		incidents, err := n.client.Load().Incidents(ctx)
@@ -85,12 +89,31 @@ func (f *fleet) ends(ctx context.Context) error {
 			}
 			nf.Lost += one.Lost
 			nf.SetAside = append(nf.SetAside, one.SetAsideIDs...)
-			nf.Repeated = append(nf.Repeated, one.RepeatedIDs...)
+			nf.Repeated = append(append(nf.Repeated, one.RepeatedIDs...), one.MaybeRepeatedIDs...)
 		}
 		f.final.Nodes = append(f.final.Nodes, nf)
 	}
 	f.final.At = f.now()
 	return nil
+}
+
+// queues reads the settings of a server's queues.
+func (n *node) queues(ctx context.Context) (map[string]drill.QueueFinal, error) {
+	all, err := n.client.Load().Queues(ctx)
+	out := map[string]drill.QueueFinal{}
+	for i := range all {
+		set := map[string]string{}
+		if all[i].Concurrency > 0 {
+			set["concurrency"] = strconv.Itoa(all[i].Concurrency)
+		}
+		if !all[i].Rate.IsZero() {
+			set["rate"] = all[i].Rate.String()
+		}
+		if all[i].Paused || len(set) > 0 {
+			out[all[i].Name] = drill.QueueFinal{Paused: all[i].Paused, Settings: set}
+		}
+	}
+	return out, err
 }
 
 var errNotLive = errors.New("the list is not live")
@@ -111,7 +134,7 @@ func (n *node) tasks(ctx context.Context) (map[morningai.ID]drill.TaskFinal, err
 		for i := range page.Tasks {
 			t := &page.Tasks[i]
 			end := drill.TaskFinal{State: t.State, Life: t.Life, Version: t.Version, Payload: drill.DigestOf(t.Payload), Result: drill.DigestOf(t.Result),
-				CancelRequested: t.CancelRequested, Pending: t.Pending}
+				CancelRequested: t.CancelRequested, Pending: t.Pending, MaybeRepeated: t.MaybeRepeated}
 			if t.Error != nil {
 				end.Code = t.Error.Code
 			}

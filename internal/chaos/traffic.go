@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,13 +70,18 @@ func (t *traffic) run() {
 	}
 }
 
-// next is the request to be made now: two of three are enqueues.
+// next is the request to be made now: two of three are enqueues, and of the others
+// some are for a list.
 func (t *traffic) next(i int) func() {
 	n := t.f.nodes[t.random.IntN(len(t.f.nodes))]
 	if i%3 == 2 {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if count := len(t.known); count > 0 {
+			if i%60 == 2 {
+				ids := slices.Clone(t.known[max(count-40, 0):])
+				return func() { t.f.list(n, "reader", ids) }
+			}
 			id := t.known[count-1-t.random.IntN(min(count, 300))]
 			return func() { t.f.read(n, "reader", id) }
 		}
@@ -110,7 +116,7 @@ func (f *fleet) ask(n *node, spec morningai.TaskSpec) (morningai.ID, error) {
 		return id, err
 	}
 	spec.ID = id // so that what becomes of it can be found out whatever the answer is
-	call := f.history.Begin(drill.Op{Kind: drill.Enqueue, Node: n.name, Client: "producer", Task: id, Queue: spec.Queue, Payload: drill.DigestOf(spec.Payload)})
+	call := f.history.Begin(drill.Op{Kind: drill.Enqueue, Node: n.name, Client: "producer", Task: id, Queue: spec.Queue, Key: spec.UniqueKey, Payload: drill.DigestOf(spec.Payload)})
 	ctx, cancel := context.WithTimeout(context.Background(), silence)
 	defer cancel()
 	task, err := n.client.Load().Enqueue(ctx, spec)
@@ -135,4 +141,24 @@ func (f *fleet) read(n *node, who string, id morningai.ID) {
 			o.Show(task)
 		}
 	})
+}
+
+// list asks for the newest tasks on a server, and looks for some of them.
+func (f *fleet) list(n *node, who string, ids []morningai.ID) {
+	who = fmt.Sprintf("%s, start %d", who, n.starts.Load())
+	looks := map[morningai.ID]drill.Call{}
+	for _, id := range ids {
+		looks[id] = f.history.Begin(drill.Op{Kind: drill.Read, Node: n.name, Client: who, Task: id})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), silence)
+	defer cancel()
+	page, err := n.client.Load().List(ctx, morningai.Filter{Limit: 200})
+	if err != nil {
+		return // nothing is said of a task then
+	}
+	for i := range page.Tasks {
+		if call, ok := looks[page.Tasks[i].ID]; ok {
+			call.Return(func(o *drill.Op) { o.Show(&page.Tasks[i]) })
+		}
+	}
 }

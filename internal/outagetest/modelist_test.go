@@ -57,7 +57,17 @@ func opens() []mode {
 		{name: "server ends for its disk", prepare: onSmallDisk("--appendfsync", "always"), provoke: fillDisk, cure: func(s *sick) { s.history.Add(drill.Op{Kind: drill.RedisLost}); s.redis.Kill(); s.redis.Restart() },
 			cause: "nothing accepts connections", hint: "start the server"},
 		{name: "disk full", prepare: onSmallDisk("--appendfsync", "everysec"), provoke: fillDisk, cure: undone, cause: "cannot write its files", hint: "disk"},
+		overwritten("ready"), overwritten("events"), overwritten("tasks"),
 	}
+}
+
+// overwritten lets somebody write a value of another kind over a key of ours.
+func overwritten(key string) mode {
+	name := "mai:{0}:" + key
+	return mode{name: "another kind of " + key, provoke: func(s *sick) {
+		s.history.Add(drill.Op{Kind: drill.RedisLost})
+		s.redis.Do("SET", name, "something")
+	}, cure: func(s *sick) { s.redis.Do("DEL", name) }, cause: "the key " + name + " in Redis holds something of another kind", hint: "DEL " + name}
 }
 
 // passes are the failures that one more try gets over: no outage is made of them.

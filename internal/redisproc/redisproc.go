@@ -82,8 +82,10 @@ func Start(o Options) (*Server, error) {
 	return nil, errors.Join(err, s.Close())
 }
 
-// Restart starts the server again after Kill, on the same port and folder.
-func (s *Server) Restart() error {
+// Restart starts the server again after Kill, on the same port and folder, with
+// these arguments beside those that it had.
+func (s *Server) Restart(more ...string) error {
+	s.opts.Args = append(s.opts.Args[:len(s.opts.Args):len(s.opts.Args)], more...)
 	args, err := s.args()
 	if err != nil {
 		return err
@@ -125,11 +127,11 @@ func (s *Server) Restart() error {
 func (s *Server) args() ([]string, error) {
 	if s.opts.Sentinel != nil {
 		file := filepath.Join(s.dir, "conf")
-		lines := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\n%s\n", s.port, s.dir, s.logFile(), strings.Join(s.opts.Sentinel, "\n"))
+		lines := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\n%s\n", s.port, s.dir, s.LogFile(), strings.Join(s.opts.Sentinel, "\n"))
 		return []string{file, "--sentinel"}, os.WriteFile(file, []byte(lines), 0o600)
 	}
 	args := []string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no",
-		"--unixsocket", s.Socket(), "--enable-debug-command", "yes", "--logfile", s.logFile()}
+		"--unixsocket", s.Socket(), "--enable-debug-command", "yes", "--logfile", s.LogFile()}
 	if s.opts.Wrap != nil {
 		args = append(args, "--dir", s.disk())
 	}
@@ -157,12 +159,13 @@ func Until(what string, ok func() (bool, error)) error {
 	}
 }
 
-func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
+// LogFile is where the server logs.
+func (s *Server) LogFile() string { return filepath.Join(s.dir, "log") }
 
 func (s *Server) disk() string { return filepath.Join(s.dir, "disk") }
 
 func (s *Server) log() string {
-	text, err := os.ReadFile(s.logFile())
+	text, err := os.ReadFile(s.LogFile())
 	if err != nil {
 		return err.Error()
 	}

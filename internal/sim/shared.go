@@ -79,7 +79,7 @@ func (l *Link) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]morni
 }
 
 func (l *Link) Claim(ctx context.Context, req morningai.ClaimRequest) (morningai.ClaimReply, error) {
-	if l.refuse == nil && l.compare() {
+	if l.refuse == nil && (l.compare() || !req.Known.ID.IsZero() && !req.Known.Same(l.known)) {
 		return morningai.ClaimReply{}, errDataLost // nothing is handed out before it is repaired
 	}
 	if err := l.write(); err != nil {

@@ -73,7 +73,6 @@ end
 local function run()
   local ids, out = {}, {}
   for i = 8, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
-  if not call('HGET', TASKS, '') then return nil end
   for i, r in ipairs(load(ids)) do
     local kind, version = unstruct('>BI6', ARGV[7 + i], 17)
     if not r or has(r, F_HIDDEN) or has(r, F_DELETED) and kind ~= 4 then out[i] = 'n'

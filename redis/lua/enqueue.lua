@@ -37,9 +37,9 @@ local function fill(k)
   k.n, k.chunk = 0, -1
 end
 -- seat gives new tasks their seats, in the order they come in, and writes them.
--- It returns when the first of them is due.
-local function seat(fresh, ids, kinds)
-  local meta, early = call('HMGET', META, 'next', 'ev'), nil
+-- It returns when the first of them is due. meta: next place and event.
+local function seat(fresh, ids, kinds, meta)
+  local early
   nextseq, lastev = tonumber(meta[1] or 0), tonumber(meta[2] or 0)
   local chunk, n, specs, blocks = floor(nextseq / 256), nextseq % 256, {}, {}
   local list = n % 32 > 0 and call('HGET', CHUNKS, floor(nextseq / 32)) or ''
@@ -96,7 +96,9 @@ local function run()
   ids[#kindof + 1] = ''
   local had = call('HMGET', SPECS, unpack(ids))
   ids[#kindof + 1] = nil
-  if not had[#kindof + 1] then return nil end -- one of them may have been here
+  local meta = call('HMGET', META, 'next', 'ev', 'whole')
+  -- One of them may have been here; and nobody knows which places are taken.
+  if not had[#kindof + 1] or not meta[3] then return nil end
   for _, k in ipairs(kinds) do
     if band(k.fl, F_UNIQUE) ~= 0 and not call('HGET', UNIQUE, '') then return nil end
   end
@@ -120,7 +122,7 @@ local function run()
     end
   end
   if #fresh == 0 then return concat(out) end
-  local early = seat(fresh, ids, kinds)
+  local early = seat(fresh, ids, kinds, meta)
   bump(dflow, 'e', #fresh)
   if early then -- somebody may be waiting for a later one
     local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')

@@ -126,9 +126,12 @@ local function flush()
       n = call('HINCRBY', META, 'ev', 1)
     end
     evs[1] = nowns .. evs[1] -- one long text less
-    -- The first one, if others are there already: somebody has deleted the count.
-    local append = n == 1 and redis.pcall or call
-    append('XADD', EVENTS, n .. '-1', 'b', concat(evs))
+    local added = redis.pcall('XADD', EVENTS, n .. '-1', 'b', concat(evs))
+    -- Later ones are there already: somebody has deleted the count, and mending
+    -- deletes them. What was written stands.
+    if type(added) == 'table' and added.err and not string.find(added.err, 'equal or smaller', 1, true) then
+      call('XADD', EVENTS, n .. '-1', 'b', concat(evs)) -- says so in its own words
+    end
   end
   dcount, dcell, dwait, dopen, dueadd, duerem, keep, dflow, evs = {}, {}, {}, {}, {}, {}, {}, {}, {}
 end
@@ -187,9 +190,13 @@ local function typenames(types)
   return call('HMGET', NAMES, unpack(fields))
 end
 
--- wake leaves one token in a type's list; a blocked node takes it.
+-- wake leaves one token in a type's list; a blocked node takes it. Whatever else
+-- somebody has put there goes: nothing is kept in it.
 local function wake(list)
-  if call('LLEN', list) == 0 then call('RPUSH', list, '1') end
+  local n = redis.pcall('LLEN', list)
+  if type(n) == 'table' then call('DEL', list) end
+  if n ~= 0 and type(n) ~= 'table' then return end
+  call('RPUSH', list, '1')
 end
 
 -- numbered runs a call once per number of its lane and repeats the stored reply.
@@ -204,6 +211,9 @@ local function numbered(run, expand)
     if stored == n and sub(had, 15, 22) == ARGV[3] then return expand(sub(had, 23)) end
   end
   if stored + 1 ~= n then return {'!gap', tostring(stored), had and sub(had, 15, 22) or ''} end
+  -- Without its record a task that has started looks as if it had not: what is done
+  -- to it then would make a wrong record of it.
+  if not call('HGET', TASKS, '') then return {'!gap', '0', ''} end
   local compact = run()
   if not compact then return {'!gap', '0', ''} end -- a key is gone that it depends on
   -- A call that found nothing to do does not use its number up: '-' says so.

@@ -139,6 +139,9 @@ local function insert(fresh)
   end
 end
 local function run()
+  -- What is there decides where a new one has its place: a chunk that looks empty
+  -- would give places away that others have.
+  if not call('HGET', SPECS, '') or not call('HGET', CHUNKS, '') then return nil end
   local nq, nt = tonumber(ARGV[9]), tonumber(ARGV[10])
   local first, out, ids, fresh, recs, rest = 11 + nq + nt, {}, {}, {}, {}, {}
   local q, t = numbers(nq, nt, 11, true)

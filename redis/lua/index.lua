@@ -107,6 +107,13 @@ local function giveback(r, outcome)
   move(r, QUEUED, E_QUEUED)
 end
 
+-- loglines says which lines of its log a task has, and how many the last one holds:
+-- none if somebody has deleted them.
+local function loglines(r)
+  local v = call('HGET', EXTRA, r.id .. 'l')
+  if not v then return 0, -1, 0 end
+  return unstruct('>I4I4H', v)
+end
 -- forget removes what a record keeps outside of it.
 local function forget(r)
   local fields = {}
@@ -122,7 +129,7 @@ local function forget(r)
     fields[#fields + 1] = r.id .. 'n'
   end
   if has(r, F_LOGS) then
-    local first, last = unstruct('>I4I4', call('HGET', EXTRA, r.id .. 'l'))
+    local first, last = loglines(r)
     for i = first, last do fields[#fields + 1] = r.id .. 'L' .. i end
     fields[#fields + 1] = r.id .. 'l'
   end
@@ -152,7 +159,7 @@ local function extras(vals, all)
         end
       end
       if has(r, F_LOGS) then
-        local first, last = unstruct('>I4I4', call('HGET', EXTRA, r.id .. 'l'))
+        local first, last = loglines(r)
         for n = first, last do add(r.id, 'L', 'L' .. n) end
       end
     end

@@ -53,35 +53,52 @@ local function clear()
   end
   testify(says[1] .. says[2])
 end
--- seated gives a record its place among the ids of its chunk; false: it has it.
-local blocks = {}
+-- seated gives a record its place among the ids of its chunk; false: it has it, nil:
+-- another one has it.
+local blocks, FREE = {}, string.rep('\0', 16)
 local function seated(r)
   local chunk, n = floor(r.seq / 256), r.seq % 256
   local b, o = chunk * 8 + floor(n / 32), n % 32 * 16
   for k = chunk * 8, b do
     local list = blocks[k] or call('HGET', CHUNKS, k) or ''
-    if k == b and sub(list, o + 1, o + 16) == r.id then return false end
+    local had = k == b and sub(list, o + 1, o + 16) or ''
+    if had == r.id then return false end
+    if had ~= '' and had ~= FREE then return nil end
     local least = k < b and 512 or o
     blocks[k] = list .. string.rep('\0', least - #list)
   end
   blocks[b] = sub(blocks[b], 1, o) .. r.id .. sub(blocks[b], o + 17)
   return true
 end
+-- keeps leaves a running task to the session that it was handed to. If that does
+-- not beat any more, the task is given back when its time is over: see ripen.
+local handed = {}
+local function keeps(r)
+  local g = sub(r.run, 9, 30)
+  if g ~= NOBODY then
+    local list = handed[g] or {}
+    handed[g] = list
+    list[#list + 1] = r.id
+  end
+  call('ZADD', DUE, now + tonumber(ARGV[8]), r.id)
+  if has(r, F_CANCEL) then call('HSET', CANCELS, r.id, sub(g, 1, 16)) end
+end
 local function index()
   local ids, specs = page()
   local top = tonumber(call('HGET', META, 'next') or 0)
   for i, r in ipairs(load(ids)) do
     r.spec = specs[i]
-    if seated(r) then
+    local is = seated(r)
+    if is == nil then -- it goes behind all others
+      r.seq = top
+      is = seated(r)
+      touch(r)
+    end
+    if is then
       top = max(top, (floor(r.seq / 256) + 1) * 256)
       exists(r, 1)
       if counted(r) then
-        if r.st == RUNNING then -- a beat of its session takes it back
-          r.run = sub(r.run, 1, 8) .. NOBODY .. sub(r.run, 31)
-          touch(r)
-          call('ZADD', DUE, now + tonumber(ARGV[8]), r.id)
-          if has(r, F_CANCEL) then call('HSET', CANCELS, r.id, sub(NOBODY, 1, 16)) end
-        end
+        if r.st == RUNNING then keeps(r) end
         tally(r, 1)
         if r.st < SUCCEEDED and has(r, F_UNIQUE) then call('HSETNX', UNIQUE, uniquekey(r), r.id) end
       end
@@ -90,6 +107,7 @@ local function index()
     end
   end
   for b, list in pairs(blocks) do call('HSET', CHUNKS, b, list) end
+  for g, list in pairs(handed) do call('ZADD', GRANTS, 0, g .. concat(list)) end
   call('HSET', META, 'next', top)
   flush()
 end

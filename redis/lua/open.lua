@@ -1,5 +1,5 @@
 -- Makes the partition ready, or says what it was made for, and tells which data it
--- holds. Data that nobody has named get a name; if the caller has noticed a loss,
+-- holds. It is refused while a key holds something of another kind. Data that nobody has named get a name; if the caller has noticed a loss,
 -- or knows of more than is there, a new generation begins: the lanes of all
 -- processes end, so that each of them notices at its next call. If a key is gone,
 -- the caller is told to mend the others first; until then all calls are refused.
@@ -9,6 +9,8 @@
 -- 13 1 if it has noticed a loss, r if it only looks, 14 a lineage for a new generation (8 bytes).
 -- Returns compact (partitions), format, data, generation, lineage, when the last
 -- loss was noticed (ms), mend if the data have to be mended.
+local strange = refuse()
+if strange then return strange end
 local m = call('HMGET', META, 'partitions', 'format', 'data', 'epoch', 'lineage', 'lost', 'mend')
 local p, f, data, gen, lineage, lost, mend = m[1], m[2], m[3], tonumber(m[4] or 0), m[5], m[6], m[7]
 local missing, n, says = missed()
@@ -30,6 +32,7 @@ if says and n > 0 and not mend then
     call('UNLINK', EVENTS)
     call('HSET', META, 'ev', now)
   end
+  call('HDEL', META, 'torn')
   call('HDEL', SESSIONS, '*')
   call('DEL', LANES)
 end

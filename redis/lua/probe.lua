@@ -1,7 +1,10 @@
--- A write through the path that every write takes.
+-- A write through the path that every write takes. A key that holds something of
+-- another kind is an error which names it.
 -- ARGV 8 lane and acknowledged number in turn, to compare.
 -- Returns compact p, how many lanes have less stored than was acknowledged,
 -- and how many keys are gone.
+local strange = refuse()
+if strange then return strange end
 local function run()
   call('HSET', META, 'probe', ARGV[4])
   return 'p'

@@ -83,7 +83,8 @@ local function checkpoint(r, a)
     return 'o'
   end
   local first, last, n = 0, 0, 0
-  if has(r, F_LOGS) then first, last, n = unstruct('>I4I4H', call('HGET', EXTRA, r.id .. 'l')) end
+  if has(r, F_LOGS) then first, last, n = loglines(r) end
+  if last < first then last = first end
   if n == LINES then last, n = last + 1, 0 end
   local field = r.id .. 'L' .. last
   local old = n > 0 and call('HGET', EXTRA, field) or ''
@@ -105,7 +106,7 @@ local function ripen()
     if r and r.st == SCHEDULED then
       tally(r, -1)
       move(r, QUEUED, E_QUEUED)
-    elseif r and r.st == RUNNING then
+    elseif r and r.st == RUNNING and (sub(r.run, 9, 30) == NOBODY or call('HEXISTS', SESSIONS, sub(r.run, 9, 24)) == 0) then
       giveback(r, 7)
     else
       call('ZREM', DUE, ids[i])

@@ -6,13 +6,29 @@ local HASHES = {NAMES, TASKS, SPECS, EXTRA, CHUNKS, BITS, CELLS, UNIQUE, QUEUES}
 local FILLED = {WAITING, COUNTS} -- whoever reads all fields of these takes them apart
 local SETS = {READY, INDEX, GRANTS, DUE, PURGE}
 local ZERO, LAST = '\0\0\0\0\0\0', '\255' -- behind all that is looked for
--- missed returns the keys whose witness is gone, and what the others say.
+-- refuse returns the error that names a key which holds something of another kind;
+-- nil if there is none. Nothing can be written or mended meanwhile.
+local function refuse()
+  local kinds = {[READY] = {'ZRANGE', 0, 0}, [DUE] = {'ZRANGE', 0, 0}, [INDEX] = {'ZRANGE', 0, 0}, [PURGE] = {'ZRANGE', 0, 0},
+    [GRANTS] = {'ZRANGE', 0, 0}, [EVENTS] = {'XRANGE', '+', '+'}}
+  for i = 1, 22 do
+    local how = kinds[KEYS[i]] or {'HEXISTS', ''}
+    local got = redis.pcall(how[1], KEYS[i], unpack(how, 2))
+    if type(got) == 'table' and got.err then
+      if string.find(got.err, 'WRONGTYPE', 1, true) then return {err = 'STRANGE ' .. KEYS[i]} end
+      return {err = got.err}
+    end
+  end
+end
+-- missed returns the keys whose witness is gone, how many they are and what the
+-- others say. A script that was torn counts as one: see torn.lua.
 local function missed()
-  local out, says, n = {}, call('HGET', META, 'whole') or nil, 0
+  local meta = call('HMGET', META, 'whole', 'torn')
+  local out, says, n = {}, meta[1] or nil, meta[2] and 1 or 0
   local function look(key, v)
     if not v then out[key] = true; n = n + 1 end
   end
-  look(META, says)
+  if not says then out[META] = true; n = n + 1 end
   for _, key in ipairs(HASHES) do
     local v = call('HGET', key, '')
     look(key, v)
