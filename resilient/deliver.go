@@ -287,7 +287,7 @@ func (c *core) deliver() {
 	case stageCommands:
 		c.readNotes(noteCommand, c.deliverCommands)
 	case stageSettings:
-		if b.loss && !b.queuesBack { // what is changed now is a change of what was there
+		if (b.loss || b.first) && !b.queuesBack { // what is changed now is a change of what was there
 			c.restoreQueues()
 			return
 		}

@@ -73,6 +73,13 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	if f.own && res.Status == morningai.ImportUpdated && hasComeFar(r) && !f.fresh[r.Task.ID] {
 		c.incidents.repeated(r.Task.ID) // another node was asked for it too
 	}
+	if h := c.held[r.Task.ID]; f.own && h != nil && r.Task.State.Terminal() {
+		c.incidents.repeated(r.Task.ID) // it was handed out here too
+		if h.decided != "" {
+			c.backlog.outcomes--
+			delete(c.held, r.Task.ID)
+		}
+	}
 	switch res.Status {
 	case morningai.ImportAdded:
 		*f.counter++

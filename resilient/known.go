@@ -115,10 +115,7 @@ func (k *lastKnown) see(t *morningai.Task) {
 			return
 		}
 		if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
-			s.lift += s.task.Version - t.Version + 1 // for a reader versions only grow
-			if s.yielded {
-				s.lift++ // it is not the next step of what was shown
-			}
+			s.lift += s.task.Version - t.Version + 2 // for a reader versions only grow, and it is not the next step of what was shown
 		}
 		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
 			fresh = s.task.Fresh // where it was known from

@@ -63,7 +63,7 @@ func (c *core) markSoon() {
 
 func (c *core) writeMarks() {
 	remote, ok := c.remote.(morningai.Marker)
-	if !ok {
+	if !ok || c.rebuild != nil { // what is relied on is still what was lost
 		return
 	}
 	at := c.now.UTC()

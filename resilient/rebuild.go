@@ -141,6 +141,7 @@ func (c *core) endRebuild() {
 	maps.Copy(r.awaited, r.unsure)
 	m.Missing = slices.SortedFunc(maps.Keys(r.awaited), func(a, b morningai.ID) int { return bytes.Compare(a[:], b[:]) })
 	c.writeMirror()
+	c.markSoon()
 	if len(m.Missing) > 0 {
 		c.log(slog.LevelWarn, "work goes on although not every node has told what it had finished: what is handed out again may have run there", "nodes", len(m.Missing))
 	}

@@ -19,6 +19,15 @@ func orderedNote(cmd *morningai.Command, res *morningai.CommandResult, at time.T
 	return morningai.Note{NoteKey: keyOf(noteOrdered, after.ID), Data: data}, err
 }
 
+// keepDeleted keeps that a task was deleted, in the place of what is noted of it.
+func (c *core) keepDeleted(t *morningai.Task) {
+	note, err := orderedNote(&morningai.Command{Kind: morningai.CommandDelete, ID: t.ID}, &morningai.CommandResult{Task: *t}, c.now)
+	if err != nil {
+		return // it came from the journal in this form
+	}
+	c.keepOrders([]morningai.Note{note}, func() { c.erase(keyOf(noteTask, t.ID)) })
+}
+
 // orderIn is which order a record of orderedNote tells of, and when it was given.
 func orderIn(r *morningai.Record) (morningai.CommandKind, time.Time) {
 	kind, text, _ := strings.Cut(r.Fingerprint, " ")

@@ -58,7 +58,7 @@ func (op *enqueueOp) goOn(f *found) {
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
 		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
 			j.receipts[i].Err = errDeleted
-		case had == nil && !op.fresh[i] && c.contact.open() && c.known.get(s.ID) != nil && c.known.get(s.ID).Fresh != morningai.FreshLocal:
+		case had == nil && !op.fresh[i] && c.contact.open() && c.knownElsewhere(s.ID):
 			remembered = append(remembered, i)
 		default:
 			rest = append(rest, i)
@@ -90,6 +90,13 @@ func (op *enqueueOp) goOn(f *found) {
 		more.begin()
 	}
 	j.part(nil, nil, nil)
+}
+
+// knownElsewhere reports that the shared engine was last known to have a task, or that
+// another node has shown its end.
+func (c *core) knownElsewhere(id morningai.ID) bool {
+	t := c.known.get(id)
+	return t != nil && (t.Fresh != morningai.FreshLocal || t.State.Terminal())
 }
 
 // holdToo keeps tasks that the shared engine was last known to have: whether it

@@ -180,6 +180,11 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 			ended.Task.Version = max(ended.Task.Version, t.Version+2) // it goes on from what was shown, over having run
 			records = append(records, ended)
 			continue
+		case t.ID.IsZero() && !kept && c.rebuild == nil: // it was deleted, which whoever did it may have had no time to keep
+			c.keepDeleted(&r.Task)
+			if c.known.deleted.has(r.Task.ID, c.now) { // here, and handed out elsewhere meanwhile
+				c.incidents.repeated(r.Task.ID)
+			}
 		case !kept && !t.ID.IsZero():
 			c.incidents.repeated(r.Task.ID)
 			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID, "trace_id", r.Task.TraceID)

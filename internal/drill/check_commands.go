@@ -11,7 +11,7 @@ import (
 func (c *checker) checkCommands() {
 	for _, t := range c.tasks {
 		for _, op := range t.ops {
-			if !op.ok() {
+			if !op.ok() || c.unwitnessed(op, nil) {
 				continue
 			}
 			switch op.Kind {

@@ -196,7 +196,7 @@ func (c *checker) checkFinalVersion(t *track, seen []*Op) {
 			n := &c.final.Nodes[i]
 			f, ok := n.Tasks[t.id]
 			switch {
-			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil):
+			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil):
 			case f.Life != 0 && f.Life < best.Life:
 				c.tell(9, t.id, []*Op{best}, "%s has shown life %d, and has life %d at the end", n.Node, best.Life, f.Life)
 			case f.Version != 0 && f.Version < best.Version:

@@ -206,6 +206,11 @@ func (w *world) settle() string {
 	}
 	w.trace("", "it does not come to rest: backlogs %v, contacts %v", backlogs, contacts)
 	for _, h := range w.hosts {
+		for _, r := range h.worker.runs {
+			w.trace(h.name, "still has %v claim %d, over %v", r.task.ID, r.lease.Claim, r.over)
+		}
+	}
+	for _, h := range w.hosts {
 		if s, ok := h.node.(fmt.Stringer); ok {
 			w.trace(h.name, "does not come to rest: %s", s)
 		}
