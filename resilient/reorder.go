@@ -35,6 +35,9 @@ func orderIn(r *morningai.Record) (morningai.CommandKind, time.Time) {
 	if err != nil {
 		at = later(r.Task.CreatedAt, r.Task.FinishedAt) // it was not noted
 	}
+	if r.Task.CancelRequested { // whatever else was ordered while it runs
+		kind = string(morningai.CommandCancel)
+	}
 	return morningai.CommandKind(kind), at
 }
 
