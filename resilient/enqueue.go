@@ -174,6 +174,9 @@ func (op *enqueueOp) settle() {
 			}
 		}
 		c.backlog.settled(id)
+		if r.Err == nil && !r.Existing {
+			c.known.begins(&r.Task)
+		}
 		if r.Err != nil || r.Task.Duplicate {
 			op.gone = append(op.gone, keyOf(noteTask, id))
 			c.known.refused.add(id, c.now)

@@ -179,6 +179,14 @@ func (k *lastKnown) get(id morningai.ID) *morningai.Task {
 	return nil
 }
 
+// begins forgets what was shown of an earlier task of an id that is free again.
+func (k *lastKnown) begins(t *morningai.Task) {
+	s := k.byID[t.ID]
+	if s != nil && s.task.State.Terminal() && t.CreatedAt.Sub(s.task.FinishedAt) >= tombstones-tombstoneMargin {
+		k.drop(s)
+	}
+}
+
 func (k *lastKnown) forget(id morningai.ID, now time.Time) {
 	k.deleted.add(id, now)
 	if s := k.byID[id]; s != nil {

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -51,6 +52,12 @@ func (c *checker) unwitnessed(a, b *Op) bool {
 	}
 	crash := c.faults.crashes[a.Node][died]
 	return crash.Call-a.Return <= lastMoments && c.faults.losses.between(crash, b)
+}
+
+// forgot: Redis has lost data since a node has shown a task, and the process that had
+// shown it is gone.
+func (c *checker) forgot(shown *Op) bool {
+	return c.faults.losses.between(shown, nil) && inside(c.faults.crashes[shown.Node], shown.End, math.MaxInt64) != nil
 }
 
 // lastMoments is within how long what Redis acknowledges is noted.
@@ -196,7 +203,7 @@ func (c *checker) checkFinalVersion(t *track, seen []*Op) {
 			n := &c.final.Nodes[i]
 			f, ok := n.Tasks[t.id]
 			switch {
-			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil):
+			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil) || c.forgot(best):
 			case f.Life != 0 && f.Life < best.Life:
 				c.tell(9, t.id, []*Op{best}, "%s has shown life %d, and has life %d at the end", n.Node, best.Life, f.Life)
 			case f.Version != 0 && f.Version < best.Version:
