@@ -17,21 +17,6 @@ type DataSet struct {
 	LostAt time.Time
 }
 
-// Mark is how much of the writes of one lane, a numbered sequence of calls, a storage
-// had acknowledged.
-type Mark struct {
-	Partition int    `json:"partition,omitempty"`
-	Lane      []byte `json:"lane"`
-	Acked     uint64 `json:"acked"`
-}
-
-// Marker is an engine that can tell whether its storage still has what it had
-// acknowledged to an earlier process, if it is opened with the marks of that one.
-type Marker interface {
-	// Marks are what the storage must not have lost. It never blocks.
-	Marks() []Mark
-}
-
 // Same reports that nothing was lost between the two.
 func (d DataSet) Same(o DataSet) bool {
 	return d.ID == o.ID && d.Generation == o.Generation && d.Lineage == o.Lineage

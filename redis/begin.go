@@ -143,7 +143,7 @@ func (e *Engine) check(ctx context.Context) error {
 		call, cancel := e.bounded(ctx)
 		err := p.open(call, p.dataSet(), toWork)
 		if err == nil {
-			err = p.compareEarlier(call)
+			err = p.recall(call)
 		}
 		cancel()
 		if err != nil {

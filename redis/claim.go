@@ -23,26 +23,21 @@ type claimArgs struct {
 	queues  []morningai.QueueShare
 	types   []string
 	lineage string // of the data that its caller knows
+
+	lease, started string // of the call that was sent: one token for all that it hands out
 }
 
-func (c *claimArgs) keys(p *partition) []string {
-	out := make([]string, len(c.types))
-	for i, t := range c.types {
-		out[i] = p.wakeKey(t)
-	}
-	return out
-}
+func (c *claimArgs) keys(p *partition) []string { return p.wakeKeys(c.types, c.queues) }
 
 func (c *claimArgs) args() []string {
-	leases := make([]byte, 8*c.n)
-	rand.Read(leases) // never fails
-	for i := 0; i < len(leases); i += 8 {
-		leases[i+7] |= 1 // no lease is 0
-	}
-	node := c.node[:min(len(c.node), maxNode)]
+	var lease [8]byte
+	rand.Read(lease[:]) // never fails
+	lease[0] &= 0x7f    // what scripts look for ends before 255
+	lease[7] |= 1       // no lease is 0
+	c.lease, c.started = string(lease[:]), be(uint64(time.Now().UnixNano()))+c.node[:min(len(c.node), maxNode)]
 	args := []string{
-		string(c.session[:]), strconv.FormatInt(c.seq, 10), strconv.Itoa(c.n), string(leases),
-		be(uint64(time.Now().UnixNano())) + node, strconv.Itoa(batchBytes), strconv.Itoa(len(c.queues)), strconv.Itoa(len(c.types)),
+		string(c.session[:]), strconv.FormatInt(c.seq, 10), strconv.Itoa(c.n), c.lease, c.started,
+		strconv.Itoa(batchBytes), strconv.Itoa(len(c.queues)), strconv.Itoa(len(c.types)),
 	}
 	for _, q := range c.queues {
 		args = append(args, q.Name)
@@ -62,21 +57,21 @@ type grants struct {
 	next    time.Duration // until more may be ready; 0 if nothing is known
 }
 
-func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
+func (g *grants) read(ctx context.Context, p *partition, c *claimArgs, compact string, reply []rueidis.RedisMessage) error {
 	compact = strings.TrimPrefix(compact, "-")
 	if compact == "x" {
 		g.unknown = true
 		return nil
 	}
-	if len(compact) < 5 || compact[0] != 'g' {
+	if len(compact) < 13 || compact[0] != 'g' {
 		return errCorrupt
 	}
-	n := int(be16(compact[1:]))
-	rest := compact[3:]
-	if len(rest) < n*24+2 {
+	lease, n := compact[1:9], int(be16(compact[9:]))
+	rest := compact[11:]
+	if len(rest) < n*16+2 {
 		return errCorrupt
 	}
-	leases, rest := rest[:n*24], rest[n*24:]
+	ids, rest := rest[:n*16], rest[n*16:]
 	cancels := int(be16(rest))
 	if rest = rest[2:]; len(rest) != cancels*16+6 {
 		return errCorrupt
@@ -85,7 +80,7 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 		g.cancels = append(g.cancels, morningai.ID([]byte(rest[i*16:i*16+16])))
 	}
 	g.next = time.Duration(u48(rest[cancels*16:])) * time.Millisecond
-	found, err := readStored(reply[1], reply[2], reply[5])
+	found, err := p.readGranted(ctx, reply, ids, firstRun(c, lease))
 	if err != nil {
 		return err
 	}
@@ -93,13 +88,11 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now().UTC()
+	now, token := time.Now().UTC(), be64(lease)
 	g.list = make([]morningai.Grant, 0, len(found))
 	for _, s := range found {
-		var lease int64
-		lease, leases = leaseOf(leases, s.id)
 		// On a repeat of the reply a grant may have been taken back meanwhile.
-		if stateNames[s.state] != morningai.StateRunning || s.lease != lease {
+		if stateNames[s.state] != morningai.StateRunning || s.lease != token {
 			continue
 		}
 		t, err := s.task(now)
@@ -107,7 +100,7 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 			return err
 		}
 		grant := morningai.Grant{
-			Task: t, Lease: morningai.Lease{ID: s.id, Claim: int64(s.claim), Lease: lease}, Steps: steps[s.id],
+			Task: t, Lease: morningai.Lease{ID: s.id, Claim: int64(s.claim), Lease: token}, Steps: steps[s.id],
 			UniqueKey: strings.Clone(s.uniqueKey), Fingerprint: s.fingerprint,
 		}
 		if s.has(flagRetention) {
@@ -116,16 +109,6 @@ func (g *grants) read(compact string, reply []rueidis.RedisMessage) error {
 		g.list = append(g.list, grant)
 	}
 	return nil
-}
-
-// leaseOf finds an id and returns what follows: records come in the same order.
-func leaseOf(leases string, id morningai.ID) (lease int64, rest string) {
-	for ; leases != ""; leases = leases[24:] {
-		if leases[:16] == string(id[:]) {
-			return be64(leases[16:]), leases[24:]
-		}
-	}
-	return 0, ""
 }
 
 func readSteps(m rueidis.RedisMessage) (map[morningai.ID]map[string]json.RawMessage, error) {
@@ -178,7 +161,7 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 		if req.N == 0 {
 			types = nil // only cancels are waited for
 		}
-		if err := e.waitWork(ctx, req.Session, types, min(left, next), due); err != nil {
+		if err := e.waitWork(ctx, req.Session, types, req.Queues, min(left, next), due); err != nil {
 			return morningai.ClaimReply{}, err
 		}
 		if left <= next && time.Until(deadline) <= 0 {
@@ -231,11 +214,11 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types, lineage: known[p.n].lineage}}
 			call, cancel := e.lingering(ctx)
 			err := p.works.do(call, j)
-			cancel()
 			var got grants
 			if err == nil {
-				err = got.read(j.compact, j.reply)
+				err = got.read(call, p, j.claim, j.compact, j.reply)
 			}
+			cancel()
 			if err != nil {
 				s.brought(reply.Seq)
 				*open = j

@@ -118,6 +118,6 @@ func (p *partition) command(ctx context.Context, cmds []morningai.Command, list 
 		}
 	}
 	p.leaveTokens(uniqueStrings(control)) // the session that runs it looks at once
-	p.wakeTypes(reply[4])
+	p.wakeLines(reply[4])
 	return nil
 }

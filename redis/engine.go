@@ -28,22 +28,24 @@ type Engine struct {
 	slots  chan struct{} // taken by commands under way
 	start  starter
 
-	ctx    context.Context // ends when Close begins: nothing waits any more
-	stop   context.CancelFunc
-	idle   chan struct{}  // closed when the last method has returned
-	loops  sync.WaitGroup // background loops
-	calls  sync.WaitGroup // commands whose answer nobody may be waiting for
-	active sync.WaitGroup // methods under way
-	gate   sync.RWMutex   // closed changes under it
-	closed bool
-	losses atomic.Int64
+	ctx     context.Context // ends when Close begins: nothing waits any more
+	stop    context.CancelFunc
+	idle    chan struct{}  // closed when the last method has returned
+	loops   sync.WaitGroup // background loops
+	calls   sync.WaitGroup // commands whose answer nobody may be waiting for
+	active  sync.WaitGroup // methods under way
+	gate    sync.RWMutex   // closed changes under it
+	closed  bool
+	losses  atomic.Int64
+	replied atomic.Int64 // when the last reply came, since processStart
 
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session
 	waiters  map[string]*waiter
 	data     string             // the name of what Redis holds, once it is known
 	putOff   map[*dues]struct{} // of the claims under way
-	created  int64              // acceptance time given last, in us: they grow strictly
+	seats    seats
+	created  int64 // acceptance time given last, in us: they grow strictly
 	clock    clock
 }
 
@@ -69,6 +71,11 @@ func Open(ctx context.Context, url string, opts ...Option) (*Engine, error) {
 		e.parts = append(e.parts, newPartition(e, n))
 	}
 	e.remember(e.opt.data)
+	if e.opt.acknowledged = readMarks(e.opt.marks, len(e.parts)); len(e.opt.acknowledged) > 0 {
+		for i, p := range e.parts {
+			p.least = max(p.least, e.opt.acknowledged[i].generation)
+		}
+	}
 	if e.opt.deferred {
 		return e, nil
 	}
@@ -177,7 +184,9 @@ func (e *Engine) Close() error {
 		defer cancel()
 		e.endSessions(ctx)
 		for _, p := range e.parts {
-			p.forgetLanes(ctx)
+			if !e.opt.remembered {
+				p.forgetLanes(ctx)
+			}
 		}
 		e.disconnect()
 	}
@@ -250,7 +259,25 @@ func (p *partition) with(more []string) []string {
 	return append(p.keys[:len(p.keys):len(p.keys)], more...)
 }
 
+// wakeKey is the list that wakes sessions which serve all queues.
 func (p *partition) wakeKey(taskType string) string { return p.base + "w:" + taskType }
+
+// lineKey is the list that wakes sessions which serve that queue and not all.
+func (p *partition) lineKey(taskType, queue string) string { return p.wakeKey(taskType) + "@" + queue }
+
+// wakeKeys are the lists that wake a session which serves these.
+func (p *partition) wakeKeys(types []string, queues []morningai.QueueShare) []string {
+	out := make([]string, 0, len(types)*max(1, len(queues)))
+	for _, t := range types {
+		if len(queues) == 0 {
+			out = append(out, p.wakeKey(t))
+		}
+		for _, q := range queues {
+			out = append(out, p.lineKey(t, q.Name))
+		}
+	}
+	return out
+}
 
 func (p *partition) controlKey(s morningai.SessionID) string { return p.base + "c:" + string(s[:]) }
 
@@ -296,16 +323,13 @@ func (p *partition) run() {
 	p.eng.loops.Go(p.sweep)
 }
 
-// forgetLanes removes the lanes that nobody will use or compare again.
+// forgetLanes removes the lanes of this engine: nobody will use them again.
 func (p *partition) forgetLanes(ctx context.Context) {
 	var ids []string
 	for _, l := range p.lanes() {
-		if id, acked := l.mark(); acked > 0 && !p.eng.opt.keepLanes {
+		if id, acked := l.mark(); acked > 0 {
 			ids = append(ids, id)
 		}
-	}
-	if p.eng.opt.keepLanes { // those of the engine before have been compared
-		ids, _ = p.earlier()
 	}
 	if len(ids) == 0 {
 		return

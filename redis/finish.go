@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -17,8 +18,13 @@ func appendLease(b []byte, l morningai.Lease) []byte {
 }
 
 // packReport packs a report without its id; see lua/work.lua.
-func packReport(r *morningai.Report) string {
-	b := make([]byte, 0, 128+len(r.Result))
+func packReport(r *morningai.Report, seat string, now time.Time) string {
+	if record, plain := packSuccess(r, seat, uint64(now.UnixNano())); plain {
+		return record
+	}
+	b := make([]byte, 1, 160+len(r.Result))
+	b = append(b, seat...)
+	b = append(b, make([]byte, seatLen-len(seat))...)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Lease.Lease))
 	b = binary.BigEndian.AppendUint32(b, uint32(r.Lease.Claim))
 	b = append(b, outcomeCodes[r.Outcome])
@@ -117,7 +123,7 @@ func (e *Engine) Finish(ctx context.Context, reports []morningai.Report) ([]morn
 	for i := range reports {
 		if out[i].Err = checkReport(&reports[i]); out[i].Err == nil {
 			p := e.of(reports[i].Lease.ID)
-			items[p] = append(items[p], slot{i, string(reports[i].Lease.ID[:]), packReport(&reports[i])})
+			items[p] = append(items[p], slot{i, string(reports[i].Lease.ID[:]), packReport(&reports[i], e.seats.take(reports[i].Lease.ID), e.opt.now())})
 		}
 	}
 	err := e.inBatches(ctx, items, true, func(at int, letters string, err error) {

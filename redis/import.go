@@ -122,6 +122,6 @@ func (b *importBatch) results(reply []rueidis.RedisMessage, out []morningai.Impo
 			}
 		}
 	}
-	p.wakeTypes(reply[4])
+	p.wakeLines(reply[4])
 	return nil
 }

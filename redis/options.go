@@ -24,15 +24,16 @@ type options struct {
 	clientName     string
 	prefix         string
 	laneAge        time.Duration
+	remembered     bool // a journal keeps what was acknowledged
+	marks          []byte
+	acknowledged   []mark // by partition
+	acknowledgedAt time.Time
 	blockFor       time.Duration
 	pauseOnFailure time.Duration
 	now            func() time.Time
 	clockEvery     time.Duration
 	deferred       bool
 	data           morningai.DataSet // that the engine has worked on before
-	marks          []morningai.Mark  // of an earlier engine
-	markedAt       time.Time
-	keepLanes      bool // marks will be compared by the next engine
 }
 
 func defaults() options {
@@ -76,11 +77,13 @@ func WithDeferredStart() Option { return func(o *options) { o.deferred = true } 
 // not come as far has lost something.
 func WithDataSet(d morningai.DataSet) Option { return func(o *options) { o.data = d } }
 
-// WithMarks tells what Redis had acknowledged to an earlier engine, by its
-// [Engine.Marks], and when that was noted. If Redis has less of it, it has lost data.
-// The engine leaves its own lanes in Redis, so that the next one can tell.
-func WithMarks(marks []morningai.Mark, at time.Time) Option {
-	return func(o *options) { o.marks, o.markedAt, o.keepLanes = marks, at, true }
+// WithAcknowledged tells what an earlier engine of this node was acknowledged, by its
+// [Engine.Acknowledged], and when it said so. A Redis that has less of it has lost
+// something while nobody looked, and the loss is noticed at the start. Given even if
+// there is nothing yet, it keeps what this engine is acknowledged on record after
+// Close, for the next.
+func WithAcknowledged(marks []byte, at time.Time) Option {
+	return func(o *options) { o.remembered, o.marks, o.acknowledgedAt = true, marks, at }
 }
 
 // WithAnyEviction accepts a Redis that evicts keys when its memory is full. It

@@ -148,6 +148,13 @@ func (b *enqueueBatch) keys(p *partition) []string {
 	for _, name := range b.types.names {
 		out = append(out, p.wakeKey(name))
 	}
+	seen := make(map[string]bool)
+	for _, kind := range b.kinds.names {
+		if line := kind[:4]; !seen[line] {
+			seen[line] = true
+			out = append(out, p.lineKey(b.types.names[be16(line[2:])-1], b.queues.names[be16(line)-1]))
+		}
+	}
 	return out
 }
 

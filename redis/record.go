@@ -44,9 +44,14 @@ func readStored(names, records rueidis.RedisMessage, extras ...rueidis.RedisMess
 	if len(extras) == 0 {
 		return out, nil
 	}
-	parts, err := extras[0].AsStrSlice()
+	return out, readExtras(out, extras[0])
+}
+
+// readExtras gives records what is kept outside of them.
+func readExtras(out []*stored, extras rueidis.RedisMessage) error {
+	parts, err := extras.AsStrSlice()
 	if err != nil || len(parts) == 0 {
-		return out, err
+		return err
 	}
 	byID := make(map[string]*stored, len(out))
 	for _, s := range out {
@@ -71,7 +76,7 @@ func readStored(names, records rueidis.RedisMessage, extras ...rueidis.RedisMess
 			s.steps[kind[1:]] = json.RawMessage(data)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 func readNames(m rueidis.RedisMessage) (map[string]string, error) {

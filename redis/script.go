@@ -20,6 +20,8 @@ var (
 	baseLua string
 	//go:embed lua/flush.lua
 	flushLua string
+	//go:embed lua/block.lua
+	blockLua string
 	//go:embed lua/torn.lua
 	tornLua string
 	//go:embed lua/common.lua
@@ -43,6 +45,10 @@ var (
 	acceptLua string
 	//go:embed lua/work.lua
 	workLua string
+	//go:embed lua/finish.lua
+	finishLua string
+	//go:embed lua/claim.lua
+	claimLua string
 	//go:embed lua/report.lua
 	reportLua string
 	//go:embed lua/beat.lua
@@ -81,12 +87,12 @@ type script struct {
 // that holds the rest: Lua looks for a captured variable of the enclosing function
 // along all that are captured, for each closure that every call makes anew.
 func newScript(own string) *script {
-	return complete("return (function()\n", flushLua+commonLua+indexLua+own, "end)()\n")
+	return complete("return (function()\n", flushLua+blockLua+commonLua+indexLua+own, "end)()\n")
 }
 
 // newWriter completes a script that writes: one that ends with an error leaves
 // behind that it was torn.
-func newWriter(own string) *script { return writer(flushLua + commonLua + indexLua + own) }
+func newWriter(own string) *script { return writer(flushLua + blockLua + commonLua + indexLua + own) }
 
 func writer(rest string) *script {
 	return complete("local ok, out = pcall(function()\n", rest, "end)\nif ok then return out end\n"+tornLua)
@@ -95,7 +101,7 @@ func writer(rest string) *script {
 // newHotScript completes a script that writes and seldom takes records apart: what that
 // needs is made by unusual, with the functions that rare returns.
 func newHotScript(rare, own string) *script {
-	return writer(flushLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
+	return writer(flushLua + blockLua + "local function prepare()\n" + commonLua + indexLua + rare + "end\n" +
 		"local made\nlocal function unusual()\nmade = made or prepare()\nreturn made\nend\n" + own)
 }
 
@@ -128,7 +134,7 @@ var (
 	scriptMend    = newScript(witnessLua + mendLua)
 	scriptProbe   = newScript(witnessLua + probeLua)
 	scriptEnqueue = newHotScript(acceptLua, enqueueLua)
-	scriptWork    = newHotScript(reportLua, workLua)
+	scriptWork    = newHotScript(reportLua, finishLua+claimLua+workLua)
 	scriptBeat    = newWriter(witnessLua + beatLua)
 	scriptReap    = newWriter(reapLua)
 	scriptCommand = newWriter(commandLua)
@@ -200,6 +206,20 @@ func (e *Engine) evalOnce(ctx context.Context, body string, text bool, keys, arg
 // were given up while the server is frozen among them.
 const callsAtOnce = 512
 
+// processStart is what times are counted from, by a clock that nobody sets.
+var processStart = time.Now()
+
+// LastReply is when Redis last replied to this engine, whatever it said; zero if it
+// never has. A method may make several trips, and so take long although Redis
+// answers each of them.
+func (e *Engine) LastReply() time.Time {
+	at := e.replied.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return processStart.Add(time.Duration(at))
+}
+
 // do sends one command. It returns when the context ends even if the client
 // does not: its queue may be full because the server is frozen. A command given
 // up keeps its slot until its connection has answered or is gone.
@@ -229,7 +249,11 @@ func (e *Engine) doOn(ctx context.Context, client rueidis.Client, cmd rueidis.Co
 	}
 	select {
 	case result := <-done:
-		return result, result.NonRedisError()
+		err := result.NonRedisError()
+		if err == nil {
+			e.replied.Store(int64(time.Since(processStart)))
+		}
+		return result, err
 	case <-ctx.Done():
 		return rueidis.RedisResult{}, ctx.Err()
 	}

@@ -296,7 +296,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 		members[s.ID] = s
 	}
 	reply.Settings += readSettings(fields)
-	p.wakeTypes(got[4])
+	p.wakeLines(got[4])
 	if p.n == 0 {
 		p.eng.clock.judge(p.eng, clocksOf(fields, string(req.Session[:])))
 		if reply.Members, err = readMembers(fields); err != nil {
@@ -409,7 +409,7 @@ func (p *partition) reap(ctx context.Context, o morningai.Observation) (bool, er
 		if err != nil {
 			return false, err
 		}
-		p.wakeTypes(reply[1])
+		p.wakeLines(reply[1])
 		if letter, _ := reply[0].ToString(); letter != "m" {
 			return letter == "r", nil
 		}

@@ -85,7 +85,7 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 		if out, ok = readConfig(name, text); !ok {
 			return out, errCorrupt
 		}
-		p.wakeTypes(reply[1])
+		p.wakeLines(reply[1])
 	}
 	return out, nil
 }

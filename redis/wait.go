@@ -84,14 +84,15 @@ func (e *Engine) tellDue(at time.Time) {
 
 // waitWork returns when a token says that there may be work, when a task that was
 // put off meanwhile becomes due, or after d.
-func (e *Engine) waitWork(ctx context.Context, id morningai.SessionID, types []string, d time.Duration, due *dues) error {
-	w := e.waiter(id, types)
+func (e *Engine) waitWork(ctx context.Context, id morningai.SessionID, types []string, queues []morningai.QueueShare, d time.Duration, due *dues) error {
+	name := waiterName(id, types, queues)
+	w := e.waiter(name)
 	w.mu.Lock()
 	w.subs++
 	woken := w.woken
 	if !w.alive {
 		w.alive = true
-		e.loops.Go(func() { e.block(w, id, types) })
+		e.loops.Go(func() { e.block(w, name, id, types, queues) })
 	}
 	w.mu.Unlock()
 	defer func() {
@@ -121,30 +122,37 @@ func (e *Engine) waitWork(ctx context.Context, id morningai.SessionID, types []s
 	}
 }
 
-func (e *Engine) waiter(id morningai.SessionID, types []string) *waiter {
-	key := string(id[:]) + strings.Join(types, " ")
+// waiterName tells waiters apart: those of one name wait for the same.
+func waiterName(id morningai.SessionID, types []string, queues []morningai.QueueShare) string {
+	var b strings.Builder
+	b.Write(id[:])
+	b.WriteString(strings.Join(types, " "))
+	for _, q := range queues {
+		b.WriteString("@" + q.Name)
+	}
+	return b.String()
+}
+
+func (e *Engine) waiter(name string) *waiter {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.waiters == nil {
 		e.waiters = make(map[string]*waiter)
 	}
-	w := e.waiters[key]
+	w := e.waiters[name]
 	if w == nil {
 		w = &waiter{woken: make(chan struct{})}
-		e.waiters[key] = w
+		e.waiters[name] = w
 	}
 	return w
 }
 
 // block pops tokens as long as claims wait. Several partitions are watched one
 // by one: their lists are in different slots.
-func (e *Engine) block(w *waiter, id morningai.SessionID, types []string) {
+func (e *Engine) block(w *waiter, name string, id morningai.SessionID, types []string, queues []morningai.QueueShare) {
 	var all sync.WaitGroup
 	for _, p := range e.parts {
-		keys := []string{p.controlKey(id)}
-		for _, t := range types {
-			keys = append(keys, p.wakeKey(t))
-		}
+		keys := append([]string{p.controlKey(id)}, p.wakeKeys(types, queues)...)
 		all.Go(func() {
 			for e.ctx.Err() == nil && w.wanted() {
 				e.pop(w, p, keys)
@@ -158,7 +166,7 @@ func (e *Engine) block(w *waiter, id morningai.SessionID, types []string) {
 	defer w.mu.Unlock()
 	w.alive = false
 	if w.subs == 0 {
-		delete(e.waiters, string(id[:])+strings.Join(types, " "))
+		delete(e.waiters, name)
 		return
 	}
 	// A claim came between: it looks again and starts the next round.

@@ -65,3 +65,71 @@ func TestSettingsInBeat(t *testing.T) {
 		enqueue(t, e, specs(1)) // is none of the settings
 	}
 }
+
+// TestWakesWhoServesTheQueue: a task wakes a node that serves its queue, however many
+// wait that serve others of the same type, and so does one that goes back to its queue,
+// becomes due or is let through by a setting. None of them looks by itself.
+func TestWakesWhoServesTheQueue(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	e := open(t, server.URL(), redis.WithBlock(time.Hour))
+	granted := make(chan []morningai.Grant)
+	wait := func(session morningai.SessionID, queues ...string) {
+		req := morningai.ClaimRequest{Session: session, Types: []string{"work"}, N: 1, Wait: time.Hour}
+		for _, q := range queues {
+			req.Queues = append(req.Queues, morningai.QueueShare{Name: q, Share: 1})
+		}
+		go func() {
+			got, err := e.Claim(t.Context(), req)
+			if err == nil {
+				granted <- got.Grants
+			}
+		}()
+	}
+	for n, queues := range map[byte][]string{1: {"a"}, 2: {"a", "b"}, 3: {"c"}, 4: {"a"}, 5: {"b"}} {
+		wait(join(t, e, n), queues...)
+	}
+	redistest.Until(t, "the claims to wait", func() bool { return server.Info("clients", "blocked_clients") == 5 })
+	brought := func(queue string, what string) morningai.Grant {
+		t.Helper()
+		got := <-granted
+		if len(got) != 1 || got[0].Task.Queue != queue {
+			t.Fatalf("%s: %+v", what, got)
+		}
+		return got[0]
+	}
+	add := func(queue string, in time.Duration) {
+		t.Helper()
+		list := specs(1)
+		list[0].Queue = queue
+		if in > 0 {
+			list[0].RunAt = time.Now().Add(in)
+		}
+		enqueue(t, e, list)
+	}
+	add("c", 0)
+	held := brought("c", "a task in a queue that one node serves")
+	wait(join(t, e, 3), "c")
+	other := open(t, server.URL())
+	back := morningai.Report{Lease: held.Lease, Outcome: morningai.OutcomeReleased, Attempt: 1, StartedAt: held.Task.StartedAt, FinishedAt: time.Now()}
+	if got, err := other.Finish(t.Context(), []morningai.Report{back}); err != nil || got[0].Err != nil {
+		t.Fatal(err, got)
+	}
+	brought("c", "a task that goes back")
+	if _, err := other.SetQueue(t.Context(), "d", morningai.QueueChange{Paused: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	add("d", 0)
+	wait(join(t, e, 6), "d")
+	wait(join(t, e, 7)) // serves all
+	redistest.Until(t, "the claims to wait", func() bool { return server.Info("clients", "blocked_clients") >= 6 })
+	if _, err := other.SetQueue(t.Context(), "d", morningai.QueueChange{Paused: new(false)}); err != nil {
+		t.Fatal(err)
+	}
+	brought("d", "a task whose queue is not paused any more")
+	add("d", 0)
+	brought("d", "a task that either of two may take")
+	add("c", 50*time.Millisecond)
+	wait(join(t, e, 3), "c")
+	brought("c", "a task that becomes due")
+}

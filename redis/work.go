@@ -202,7 +202,7 @@ func (w *worker) send(l *lane, jobs []*workJob) {
 		}
 	}
 	if err == nil {
-		w.part.wakeTypes(reply[4])
+		w.part.wakeLines(reply[4])
 	}
 }
 
@@ -226,18 +226,23 @@ func (w *worker) answer(jobs []*workJob, reports, points int, reply []rueidis.Re
 	return nil
 }
 
-// wakeTypes leaves a token for the types whose tasks a script has made ready
-// without having their lists at hand. Idle nodes look every few seconds anyway.
-func (p *partition) wakeTypes(m rueidis.RedisMessage) {
-	names, err := m.AsStrSlice()
-	if err != nil || len(names) == 0 {
+// wakeLines leaves tokens for the lines that a script has made ready without having
+// their lists at hand. Idle nodes look every few seconds anyway.
+func (p *partition) wakeLines(m rueidis.RedisMessage) {
+	lines, err := m.AsStrSlice()
+	if err != nil {
 		return
 	}
 	var keys []string
-	for _, n := range names {
-		keys = append(keys, p.wakeKey(n))
+	for ; len(lines) >= 3; lines = lines[3:] {
+		if lines[2] != "q" {
+			keys = append(keys, p.wakeKey(lines[1]))
+		}
+		if lines[2] != "t" {
+			keys = append(keys, p.lineKey(lines[1], lines[0]))
+		}
 	}
-	p.leaveTokens(keys)
+	p.leaveTokens(uniqueStrings(keys))
 }
 
 // leaveTokens puts one token into each list.

@@ -34,6 +34,7 @@ type mark struct {
 	seq     int64
 	engine  int64
 	journal bool
+	leases  []morningai.Lease // what it brought, from the journal
 }
 
 // holding is a task claimed from the shared engine whose outcome the shared
@@ -62,9 +63,15 @@ func (c *core) session(id morningai.SessionID) *session {
 }
 
 // reply numbers a reply to a session and remembers whose it was.
-func (s *session) reply(engine int64, journal bool) int64 {
+func (s *session) reply(engine int64, journal bool, grants []morningai.Grant) int64 {
 	s.seq++
-	s.marks = append(s.marks, mark{s.seq, engine, journal})
+	m := mark{seq: s.seq, engine: engine, journal: journal}
+	if journal {
+		for i := range grants {
+			m.leases = append(m.leases, grants[i].Lease)
+		}
+	}
+	s.marks = append(s.marks, m)
 	return s.seq
 }
 
@@ -244,16 +251,13 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 		c.markRepeat(g)
 		c.known.see(&g.Task)
 	}
-	if !journal && len(reply.Grants) > 0 {
-		c.markSoon()
-	}
 	if !journal && c.backlog.settings > 0 {
 		reply.Grants = c.handBack(reply.Grants)
 	}
 	if journal {
 		c.incidents.current.RanLocally += int64(len(reply.Grants))
 	}
-	reply.Seq = s.reply(reply.Seq, journal)
+	reply.Seq = s.reply(reply.Seq, journal, reply.Grants)
 	c.endClaim(op, *reply, nil)
 }
 
@@ -347,6 +351,15 @@ func (c *core) beat(op *beatOp, here bool) {
 			local.Holding = append(local.Holding, l)
 		} else {
 			shared.Holding = append(shared.Holding, l)
+		}
+	}
+	// What is on its way to the session it cannot list yet, and another claim of it
+	// may have been given up since: the journal would take that back as well.
+	for _, m := range s.marks {
+		for _, l := range m.leases {
+			if c.mine[l.ID] == l && !slices.Contains(local.Holding, l) {
+				local.Holding = append(local.Holding, l)
+			}
 		}
 	}
 	shared.Holding = append(shared.Holding, c.unsettled(s.id, req.Holding)...)

@@ -52,8 +52,8 @@ type core struct {
 	met       bool                       // the shared engine has answered since the start
 	trusted   bool                       // and whoever has lost anything there has had time to say so; see firstContact
 	asked     map[morningai.ID]*asking   // ids that are being enqueued
+	marking   bool                       // what was acknowledged is written down soon
 	closing   bool
-	marking   bool                           // what the shared engine has acknowledged is about to be noted
 	noting    map[morningai.NoteKey][]func() // outcomes that are being written, and what waits for that
 }
 
@@ -197,9 +197,7 @@ func onShared[T any](c *core, name string, limit time.Duration, run func(context
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
 			c.noteContact(call, sent, err)
-			if err == nil && marks(name) {
-				c.markSoon()
-			}
+			c.mark(name, err)
 			then(got.value, err)
 		}})
 }
@@ -228,6 +226,7 @@ func waitShared[T any](c *core, name string, run func(context.Context) (T, error
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
 			c.noteContact(0, sent, err)
+			c.mark(name, err)
 			then(got.value, err)
 		}})
 	return c.calls

@@ -53,6 +53,14 @@ func (d *detector) began(now time.Time) int64 {
 	return d.oldest + int64(len(d.waiting)) - 1
 }
 
+// hear notes that a reply has come within a call, which may make several trips: the
+// shared engine is slow then, and not silent.
+func (d *detector) hear(at time.Time) {
+	if at.After(d.heard) {
+		d.heard = at
+	}
+}
+
 // open reports whether new calls go to the journal.
 func (d *detector) open() bool {
 	return d.state == morningai.ContactDown || d.state == morningai.ContactRecovering

@@ -16,6 +16,7 @@ import (
 // [morningai.Engine] and [morningai.Fleet].
 type Engine struct {
 	remote  morningai.Engine
+	replied func() time.Time // of the shared engine, within a call too; nil if it does not tell
 	journal morningai.Journal
 	cfg     config
 
@@ -75,6 +76,9 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 	if len(reports) > 0 {
 		e.core.resumeIncident(reports[0])
 	}
+	if r, ok := remote.(interface{ LastReply() time.Time }); ok {
+		e.replied = r.LastReply
+	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.loop.Go(e.run)
 	return e, nil
@@ -105,7 +109,6 @@ func (e *Engine) Close() error {
 		e.core.writeIncident()
 		e.core.mirror.Running = false
 		e.core.writeMirror()
-		e.core.writeMarks()
 	}, closing) {
 		return nil
 	}
@@ -118,7 +121,7 @@ func (e *Engine) Close() error {
 	e.loop.Wait()
 	close(e.crew.work)
 	e.crew.hands.Wait()
-	return errors.Join(e.remote.Close(), e.journal.Close())
+	return errors.Join(e.keepMarks(), e.remote.Close(), e.journal.Close())
 }
 
 // closePatience is how long Close waits for calls under way before it ends them.

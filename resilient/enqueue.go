@@ -135,7 +135,6 @@ func (op *enqueueOp) send() {
 func (op *enqueueOp) sent(receipts []morningai.Receipt, err error) {
 	op.shared, op.receipts = result{true, err}, receipts
 	if err == nil {
-		op.c.markSoon()
 		op.settle()
 	} else if outage(err) {
 		op.leaveOpen()
@@ -174,9 +173,6 @@ func (op *enqueueOp) settle() {
 			}
 		}
 		c.backlog.settled(id)
-		if r.Err == nil && !r.Existing {
-			c.known.begins(&r.Task)
-		}
 		if r.Err != nil || r.Task.Duplicate {
 			op.gone = append(op.gone, keyOf(noteTask, id))
 			c.known.refused.add(id, c.now)

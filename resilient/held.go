@@ -48,14 +48,6 @@ const (
 // copyMargin covers the time from an outcome to its note.
 const copyMargin = 5 * time.Second
 
-// KnownData is what the shared engine worked on when the node of a journal last
-// relied on it; zero for a journal that has never met one. An engine that is
-// opened for the journal has to work on the same.
-func KnownData(ctx context.Context, journal morningai.Journal) (morningai.DataSet, error) {
-	known, err := readMirror(ctx, journal)
-	return known.Data, err
-}
-
 func readMirror(ctx context.Context, journal morningai.Journal) (known mirror, err error) {
 	notes, err := journal.Noted(ctx, []morningai.NoteKey{mirrorKey})
 	if err != nil || notes[0].Seq == 0 {

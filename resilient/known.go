@@ -114,7 +114,9 @@ func (k *lastKnown) see(t *morningai.Task) {
 		if k.later(s, t) {
 			return
 		}
-		if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
+		if another(&s.task, t) {
+			s.lift = 0
+		} else if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
 			s.lift += s.task.Version - t.Version + 2 // for a reader versions only grow, and it is not the next step of what was shown
 		}
 		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
@@ -135,11 +137,18 @@ func (k *lastKnown) see(t *morningai.Task) {
 
 // later reports that what was shown is a later state of the task than t.
 func (k *lastKnown) later(had *shown, t *morningai.Task) bool {
+	if another(&had.task, t) {
+		return false
+	}
 	if t.Fresh == morningai.FreshLive && (had.yielded || had.generation != k.generation && !had.task.State.Terminal()) {
 		return false
 	}
 	return laterThan(&had.task, t)
 }
+
+// another reports that an id was given again to a task, after the one that had it was
+// forgotten.
+func another(had, t *morningai.Task) bool { return t.CreatedAt.Sub(had.CreatedAt) >= tombstones }
 
 // yield notes what the shared engine has of a task. If two nodes had accepted it
 // apart, what was shown of the other one, from a journal, gives way to it.
@@ -177,14 +186,6 @@ func (k *lastKnown) get(id morningai.ID) *morningai.Task {
 		return &s.task
 	}
 	return nil
-}
-
-// begins forgets what was shown of an earlier task of an id that is free again.
-func (k *lastKnown) begins(t *morningai.Task) {
-	s := k.byID[t.ID]
-	if s != nil && s.task.State.Terminal() && t.CreatedAt.Sub(s.task.FinishedAt) >= tombstones-tombstoneMargin {
-		k.drop(s)
-	}
 }
 
 func (k *lastKnown) forget(id morningai.ID, now time.Time) {

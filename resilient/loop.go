@@ -119,6 +119,9 @@ func (e *Engine) run() {
 func (e *Engine) turn(events []func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.replied != nil {
+		e.core.contact.hear(e.replied())
+	}
 	effects := e.core.step(time.Now(), events...)
 	e.perform(effects)
 	e.core.reuse(effects)

@@ -4,74 +4,102 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
 )
 
-// notedMarks is what the journal keeps of what the shared engine has acknowledged, so that
-// the next process notices if that has lost it meanwhile.
-type notedMarks struct {
-	At    time.Time        `json:"at"`
-	Marks []morningai.Mark `json:"marks"`
+// Past is what the journal of a node knows of what was before: the next engine over
+// the shared storage has to be told, so that it notices what that has lost while no
+// process of the node ran.
+type Past struct {
+	// Data are what the shared engine worked on when the node last relied on it;
+	// zero for a journal that has never met one. An engine that is opened for the
+	// journal has to work on the same.
+	Data morningai.DataSet
+	// Marks are what the shared engine was acknowledged by then, see [WithMarks], and
+	// MarkedAt when they were written down.
+	Marks    []byte
+	MarkedAt time.Time
 }
 
-var marksKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("marks")}
+// ReadPast reads it from a journal.
+func ReadPast(ctx context.Context, journal morningai.Journal) (Past, error) {
+	known, err := readMirror(ctx, journal)
+	if err != nil {
+		return Past{}, err
+	}
+	m, err := readMarks(ctx, journal)
+	return Past{Data: known.Data, Marks: m.Marks, MarkedAt: m.At}, err
+}
 
-// markWithin is how much later than the shared engine's answer it is noted.
-const markWithin = 100 * time.Millisecond
+// marks are the note of what the shared engine has acknowledged.
+type marks struct {
+	Marks []byte    `json:"marks"`
+	At    time.Time `json:"at"`
+}
 
-// KnownMarks is what the shared engine had acknowledged to the last process of a
-// journal's node, and when that was noted. An engine that is opened for the journal
-// has to compare it.
-func KnownMarks(ctx context.Context, journal morningai.Journal) ([]morningai.Mark, time.Time, error) {
+func readMarks(ctx context.Context, journal morningai.Journal) (m marks, err error) {
 	notes, err := journal.Noted(ctx, []morningai.NoteKey{marksKey})
 	if err != nil || notes[0].Seq == 0 {
-		return nil, time.Time{}, err
+		return m, err
 	}
-	var known notedMarks
-	if err := json.Unmarshal(notes[0].Data, &known); err != nil {
-		return nil, time.Time{}, fmt.Errorf("read what Redis had acknowledged: %w", err)
+	if err := json.Unmarshal(notes[0].Data, &m); err != nil {
+		return m, fmt.Errorf("read what Redis has acknowledged: %w", err)
 	}
-	return known.Marks, known.At, nil
+	return m, nil
 }
 
-// marks reports that a call, by its name, leaves something in the shared engine that
-// others rely on.
-func marks(call string) bool {
-	switch call {
-	case "finish", "command", "set queue", "import", "checkpoint", "reap":
-		return true
+// marksEvery is how soon after an acknowledgement the journal knows of it. What it
+// does not know yet when its process dies is told again at the start anyway, as far
+// as it is about tasks and outcomes.
+const marksEvery = 100 * time.Millisecond
+
+// telling are the calls that matter to somebody: those of an idle node do not wake
+// its disk.
+var telling = []string{"enqueue", "claim", "finish", "checkpoint", "command", "import", "set queue"}
+
+// mark notes that a call of the shared engine has had an answer.
+func (c *core) mark(name string, err error) {
+	if err == nil && slices.Contains(telling, name) {
+		c.markSoon()
 	}
-	return false
 }
 
-// markSoon has what was acknowledged noted.
 func (c *core) markSoon() {
-	if c.marking || c.closing {
-		return
-	}
-	if _, ok := c.remote.(morningai.Marker); !ok {
+	if c.cfg.marks == nil || c.marking || c.closing {
 		return
 	}
 	c.marking = true
-	c.after(markWithin, func() {
+	c.after(marksEvery, func() {
 		c.marking = false
-		c.writeMarks()
+		if note, ok := c.marksNote(); ok {
+			c.note([]morningai.Note{note}, func(error) {}) // the next one comes soon
+		}
 	})
 }
 
-func (c *core) writeMarks() {
-	remote, ok := c.remote.(morningai.Marker)
-	if !ok || c.rebuild != nil { // what is relied on is still what was lost
-		return
+// marksNote is the note of what has been acknowledged so far.
+func (c *core) marksNote() (morningai.Note, bool) {
+	if c.cfg.marks == nil || c.rebuild != nil {
+		return morningai.Note{}, false // what was acknowledged before may be gone, and is being told again
 	}
-	at := c.now.UTC()
-	c.write("note", func(ctx context.Context) error {
-		data, err := json.Marshal(notedMarks{at, remote.Marks()})
-		if err != nil {
-			return err
-		}
-		return c.journal.Note(ctx, []morningai.Note{{NoteKey: marksKey, Data: data}})
-	}, func(error) {}) // the next one tells more
+	note, err := jsonNote(marksKey, "", marks{Marks: c.cfg.marks(), At: c.now.UTC()})
+	if err != nil {
+		c.log(slog.LevelError, "what Redis has acknowledged cannot be kept", "error", err)
+	}
+	return note, err == nil
+}
+
+// keepMarks writes them for the last time.
+func (e *Engine) keepMarks() error {
+	note, ok := e.core.marksNote()
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	return e.journal.Note(ctx, []morningai.Note{note})
 }

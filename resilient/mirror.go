@@ -49,6 +49,7 @@ const (
 var (
 	mirrorKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("mirror")}
 	erasedKey = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("erased")} // see eraseForGood
+	marksKey  = morningai.NoteKey{Kind: noteMirror, Key: keyOfName("marks")}
 )
 
 // lookAtFleet learns the queues' settings, and keeps the last counts.

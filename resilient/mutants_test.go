@@ -134,7 +134,7 @@ var mutants = []struct {
 		"return state == morningai.StateCanceled && o != morningai.OutcomeCanceled",
 		"return false"},
 	{"a restarted node does not know what it was acknowledged", "losses and crashes", "marks.go", 153, 1,
-		"\tif c.marking || c.closing {",
+		"\tif c.cfg.marks == nil || c.marking || c.closing {",
 		"\tif true {"},
 	{"the life before a retry is put back and begun", "losses", "reorder.go", 4148, 1,
 		"\t\t\tcase r.Task.Life > 1:\n",

@@ -22,6 +22,7 @@ type config struct {
 	version     string
 	incarnation [8]byte // random: of this run
 	member      morningai.ID
+	marks       func() []byte
 }
 
 // limits are the times by which the shared engine is judged.
@@ -64,6 +65,10 @@ func WithDurability(d morningai.Durability) Option {
 func WithLimits(size, free int64) Option {
 	return func(c *config) { c.limit, c.minFree = size, free }
 }
+
+// WithMarks tells what the shared engine has acknowledged to this process so far, as
+// [Past] keeps it in the journal for the next one.
+func WithMarks(marks func() []byte) Option { return func(c *config) { c.marks = marks } }
 
 // WithPrepare completes specs as the shared engine would at enqueue: an engine
 // that derives the place of a task from its id may have to choose the id.

@@ -40,9 +40,11 @@ func openSim(env sim.Env) sim.Node {
 	must(err)
 	c := newCore(cfg, env.Shared, env.Journal, env.Random, env.Now)
 	c.load(info, known, &stats)
-	marks, _, err := KnownMarks(ctx, env.Journal)
+	past, err := ReadPast(ctx, env.Journal)
 	must(err)
-	env.Shared.(*sim.Link).Know(c.mirror.Data, marks)
+	link := env.Shared.(*sim.Link)
+	link.Know(past.Data, past.Marks)
+	c.cfg.marks = link.Acknowledged
 	reports, err := c.readIncidents(ctx)
 	must(err)
 	if len(reports) > 0 {

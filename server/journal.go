@@ -100,15 +100,11 @@ func DrainJournal(ctx context.Context, d Drain) (_ Drained, err error) {
 	if out.Before, err = entriesOf(ctx, journal); err != nil {
 		return Drained{}, err
 	}
-	data, err := resilient.KnownData(ctx, journal)
+	opts, err := knownOf(ctx, journal)
 	if err != nil {
 		return Drained{}, err
 	}
-	marks, at, err := resilient.KnownMarks(ctx, journal)
-	if err != nil {
-		return Drained{}, err
-	}
-	opts := []redis.Option{redis.WithLogger(d.Logger), redis.WithTimeout(redisTimeoutJournal), redis.WithDataSet(data), redis.WithMarks(marks, at)}
+	opts = append(opts, redis.WithLogger(d.Logger), redis.WithTimeout(redisTimeoutJournal))
 	if d.Redis.AllowEviction {
 		opts = append(opts, redis.WithAnyEviction())
 	}
@@ -119,7 +115,7 @@ func DrainJournal(ctx context.Context, d Drain) (_ Drained, err error) {
 		return Drained{}, err
 	}
 	engine, err := resilient.Open(ctx, shared, journal, resilient.WithLogger(d.Logger), resilient.WithPrepare(shared.Prepare),
-		resilient.WithLimits(0, 0), resilient.WithNode(nodeName(""), nil, d.Version))
+		resilient.WithLimits(0, 0), resilient.WithMarks(shared.Acknowledged), resilient.WithNode(nodeName(""), nil, d.Version))
 	if err != nil {
 		return Drained{}, errors.Join(err, shared.Close())
 	}

@@ -134,15 +134,11 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 			err = errors.Join(err, opened[i].Close())
 		}
 	}()
-	data, err := resilient.KnownData(ctx, journal)
+	past, err := knownOf(ctx, journal)
 	if err != nil {
 		return nil, err
 	}
-	marks, at, err := resilient.KnownMarks(ctx, journal)
-	if err != nil {
-		return nil, err
-	}
-	shared, err := redis.Open(ctx, c.Redis.URL, append(opts, redis.WithDeferredStart(), redis.WithDataSet(data), redis.WithMarks(marks, at))...)
+	shared, err := redis.Open(ctx, c.Redis.URL, append(append(opts, past...), redis.WithDeferredStart())...)
 	if err != nil {
 		return nil, advised(err)
 	}
@@ -154,11 +150,17 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 	}
 	engine, err := resilient.Open(ctx, shared, journal, resilient.WithLogger(c.Logger), resilient.WithDurability(c.Redis.Durability),
 		resilient.WithLimits(c.Redis.JournalLimit, c.Redis.JournalMinFree), resilient.WithPrepare(shared.Prepare),
-		resilient.WithNode(nodeName(c.Node), url, c.Version), resilient.WithAsker(ask))
+		resilient.WithNode(nodeName(c.Node), url, c.Version), resilient.WithAsker(ask), resilient.WithMarks(shared.Acknowledged))
 	if err != nil {
 		return nil, err
 	}
 	return engine, nil
+}
+
+// knownOf tells the engine of Redis what the journal of its node knows of it.
+func knownOf(ctx context.Context, journal morningai.Journal) ([]redis.Option, error) {
+	past, err := resilient.ReadPast(ctx, journal)
+	return []redis.Option{redis.WithDataSet(past.Data), redis.WithAcknowledged(past.Marks, past.MarkedAt)}, err
 }
 
 // nodeName is what the fleet calls this server.

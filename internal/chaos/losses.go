@@ -59,6 +59,25 @@ func losses() []scenario {
 			}
 			return err
 		}},
+		{name: "older-with-all", what: "all servers are down while Redis is restored from a snapshot of some seconds ago", redis: none, play: func(ctx context.Context, f *fleet) error {
+			if _, err := f.redis.Do("SAVE"); err != nil {
+				return err
+			}
+			if err := wait(ctx, 2*time.Second); err != nil {
+				return err
+			}
+			f.from = time.Now()
+			err := loss(func(ctx context.Context, f *fleet) error {
+				for _, n := range f.nodes {
+					n.crash()
+				}
+				return errors.Join(f.redis.Kill(), wait(ctx, f.config.Duration), f.redis.Restart())
+			})(ctx, f)
+			for _, n := range f.nodes {
+				err = errors.Join(err, n.restart(ctx))
+			}
+			return err
+		}},
 		{name: "flushed-cut-off", what: "Redis is emptied while one server is cut off, which comes back later", proxied: true, play: func(ctx context.Context, f *fleet) error {
 			n := f.some()
 			f.history.Add(drill.Op{Kind: drill.Cut, Node: n.name})

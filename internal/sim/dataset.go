@@ -56,21 +56,17 @@ func (s *Shared) begin(known morningai.ID) {
 
 // Know tells the link which data the node has worked on before, and what of its
 // writes had been acknowledged.
-func (l *Link) Know(d morningai.DataSet, marks []morningai.Mark) {
+func (l *Link) Know(d morningai.DataSet, marks []byte) {
 	l.known = d
-	for _, m := range marks {
-		if string(m.Lane) == laneOf(d.Lineage) {
-			l.acked = int64(m.Acked)
-		}
+	var lineage uint64
+	var acked int64
+	if n, err := fmt.Sscan(string(marks), &lineage, &acked); n == 2 && err == nil && lineage == d.Lineage {
+		l.acked = acked
 	}
 }
 
-// Marks implements [morningai.Marker].
-func (l *Link) Marks() []morningai.Mark {
-	return []morningai.Mark{{Lane: []byte(laneOf(l.known.Lineage)), Acked: uint64(l.acked)}}
-}
-
-func laneOf(lineage uint64) string { return fmt.Sprint(lineage) }
+// Acknowledged is what has been acknowledged to the node, for Know.
+func (l *Link) Acknowledged() []byte { return fmt.Append(nil, l.known.Lineage, l.acked) }
 
 // restart is a new process of the node: its writes are numbered anew.
 func (l *Link) restart() { l.known, l.acked = morningai.DataSet{}, 0 }

@@ -6,12 +6,16 @@
 --     open.lua), mend (see mend.lua), whole (see witness.lua), torn (see torn.lua),
 --     n and a field of names -> number, generation and unfinished (restores)
 --   lanes HASH lane (its name begins with the lineage) -> number, hash, reply; * -> lineage
---   names HASH name <-> number                tasks HASH id -> record, once started
+--   names HASH name <-> number                tasks HASH id -> record, once something
+--     but a first start has happened to it; block -> its tasks under way for the first
+--     time (see block.lua)
 --   specs HASH id -> what the producer asked for, and where the task was seated
 --   extra HASH id+kind -> history, steps, progress, logs
 --   chunks HASH block -> up to 32 ids in order of acceptance, 8 blocks a chunk; a task's seq is
 --     chunk * 256 + its place, a chunk's number the time of its first task
---   ready ZSET (lex) queue,type,priority,chunk    bits HASH the same -> 256 bits
+--   ready ZSET (lex) queue,type,priority,chunk    bits HASH the same -> 256 bits,
+--     and 256 more where some of these tasks are to be looked at: they may have a record, or
+--     are long
 --   waiting HASH queue,type -> queued tasks   due ZSET id by due time in ms; running
 --     tasks that no session answers for, by the end of their grace time
 --   counts HASH state,queue -> tasks          cells HASH state,queue,type,chunk -> tasks
@@ -22,9 +26,10 @@
 --     m,journal -> what is known of the node that keeps it; q -> when the
 --     settings of a queue were changed last; w -> when somebody looked whether a key
 --     is gone; * -> lineage, epoch
---   grants ZSET (lex) session,seq,ids         cancels HASH id -> session, told
+--   grants ZSET (lex) session,seq,lease,ids         cancels HASH id -> session, told
 --   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
--- KEYS 23.. wake lists and control lists, one token each.
+-- KEYS 23.. control lists, and wake lists, one token each: of a type for sessions that
+-- serve all queues, of a type and a queue for those that serve some.
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
 -- number (r: the caller only looks, and nothing is written), hash of the call, the
@@ -45,7 +50,7 @@ local NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- no session, no 
 local dirty, dirtied = {}, {}
 local dcount, dcell, dwait, dbits, dopen, dflow = {}, {}, {}, {}, {}, {}
 local dueadd, duerem, gone, keep, evs = {}, {}, {}, {}, {}
-local woken = {} -- types whose line was empty and is not any more
+local woken = {} -- lines (queue,type) that were empty and are not any more: which lists wake for them (b both, t type, q queue)
 local loaded = {} -- records by id, taken apart
 local writerecords -- writes those that have changed
 local bitsread = {} -- what bits has, where it was read

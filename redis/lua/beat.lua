@@ -12,7 +12,7 @@
 -- Returns compact (counter; !gap if the data are others, or a key is gone), ids whose cancel was requested, held leases that
 -- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
 -- grants, or m + journal and what is known of a member, or * and lineage 8 and
--- generation 8 of the data, in turn), types to wake,
+-- generation 8 of the data, in turn), lines to wake,
 -- lanes that lost.
 local function run()
   local session, through, leaving = ARGV[8], tonumber(ARGV[10]), ARGV[11] == '1'
@@ -36,9 +36,28 @@ local function run()
   local counter = (had and unstruct('>I6', had) or 0) + 1
   local holds, ids = {}, {}
   for i = 14 + 2 * nl, 13 + 2 * nl + nh do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
+  -- Of a task under way for the first time the grant says enough: what it was asked for
+  -- may be long.
+  local granted = ARGV[11] ~= '-' and call('ZRANGEBYLEX', GRANTS, '[' .. session, '[' .. session .. '\255') or {}
+  local first, todo = {}, {}
+  if nh > 0 and not leaving then
+    for _, member in ipairs(granted) do
+      local lease = sub(member, 23, 30)
+      for at = 31, #member, 16 do first[sub(member, at, at + 15)] = lease end
+    end
+    for i, v in ipairs(call('HMGET', TASKS, unpack(ids))) do
+      if v then loaded[ids[i]] = decode(ids[i], v) end
+    end
+  end
+  for i, id in ipairs(ids) do
+    local a = ARGV[13 + 2 * nl + i]
+    if not loaded[id] and first[id] == sub(a, 17, 24) and unstruct('>I6', a, 25) == 1 then holds[id] = true
+    else todo[#todo + 1] = a; ids[#todo] = id end
+  end
+  for i = #todo + 1, nh do ids[i] = nil end
   local adopted = {}
   for i, r in ipairs(load(ids)) do
-    local a = ARGV[13 + 2 * nl + i]
+    local a = todo[i]
     if r and r.st == RUNNING and r.claim == unstruct('>I6', a, 25) and sub(r.run, 1, 8) == sub(a, 17, 24) then
       holds[r.id] = true
       if sub(r.run, 9, 24) ~= session then
@@ -55,12 +74,11 @@ local function run()
       lost[#lost + 1] = a
     end
   end
-  if #adopted > 0 then call('ZADD', GRANTS, 0, session .. pack('>I6', 0) .. concat(adopted)) end
-  local granted = ARGV[11] ~= '-' and call('ZRANGEBYLEX', GRANTS, '[' .. session, '[' .. session .. '\255') or {}
+  if #adopted > 0 then call('ZADD', GRANTS, 0, session .. string.rep('\0', 14) .. concat(adopted)) end
   for _, member in ipairs(granted) do
     local seq, list = unstruct('>I6', member, 17), {}
     if leaving or seq <= through then
-      for at = 23, #member, 16 do
+      for at = 31, #member, 16 do
         local id = sub(member, at, at + 15)
         if not holds[id] then list[#list + 1] = id end
       end
@@ -104,6 +122,6 @@ local function run()
     end
   end
   flush()
-  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), typenames(woken), behind}
+  return {tostring(counter), cancels, lost, call('HGETALL', SESSIONS), linenames(woken), behind}
 end
 return run()

@@ -3,7 +3,7 @@
 -- ARGV 8.. one a command: id 16, kind 1 (1 cancel, 2 retry, 3 run, 4 delete),
 -- version 6 (0: any), what readers see of a task that is canceled, if not that
 -- it was (the front part of an end).
--- Returns compact, names, records, extras, types to wake. compact: a letter a
+-- Returns compact, names, records, extras, lines to wake. compact: a letter a
 -- command (o done, n unknown, v version has moved, k key held by another task,
 -- w wrong state); r done, and 16 bytes of the session that runs the task follow.
 local function wakeup(r)
@@ -91,6 +91,6 @@ local function expand(compact)
   local ids = {}
   for i = 8, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
   local names, vals = values(ids)
-  return {compact, names, vals, extras(vals, false), typenames(woken)}
+  return {compact, names, vals, extras(vals, false), linenames(woken)}
 end
 return numbered(run, expand)

@@ -26,19 +26,37 @@ end
 local function freshrecord(spec)
   return '\3' .. sub(spec, -15) .. sub(spec, -16, -16) .. '\0\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- life and version 1
 end
--- read returns the records of ids, and the specs that it had to look at.
-local function read(ids)
+-- firstrecord is that of a task under way for the first time.
+local function firstrecord(seat, run)
+  return '\4' .. sub(seat, -15) .. sub(seat, -16, -16) .. '\0\1\0\0\0\2\0\0\0\1\0\0\0\1\0\0\0' .. char(#run) .. '\0\0\0' .. run
+end
+-- unwritten returns the record of a task that has none yet.
+local function unwritten(id, seat)
+  local b, place = blockof(seat)
+  local e = holder(blocks[b], place)
+  if not e then return freshrecord(seat) end
+  firsts[id] = {b, place}
+  return firstrecord(seat, e.run)
+end
+-- read returns the records of ids, and the specs that it had to look at. Where a
+-- caller knows the seat of a task (the last 16 bytes of its spec), the spec is not needed.
+local function read(ids, seats)
   local got, miss, specs = call('HMGET', TASKS, unpack(ids)), {}, {}
   for i, v in ipairs(got) do
-    if not v then miss[#miss + 1] = ids[i] end
+    if not v and not (seats and seats[i]) then miss[#miss + 1] = ids[i] end
   end
-  if #miss == 0 then return got, specs end
-  local n, list = 0, call('HMGET', SPECS, unpack(miss))
+  local n, list, names = 0, #miss > 0 and call('HMGET', SPECS, unpack(miss)) or miss, {}
   for i, v in ipairs(got) do
-    if not v then
+    if not v and not (seats and seats[i]) then
       n = n + 1
-      if list[n] then got[i], specs[i] = freshrecord(list[n]), list[n] end
+      specs[i] = list[n] or nil
     end
+    if not v and (specs[i] or seats and seats[i]) then names[#names + 1] = (blockof(specs[i] or seats[i])) end
+  end
+  openblocks(names)
+  for i, v in ipairs(got) do
+    local seat = specs[i] or seats and seats[i]
+    if not v and seat then got[i] = unwritten(ids[i], seat) end
   end
   return got, specs
 end
@@ -48,15 +66,20 @@ local function specof(r)
   return r.spec
 end
 
--- load reads records in one call; records already loaded are shared.
-local function load(ids)
+-- load reads records in one call; records already loaded are shared. seats by id, as far as known.
+local function load(ids, seats)
   local miss, out = {}, {}
   for _, id in ipairs(ids) do
     if loaded[id] == nil then loaded[id] = false; miss[#miss + 1] = id end
   end
   for i = 1, #miss, 4000 do
     local last = min(i + 3999, #miss)
-    local vals, specs = read({unpack(miss, i, last)})
+    local known
+    if seats then
+      known = {}
+      for j = i, last do known[j - i + 1] = seats[miss[j]] end
+    end
+    local vals, specs = read({unpack(miss, i, last)}, known)
     for j = i, last do
       local v = vals[j - i + 1]
       if v then

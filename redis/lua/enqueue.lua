@@ -1,6 +1,7 @@
 -- Accepts tasks, in order. Idempotent by id and by unique key.
 --
--- KEYS 23.. wake list of each type named.
+-- KEYS 23.. wake list of each type named, then of each type and queue that kinds have, in
+-- their order.
 -- ARGV 8 number of queue names, 9 of type names, 10 of kinds, then the names, then
 -- the kinds: queue index 2, type index 2, priority 1, flags 2, due time in us 8
 -- (if flagged); then the kind of each task, 1 byte each, and id and spec in turn.
@@ -20,7 +21,7 @@ local function readkinds()
   for i = 1, nk do
     local a = ARGV[10 + nq + nt + i]
     local qi, ti, pr, fl = unstruct('>HHBH', a)
-    local k = {q = q[qi], t = t[ti], pr = pr, fl = fl, at = sub(a, 8), chunk = -1, n = 0}
+    local k = {q = q[qi], t = t[ti], pr = pr, fl = fl, at = sub(a, 8), chunk = -1, n = 0, ti = ti, wait = pack('>I3I3', q[qi], t[ti])}
     k.event = pack('>I3I3BI4I4', k.t, k.q, QUEUED, 0, 1)
     kinds[i] = k
   end
@@ -55,14 +56,15 @@ local function seat(fresh, ids, kinds, meta)
     end
     local id, k = ids[i], kinds[byte(kindof, i)]
     if k.chunk ~= chunk then k.chunk, k.seat = chunk, pack('>BHI3I3I6', k.pr, k.fl, k.q, k.t, chunk) end
+    local spec = ARGV[first + 2 * i - 1]
     specs[#specs + 1] = id
-    specs[#specs + 1] = ARGV[first + 2 * i - 1] .. k.seat .. char(n)
+    specs[#specs + 1] = spec .. k.seat .. char(n)
     if k.at == '' then
       if k.n == 0 then
         k.cell = cellof({st = QUEUED, q = k.q, t = k.t, pr = k.pr, seq = chunk * 256})
       end
       k.n = k.n + 1
-      k.cell.bits[n] = true
+      k.cell.bits[n] = #spec > SMALL and LOOK or true
       evs[#evs + 1] = '\1' -- E_QUEUED
       evs[#evs + 1] = id
       evs[#evs + 1] = k.event
@@ -126,11 +128,17 @@ local function run()
   bump(dflow, 'e', #fresh)
   if early then -- somebody may be waiting for a later one
     local head = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
-    if not head[1] or tonumber(head[2]) > early then for i = 1, nt do woken[t[i]] = true end end
+    if not head[1] or tonumber(head[2]) > early then
+      for _, k in ipairs(kinds) do woken[k.wait] = 'b' end
+    end
   end
   flush()
-  for i = 1, nt do
-    if woken[t[i]] then wake(KEYS[22 + i]) end
+  local n, seen = 22 + nt, {}
+  for _, k in ipairs(kinds) do
+    if not seen[k.wait] then
+      n, seen[k.wait] = n + 1, true
+      if woken[k.wait] then wake(KEYS[22 + k.ti]); wake(KEYS[n]) end
+    end
   end
   return concat(out)
 end

@@ -33,14 +33,20 @@ local function flushbits()
   if unread then got = call('HMGET', BITS, unpack(keys)) end
   bitsread = {}
   for i, k in ipairs(keys) do
-    local b, any = {byte(got[i] or string.rep('\0', 32), 1, 32)}, false
+    local b, any, length = {byte(got[i] or string.rep('\0', 32), 1, 64)}, false, 32
     for n, on in pairs(dbits[k]) do
       local at, m = floor(n / 8) + 1, 2 ^ (n % 8)
       if on then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+      if on == LOOK or #b > 32 then
+        if #b == 32 then for o = 33, 64 do b[o] = 0 end end
+        at = at + 32
+        if on == LOOK then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+      end
     end
     for at = 1, 32 do if b[at] ~= 0 then any = true; break end end
+    for at = 33, #b do if b[at] ~= 0 then length = 64; break end end
     if any then
-      call('HSET', BITS, k, char(unpack(b)))
+      call('HSET', BITS, k, char(unpack(b, 1, length)))
       if not got[i] then call('ZADD', READY, 0, k) end
     elseif got[i] then
       call('HDEL', BITS, k)
@@ -89,7 +95,11 @@ local function flush()
   if #gone > 0 then
     call('ZREM', INDEX, unpack(gone))
     for _, k in ipairs(gone) do
-      if byte(k) == 0 then call('HDEL', CHUNKS, unpack(blocksof(unstruct('>I6', k, 8)))) end
+      if byte(k) == 0 then
+        local chunk = sub(k, 8)
+        call('HDEL', CHUNKS, unpack(blocksof(unstruct('>I6', chunk))))
+        call('HDEL', TASKS, chunk .. '\0', chunk .. '\1', chunk .. '\2', chunk .. '\3', chunk .. '\4', chunk .. '\5', chunk .. '\6', chunk .. '\7')
+      end
     end
   end
   if #new > 0 then
@@ -98,7 +108,7 @@ local function flush()
     call('ZADD', INDEX, unpack(args))
   end
   gone, new = add(WAITING, dwait)
-  for _, k in ipairs(new) do woken[(unstruct('>I3', k, 4))] = true end
+  for _, k in ipairs(new) do woken[k] = 'b' end
   for _, k in ipairs(add(SESSIONS, dopen)) do call('ZREMRANGEBYLEX', GRANTS, '[' .. k, '[' .. k .. '\255') end
   if next(dueadd) then
     local args = {}
@@ -183,11 +193,21 @@ local function named(records)
   for i, f in ipairs(fields) do out[2 * i - 1] = f; out[2 * i] = got[i] or '?' end
   return out
 end
-local function typenames(types)
-  local fields = {}
-  for t in pairs(types) do fields[#fields + 1] = 'T' .. t end
-  if #fields == 0 then return fields end
-  return call('HMGET', NAMES, unpack(fields))
+-- linenames lists lines: the names of queue and type, and which lists, in turn.
+local function linenames(lines)
+  local fields, lists, out = {}, {}, {}
+  for k, which in pairs(lines) do
+    local q, t = unstruct('>I3I3', k)
+    local n = #fields
+    fields[n + 1], fields[n + 2], lists[n / 2 + 1] = 'Q' .. q, 'T' .. t, which
+  end
+  if #fields == 0 then return out end
+  local got = call('HMGET', NAMES, unpack(fields))
+  for i, which in ipairs(lists) do
+    local n = #out
+    out[n + 1], out[n + 2], out[n + 3] = got[2 * i - 1] or '', got[2 * i] or '', which
+  end
+  return out
 end
 
 -- wake leaves one token in a type's list; a blocked node takes it. Whatever else
@@ -199,8 +219,16 @@ local function wake(list)
   call('RPUSH', list, '1')
 end
 
--- numbered runs a call once per number of its lane and repeats the stored reply.
-local function numbered(run, expand)
+-- sound says whether records are there. Without its record a task that has started
+-- looks as if it had not: what is done to it then would make a wrong record of it.
+local found
+local function sound()
+  if found == nil then found = call('HGET', TASKS, '') and true end
+  return found
+end
+-- numbered runs a call once per number of its lane and repeats the stored reply. Only
+-- one that is careful itself begins without a look whether records are there.
+local function numbered(run, expand, careful)
   local lane = ARGV[1]
   if lane == '' then return expand(run()) end
   local got = call('HMGET', LANES, lane, '*')
@@ -211,9 +239,7 @@ local function numbered(run, expand)
     if stored == n and sub(had, 15, 22) == ARGV[3] then return expand(sub(had, 23)) end
   end
   if stored + 1 ~= n then return {'!gap', tostring(stored), had and sub(had, 15, 22) or ''} end
-  -- Without its record a task that has started looks as if it had not: what is done
-  -- to it then would make a wrong record of it.
-  if not call('HGET', TASKS, '') then return {'!gap', '0', ''} end
+  if not careful and not sound() then return {'!gap', '0', ''} end
   local compact = run()
   if not compact then return {'!gap', '0', ''} end -- a key is gone that it depends on
   -- A call that found nothing to do does not use its number up: '-' says so.

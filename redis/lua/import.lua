@@ -5,7 +5,7 @@
 -- index 2, type index 2, length 4 of the packed record, of its spec, these, then
 -- what is kept outside: kind length 2, kind, data length 4, data, repeated.
 -- Returns compact (a added, u updated, k kept, r both ended), names, records,
--- extras, types to wake.
+-- extras, lines to wake.
 local RANK = {2, 1, 3, 4, 0, 0, 0}
 local function ended(r) return (has(r, F_DELETED) or r.st >= SUCCEEDED) and 1 or 0 end
 local function compare(r, o)
@@ -227,6 +227,6 @@ local function expand(compact)
   local first, ids = 11 + tonumber(ARGV[9]) + tonumber(ARGV[10]), {}
   for i = first, #ARGV do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
   local names, vals = values(ids)
-  return {compact, names, vals, extras(vals, false), typenames(woken)}
+  return {compact, names, vals, extras(vals, false), linenames(woken)}
 end
 return numbered(run, expand)

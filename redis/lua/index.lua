@@ -9,7 +9,7 @@ local function seats(r, sign)
   local m, st = cellof(r), r.st
   dcell[m.cell] = (dcell[m.cell] or 0) + sign
   if st == QUEUED then
-    m.bits[r.seq % 256] = sign > 0
+    m.bits[r.seq % 256] = sign > 0 and (r.plain or LOOK)
   elseif st == SCHEDULED and r.fail > 0 then
     bump(dcell, m.again, sign)
   end
@@ -189,6 +189,8 @@ end
 writerecords = function()
   local args, specs = {}, {}
   for _, r in ipairs(dirtied) do
+    local first = firsts[r.id]
+    if first then vacate(first[1], first[2]); firsts[r.id] = nil end
     if not gone[r.id] then
       local v = encode(r)
       args[#args + 1] = r.id
@@ -198,6 +200,7 @@ writerecords = function()
     if #args >= 4000 then call('HSET', TASKS, unpack(args)); args = {} end
     if #specs >= 4000 then call('HSET', SPECS, unpack(specs)); specs = {} end
   end
+  flushblocks(args)
   if #args > 0 then call('HSET', TASKS, unpack(args)) end
   if #specs > 0 then call('HSET', SPECS, unpack(specs)) end
   dirty, dirtied = {}, {}

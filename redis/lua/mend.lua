@@ -28,8 +28,11 @@ local function sift()
   local ids, specs = page()
   if #ids == 0 then return end
   local lost = {}
+  local names = {}
+  for i, spec in ipairs(specs) do names[i] = (blockof(spec)) end
+  openblocks(names)
   for i, v in ipairs(call('HMGET', TASKS, unpack(ids))) do
-    if not v then
+    if not v and not holder(blocks[names[i]], byte(specs[i], -1) % 32) then
       local pr, _, q, t, chunk, n = unstruct('>BHI3I3I6B', sub(specs[i], -16))
       local bits = call('HGET', BITS, pack('>I3I3BI6', q, t, pr, chunk))
       local at = call('HGET', CHUNKS, chunk * 8 + floor(n / 32)) or ''
@@ -55,19 +58,19 @@ local function clear()
 end
 -- seated gives a record its place among the ids of its chunk; false: it has it, nil:
 -- another one has it.
-local blocks, FREE = {}, string.rep('\0', 16)
+local lists, FREE = {}, string.rep('\0', 16)
 local function seated(r)
   local chunk, n = floor(r.seq / 256), r.seq % 256
   local b, o = chunk * 8 + floor(n / 32), n % 32 * 16
   for k = chunk * 8, b do
-    local list = blocks[k] or call('HGET', CHUNKS, k) or ''
+    local list = lists[k] or call('HGET', CHUNKS, k) or ''
     local had = k == b and sub(list, o + 1, o + 16) or ''
     if had == r.id then return false end
     if had ~= '' and had ~= FREE then return nil end
     local least = k < b and 512 or o
-    blocks[k] = list .. string.rep('\0', least - #list)
+    lists[k] = list .. string.rep('\0', least - #list)
   end
-  blocks[b] = sub(blocks[b], 1, o) .. r.id .. sub(blocks[b], o + 17)
+  lists[b] = sub(lists[b], 1, o) .. r.id .. sub(lists[b], o + 17)
   return true
 end
 -- keeps leaves a running task to the session that it was handed to. If that does
@@ -76,8 +79,9 @@ local handed = {}
 local function keeps(r)
   local g = sub(r.run, 9, 30)
   if g ~= NOBODY then
-    local list = handed[g] or {}
-    handed[g] = list
+    local grant = g .. sub(r.run, 1, 8)
+    local list = handed[grant] or {}
+    handed[grant] = list
     list[#list + 1] = r.id
   end
   call('ZADD', DUE, now + tonumber(ARGV[8]), r.id)
@@ -87,6 +91,7 @@ local function index()
   local ids, specs = page()
   local top = tonumber(call('HGET', META, 'next') or 0)
   for i, r in ipairs(load(ids)) do
+    r.plain = r.spec and #r.spec <= SMALL + 16 -- there is no record to look at
     r.spec = specs[i]
     local is = seated(r)
     if is == nil then -- it goes behind all others
@@ -106,8 +111,8 @@ local function index()
       elseif r.st >= SUCCEEDED then leaves(r, finished(r) + max(retention(r), LINGER)) end
     end
   end
-  for b, list in pairs(blocks) do call('HSET', CHUNKS, b, list) end
-  for g, list in pairs(handed) do call('ZADD', GRANTS, 0, g .. concat(list)) end
+  for b, list in pairs(lists) do call('HSET', CHUNKS, b, list) end
+  for grant, list in pairs(handed) do call('ZADD', GRANTS, 0, grant .. concat(list)) end
   call('HSET', META, 'next', top)
   flush()
 end

@@ -4,7 +4,7 @@
 -- 2 minute, 3 hour; 0 none); '' leaves a setting as it is; 13 when the change
 -- was given, in ms, unless it is now (''): what was changed later stays.
 -- Returns compact (paused 1, concurrency 4, starts 4, period 1, version 6, and when
--- paused, concurrency and rate were changed, 6 each), types to wake.
+-- paused, concurrency and rate were changed, 6 each), lines to wake.
 local function run()
   local q = numbers(1, 0, 8, true)[1]
   local paused, conc, count, per, version, pauseset, concset, rateset = 0, 0, 0, 0, 0, 0, 0, 0
@@ -40,10 +40,9 @@ local function run()
   call('HSET', SESSIONS, 'q', nowns) -- a beat brings it
   local waiting = call('HGETALL', WAITING)
   for i = 1, #waiting, 2 do
-    local wq, t = unstruct('>I3I3', waiting[i])
-    if wq == q then woken[t] = true end
+    if unstruct('>I3', waiting[i]) == q then woken[waiting[i]] = 'b' end
   end
   return cfg
 end
-local function expand(compact) return {compact, typenames(woken)} end
+local function expand(compact) return {compact, linenames(woken)} end
 return numbered(run, expand)

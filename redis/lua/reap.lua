@@ -2,7 +2,7 @@
 --
 -- KEYS 23 control list of the session.
 -- ARGV 8 session, 9 counter observed (-1: its own process ends it), 10 tasks at most in this call.
--- Returns compact (k alive or unknown, m more to do, r reaped), types to wake.
+-- Returns compact (k alive or unknown, m more to do, r reaped), lines to wake.
 local function run()
   local session = ARGV[8]
   local had = call('HGET', SESSIONS, session)
@@ -13,7 +13,7 @@ local function run()
     local member = call('ZRANGEBYLEX', GRANTS, '[' .. session, '[' .. session .. '\255', 'LIMIT', 0, 1)[1]
     if not member then break end
     local list = {}
-    for at = 23, #member, 16 do list[#list + 1] = sub(member, at, at + 15) end
+    for at = 31, #member, 16 do list[#list + 1] = sub(member, at, at + 15) end
     for _, r in ipairs(load(list)) do
       if r and r.st == RUNNING and sub(r.run, 9, 30) == sub(member, 1, 22) then giveback(r, 7) end
     end
@@ -26,5 +26,5 @@ local function run()
   call('DEL', KEYS[23])
   return 'r'
 end
-local function expand(compact) return {compact, typenames(woken)} end
+local function expand(compact) return {compact, linenames(woken)} end
 return numbered(run, expand)
