@@ -39,7 +39,11 @@ func (c *checker) checkReads() {
 // could not know of each other have accepted the same id, and the task carries
 // the mark that says what this may have led to. A nil b is the end.
 func (c *checker) excused(t *track, a, b *Op) bool {
-	return t.marked && (c.faults.losses.between(a, b) || c.faults.disks.between(a, b) || c.apart(t)) || c.faults.splits.between(a, b) || c.unwitnessed(a, b)
+	since := a
+	if a.Fresh == morningai.FreshStale { // it shows what was before
+		since = t.ops[0]
+	}
+	return t.marked && (c.faults.losses.between(since, b) || c.faults.disks.between(a, b) || c.apart(t)) || c.faults.splits.between(a, b) || c.unwitnessed(a, b)
 }
 
 // unwitnessed: Redis has lost what it had acknowledged to a node in the last moments
