@@ -30,8 +30,13 @@ cross: ## build for macOS and Windows too
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go build -o /dev/null ./cmd/morningai
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/morningai
 
-unit: ## all tests with the race detector; then those of outages, which need the machine for themselves
-	CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v /internal/outagetest)
+# A simulation is one goroutine, in which there are no races to find, and the detector
+# makes it six times slower. TestSimulationReplays has it all the same.
+ALONE := '^(TestSimulation|TestMutants)$$'
+
+unit: ## all tests with the race detector, simulations without; then those of outages, which need the machine for themselves
+	GORACE=atexit_sleep_ms=10 CGO_ENABLED=1 go test -race -timeout 15m -skip $(ALONE) $$(go list ./... | grep -v /internal/outagetest)
+	go test -timeout 10m -run $(ALONE) ./resilient
 	go test -timeout 10m ./internal/outagetest
 
 yardstick: ## how well questions find their passages, against fixed figures

@@ -37,6 +37,7 @@ type Engine struct {
 	gate    sync.RWMutex   // closed changes under it
 	closed  bool
 	losses  atomic.Int64
+	unsaved sync.Map     // servers of which was said that they write nothing to disk
 	replied atomic.Int64 // when the last reply came, since processStart
 
 	mu       sync.Mutex

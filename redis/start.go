@@ -55,7 +55,8 @@ func (e *Engine) checkServer(ctx context.Context, address string, node rueidis.C
 	if err := e.checkRights(ctx, node, missing); err != nil {
 		return err
 	}
-	if info["aof_enabled"] == "0" && !e.saves(ctx, node) {
+	if _, told := e.unsaved.Load(address); !told && info["aof_enabled"] == "0" && !e.saves(ctx, node) {
+		e.unsaved.Store(address, true) // a start may be tried often
 		e.opt.logger.Warn("the Redis server writes nothing to disk: a restart of it loses every task",
 			"server", address, "hint", "CONFIG SET appendonly yes, and in redis.conf")
 	}

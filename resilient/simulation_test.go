@@ -58,11 +58,14 @@ func TestSimulation(t *testing.T) {
 // no order of a map.
 func TestSimulationReplays(t *testing.T) {
 	for _, s := range simulations {
-		for seed := uint64(1); seed <= 20; seed++ {
-			cfg := simConfig(s.faults)
-			if a, b := sim.Run(cfg, seed), sim.Tell(cfg, seed); a.Digest != b.Digest {
-				t.Errorf("%s: seed %d does not replay", s.name, seed)
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= 20; seed++ {
+				cfg := simConfig(s.faults)
+				if a, b := sim.Run(cfg, seed), sim.Tell(cfg, seed); a.Digest != b.Digest {
+					t.Errorf("seed %d does not replay", seed)
+				}
 			}
-		}
+		})
 	}
 }

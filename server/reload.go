@@ -14,20 +14,24 @@ type Limits struct {
 
 // Reload reads the token file again, if the server has one, and takes new limits.
 // What cannot be taken stays as it was, and the error says so; the rest is taken
-// nevertheless. Sessions of workers and connections go on; a token that is gone is
-// refused from its next request on.
+// nevertheless. Sessions of workers and connections go on.
 func (s *Server) Reload(l Limits) error {
-	var errs []error
-	if s.tokens != nil {
-		warnings, err := s.tokens.Reload(s.opts.TokenFile)
-		for _, w := range warnings {
-			s.opts.Logger.Warn(w)
-		}
-		errs = append(errs, err)
-	}
-	errs = append(errs, s.app.SetConcurrency(l.Concurrency))
+	errs := []error{s.ReloadTokens(), s.app.SetConcurrency(l.Concurrency)}
 	if j, ok := s.app.Engine().(*resilient.Engine); ok {
 		j.SetLimits(l.JournalLimit, l.JournalMinFree)
 	}
 	return errors.Join(errs...)
+}
+
+// ReloadTokens reads the token file again, if the server has one. A token that is
+// gone is refused from its next request on; after an error all stay as they were.
+func (s *Server) ReloadTokens() error {
+	if s.tokens == nil {
+		return nil
+	}
+	warnings, err := s.tokens.Reload(s.opts.TokenFile)
+	for _, w := range warnings {
+		s.opts.Logger.Warn(w)
+	}
+	return err
 }

@@ -17,6 +17,7 @@ import (
 // A restore that is killed with -9 in the middle leaves a folder that no server
 // takes, and is repeated by the same command.
 func TestRestoreKilledInTheMiddle(t *testing.T) {
+	t.Parallel()
 	const all = 30_000
 	source, target, file := t.TempDir(), filepath.Join(t.TempDir(), "new"), filepath.Join(t.TempDir(), "a.backup")
 	engine, err := sqlite.Open(t.Context(), filepath.Join(source, "tasks.db"), sqlite.WithSync(sqlite.SyncNormal))
@@ -74,6 +75,7 @@ func TestRestoreKilledInTheMiddle(t *testing.T) {
 // From a server on Redis into an empty Redis: tasks, settings, and that the reports
 // of outages have no place there.
 func TestRestoreIntoRedis(t *testing.T) {
+	t.Parallel()
 	first, second := redistest.Start(t), redistest.Start(t)
 	d := node(t, first, "one", "--role", "api")
 	c := connect(t, d)

@@ -11,6 +11,7 @@ import (
 // tasks runs all of them after its restart, none that had ended again, and a
 // kill does not count as a failure.
 func TestKillInTheMiddle(t *testing.T) {
+	t.Parallel()
 	const all = 1_000
 	data := t.TempDir()
 	first := serve(t, data, "--concurrency", "8")

@@ -13,6 +13,7 @@ import (
 // A service manager is told how the server stands, and its watchdog is fed for as
 // long as the server answers.
 func TestServiceManagerIsTold(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "notify") // the path of a socket is short
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +77,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 // What a service manager ends because it does not answer, and what crashes, ends by a
 // signal: the exit code 2 of Go would say wrong usage, which is not tried again.
 func TestCrashIsNoExitCode(t *testing.T) {
+	t.Parallel()
 	d := serve(t, t.TempDir())
 	if err := d.cmd.Process.Signal(syscall.SIGABRT); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ func python(t *testing.T, code string, args ...string) string {
 // The Python client submits, reads, waits and cancels; an answer that was lost
 // makes no second task.
 func TestPythonClient(t *testing.T) {
+	t.Parallel()
 	d := serve(t, t.TempDir())
 	target, err := url.Parse(d.url)
 	if err != nil {
@@ -103,6 +104,7 @@ k`
 
 // A token is sent.
 func TestPythonClientToken(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(file, []byte("admin 0123456789abcdef0123456789abcdef ci\n"), 0o600); err != nil {
 		t.Fatal(err)

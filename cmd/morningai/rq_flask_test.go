@@ -19,6 +19,7 @@ import (
 // The Flask application of docs/rq.md runs as it stands there, before and after, beside
 // one worker of RQ's; and after the change an outage refuses nobody.
 func TestFlaskExample(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/rq.md")
 	if err != nil {
 		t.Fatal(err)

@@ -46,6 +46,7 @@ func TestRQEnqueue(t *testing.T) {
 
 // Jobs that Python enqueues run as tasks of a server, or at an address.
 func TestRQWorker(t *testing.T) {
+	t.Parallel()
 	v, s := rqtest.Debian(t), redistest.Start(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -85,6 +86,7 @@ say([json.loads(json.dumps(fetch(i).result)) for i in ('task', 'web')])`)
 
 // What waits in RQ becomes tasks, once, and first the command only says so.
 func TestRQImport(t *testing.T) {
+	t.Parallel()
 	v, s := rqtest.Debian(t), redistest.Start(t)
 	d := serve(t, t.TempDir())
 	v.Run(t, s.Addr(), `
@@ -161,6 +163,7 @@ q.enqueue_at(datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc), 'app.e
 // An import that was cut off between the two systems is taken up, and a job runs
 // in one of them only.
 func TestRQImportTakenUp(t *testing.T) {
+	t.Parallel()
 	v, s := rqtest.Debian(t), redistest.Start(t)
 	d := serve(t, t.TempDir())
 	v.Run(t, s.Addr(), `queue().enqueue('app.echo', 1, job_id='one')`)

@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MORNINGAI_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("MORNINGAI_DOCS", filepath.Join(env.WorkDir, "docs"))
-			env.Setenv("GORACE", "atexit_sleep_ms=10") // a second at the end of each process otherwise
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Values[daemonsKey{}] = &daemons{byName: map[string]*daemon{}}
 			return os.Mkdir(filepath.Join(env.WorkDir, "docs"), 0o755)
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 
@@ -44,15 +45,17 @@ func (r *reloader) follow(hangups <-chan os.Signal) (stop func()) {
 	}
 }
 
-// reload takes the same command line in the environment of the file as it is now.
+// reload takes the same command line in the environment of the file as it is now. A
+// mistake in the settings does not keep a token alive that was taken away.
 func (r *reloader) reload() error {
 	again := &commands{}
-	if err := r.settings.parseAgain(again, r.args); err != nil {
-		return err
+	err := r.settings.parseAgain(again, r.args)
+	var limits server.Limits
+	if err == nil {
+		limits, err = again.Serve.limits()
 	}
-	limits, err := again.Serve.limits()
 	if err != nil {
-		return err
+		return errors.Join(err, r.srv.ReloadTokens())
 	}
 	r.level.Set(again.Serve.level())
 	return r.srv.Reload(limits)

@@ -16,6 +16,7 @@ import (
 // on with stays its own, what it has finished is recorded, and what it never
 // speaks of again runs elsewhere.
 func TestWorkersOutliveTheirServer(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	data := t.TempDir()
 	args := []string{"--redis", redis.URL(), "--no-journal", "--node", "web", "--role", "api", "--lease", "3s"}

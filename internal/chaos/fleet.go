@@ -39,9 +39,10 @@ type fleet struct {
 	redis     *redisproc.Server
 	more      []*redisproc.Server // replicas and sentinels
 	nodes     []*node
-	guests    []*node   // servers that take no part
-	from, to  time.Time // of the fault
-	promoted  time.Time // when a replica took over
+	guests    []*node       // servers that take no part
+	asked     time.Duration // when traffic began
+	from, to  time.Time     // of the fault
+	promoted  time.Time     // when a replica took over
 	mixed     map[string]int
 	admin     *redisproc.Conn
 	authority *redisproc.Authority

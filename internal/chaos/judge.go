@@ -53,7 +53,6 @@ func (f *fleet) judge(ctx context.Context, r *Result, fault time.Duration) {
 // of it.
 func (f *fleet) measure(r *Result, fault time.Duration) {
 	until := f.to.Sub(f.began)
-	ready := time.Duration(0)
 	var slowest time.Duration
 	done := 0
 	for op := range f.history.Ops() {
@@ -64,9 +63,6 @@ func (f *fleet) measure(r *Result, fault time.Duration) {
 		switch {
 		case op.End == 0:
 		case op.Return < fault:
-			if ready == 0 {
-				ready = op.Call
-			}
 			done++
 			slowest = max(slowest, took)
 		case op.Call < until && (op.Outcome != drill.OK || op.Durable == "journal" || op.Fresh == morningai.FreshStale || op.Fresh == morningai.FreshLocal ||
@@ -74,8 +70,8 @@ func (f *fleet) measure(r *Result, fault time.Duration) {
 			r.Saw++
 		}
 	}
-	if ready > 0 && fault > ready {
-		r.Rate = float64(done) / (fault - ready).Seconds()
+	if fault > f.asked {
+		r.Rate = float64(done) / (fault - f.asked).Seconds()
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 
 func startTraffic(f *fleet) *traffic {
 	t := &traffic{f: f, random: rand.New(rand.NewPCG(f.config.Seed, 1)), over: make(chan struct{})}
+	f.asked = f.now()
 	t.wait.Go(t.run)
 	return t
 }

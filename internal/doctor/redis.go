@@ -187,6 +187,11 @@ func (r *redisLook) firstLook(ctx context.Context) {
 	}
 	var err error
 	switch r.prepared, err = r.in.Prepared(ctx); {
+	case err != nil && strings.Contains(err.Error(), "of another kind"):
+		detail, hint := worded(err)
+		_, rest, _ := strings.Cut(detail, "the key ")
+		key, _, _ := strings.Cut(rest, " ")
+		r.d.wrong(redisData, detail, "servers with this address write nothing to Redis and go on by themselves: "+hint, one+" DEL "+key)
 	case errors.Is(err, redis.ErrWrongRedis), err != nil && r.prepared:
 		detail, hint := worded(err)
 		r.d.wrong(redisData, detail, "servers with this address refuse to start: "+hint, one+" HGETALL "+r.in.Prefix()+":{0}:meta")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/RC918/morningai/internal/redistest"
+	"github.com/RC918/morningai/redis"
 )
 
 const secret = "hunter2"
@@ -378,6 +380,20 @@ func TestGrowth(t *testing.T) {
 	stop()
 	<-done
 	found(t, r, redisKeys, "if it goes on like this, maxmemory is full", "--bigkeys")
+}
+
+func TestAKeyWrittenOver(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, healthy...)
+	e, err := redis.Open(t.Context(), s.URL(), redis.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Do("SET", "mai:{0}:ready", "something")
+	found(t, examine(t, at(t, s.URL())), redisData, "the key mai:{0}:ready", "go on by themselves", "DEL mai:{0}:ready")
 }
 
 func TestAnotherLayout(t *testing.T) {

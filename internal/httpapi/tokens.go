@@ -185,7 +185,7 @@ func (t *Tokens) find(presented string) (token, bool) {
 // an error they stay as they are. It returns what is unwise about the file.
 func (t *Tokens) Reload(path string) (warnings []string, err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, tokenFileError("is a pipe, which was read once", nil)
+		return nil, tokenFileError("is no file that can be read again", nil)
 	}
 	next, err := LoadTokens(path)
 	if err != nil {

@@ -1,10 +1,12 @@
 package outagetest
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/drill"
@@ -38,7 +40,8 @@ type sick struct {
 	cluster   *redistest.Cluster
 	clock     *redistest.Clock
 	jumps     int
-	tls       string // address of the port that speaks TLS
+	felt      []string // that is not to be
+	tls       string   // address of the port that speaks TLS
 }
 
 // newSick is a fleet with the Redis of a mode, one server on it, and a task that
@@ -111,33 +114,63 @@ func TestFailureModes(t *testing.T) {
 	}
 }
 
-// What one more try gets over is no outage.
+// What one more try gets over is no outage. A machine that lets a server or Redis wait
+// for as long as it takes to call an outage proves nothing, and is asked again.
 func TestFailuresThatPass(t *testing.T) {
 	t.Parallel()
 	for _, m := range slices.Concat(passes(), passesBySetup()) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			s, n, first := newSick(t, m)
-			made := []receipt{first}
-			for range 5 {
-				m.provoke(s)
-				for range 5 {
-					r := s.must(n, s.counted(s.callee.atOnce()))
-					if r.task.Durable != "journal+redis" {
-						t.Errorf("a task is durable in %q", r.task.Durable)
-					}
-					made = append(made, r)
+			for tries := 1; ; tries++ {
+				felt, starved := passesBy(t, m)
+				if len(felt) > 0 && starved && tries < 5 {
+					t.Logf("the machine was late, so that this proves nothing: %s", felt[0])
+					continue
 				}
+				for _, what := range felt {
+					t.Error(what)
+				}
+				return
 			}
-			s.settle()
-			if told := s.incidents(n); len(told) != 0 {
-				t.Errorf("it makes outages of it: %+v", told)
-			}
-			s.succeededOnce(s.everyStatusAgrees(), made)
-			s.keepsSecrets(n)
 		})
 	}
 }
+
+// passesBy returns what is felt of a failure, and whether the machine is a reason.
+func passesBy(t *testing.T, m mode) (felt []string, starved bool) {
+	t.Helper()
+	s, n, first := newSick(t, m)
+	from := time.Now()
+	made := []receipt{first}
+	for range 5 {
+		m.provoke(s)
+		for range 5 {
+			r := s.must(n, s.counted(s.callee.atOnce()))
+			if r.task.Durable != "journal+redis" {
+				s.feel("a task is durable in %q", r.task.Durable)
+			}
+			made = append(made, r)
+		}
+	}
+	s.settle()
+	starved = true // being slow is all that a machine can make of it
+	for _, i := range s.incidents(n) {
+		s.feel("it makes an outage of it: %+v", i)
+		starved = starved && strings.Contains(i.Cause, "does not answer in time")
+	}
+	s.succeededOnce(s.everyStatusAgrees(), made)
+	s.keepsSecrets(n)
+	n.kill() // there may be another try
+	longest := percentile(yard.since(t, from).took(), 100)
+	return s.felt, starved && longest > lateMachine
+}
+
+// lateMachine is how long a call of the control does not take on a machine that gives
+// every program its turn.
+const lateMachine = 150 * time.Millisecond
+
+// feel notes something that nobody is to notice.
+func (s *sick) feel(what string, args ...any) { s.felt = append(s.felt, fmt.Sprintf(what, args...)) }
 
 // keepsSecrets looks for the password in all that a server tells.
 func (s *sick) keepsSecrets(n *node) {

@@ -52,7 +52,7 @@ func Configured() bool {
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false
 	}
-	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	return os.Getenv(variable) != "" || os.Getenv(tracesVariable) != ""
 }
 
 // Tracer makes the spans of one server. A collector that is away costs nothing but
@@ -63,8 +63,13 @@ type Tracer struct {
 	log      *slog.Logger
 }
 
-// Start begins to collect spans. Close sends the last ones.
+// Start begins to collect spans. Close sends the last ones. What it cannot begin with
+// is an ErrInvalidInput.
 func Start(ctx context.Context, o Options) (*Tracer, error) {
+	if err := checkEndpoint(o.Endpoint); err != nil {
+		return nil, err
+	}
+	listen(o.Logger)
 	opts := []otlptracehttp.Option{otlptracehttp.WithTimeout(sendTime)}
 	if o.Endpoint != "" {
 		opts = append(opts, otlptracehttp.WithEndpointURL(strings.TrimSuffix(o.Endpoint, "/")+"/v1/traces"))
@@ -77,6 +82,9 @@ func Start(ctx context.Context, o Options) (*Tracer, error) {
 		attribute.String("service.instance.id", o.Node)), resource.WithFromEnv(), resource.WithTelemetrySDK())
 	if err != nil && about == nil {
 		return nil, fmt.Errorf("describe the source of spans: %w", err)
+	}
+	if err != nil {
+		o.Logger.Warn("spans do not say everything about their source", "error", err)
 	}
 	t := &Tracer{log: o.Logger}
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithBatcher(quietly{exporter, o.Logger}), sdktrace.WithResource(about), sdktrace.WithIDGenerator(ids{}))

@@ -31,6 +31,10 @@ local function run()
     elseif all[i] == 'w' then looked = tonumber(all[i + 1]) end
   end
   local look = not looked or math.abs(now - looked) > 500 -- one of all sessions does
+  if look then -- a key that somebody has written over stays where it was
+    local strange = refuse()
+    if strange then return strange end
+  end
   local blind = nh > 0 and not (call('HGET', TASKS, '') and call('HGET', SPECS, ''))
   if blind or look and vanished() or ARGV[1] ~= '' and ARGV[1] ~= lineage then return {'!gap', {}, {}, all, {}, {}} end
   local counter = (had and unstruct('>I6', had) or 0) + 1

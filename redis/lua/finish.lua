@@ -79,17 +79,16 @@ local function succeed(id, v, a)
   hot[#hot + 1] = '\5' .. sub(v, 2, 17) .. f.done .. sub(a, 27, 30) .. sub(a, 1, 8) .. NOBODY .. sub(a, 31, sn) .. nowns .. '\1' .. sub(a, sn + 1)
   return count(id, sub(v, 4, 15), grant, f)
 end
--- asreport is a first success as other reports come, with the seat that it tells.
+-- asreport is a first success as other reports come.
 local function asreport(a)
   local rl = byte(a, 35)
-  return sub(a, 39, 46) .. '\0\0\0\1\1\0\0\0\1\0\0\0\0\0\0\0\0\0' .. sub(a, 35, 38) .. sub(a, 69, 38 + rl) .. sub(a, 48 + rl),
-    sub(a, 17, 17) .. sub(a, 2, 16)
+  return sub(a, 39, 46) .. '\0\0\0\1\1\0\0\0\1\0\0\0\0\0\0\0\0\0' .. sub(a, 35, 38) .. sub(a, 69, 38 + rl) .. sub(a, 48 + rl)
 end
 -- finish records the outcomes of tasks, in order, and returns what became of each.
 local NOSEAT = string.rep('\0', 16)
 local function finish(nr)
   ended = {}
-  local out, of, names, rest, restids, seats, records = {}, {}, {}, {}, {}, {}, {}
+  local out, of, names, rest, restids, told, seats, records = {}, {}, {}, {}, {}, {}, {}, {}
   for i = 1, nr do
     local a = ARGV[10 + nr + i]
     if byte(a) == SUCCEEDED then
@@ -98,22 +97,30 @@ local function finish(nr)
       if not c then c = {}; of[chunk] = c end
       if not c[k] then c[k] = chunk .. char(k); names[#names + 1] = c[k] end
     else
-      local id, seat = ARGV[10 + i], sub(a, 2, 17)
-      restids[#restids + 1] = id
+      restids[#restids + 1] = ARGV[10 + i]
       rest[i] = #restids
-      if seat ~= NOSEAT then seats[id] = seat end
+      local seat = sub(a, 2, 17)
+      if seat ~= NOSEAT then
+        told[i] = seat
+        names[#names + 1] = (blockof(seat))
+      end
     end
   end
   if #names > 0 then openblocks(names) end
+  for i, seat in pairs(told) do -- it has not moved since
+    local b, place = blockof(seat)
+    local e = holder(blocks[b], place)
+    if e and e.lease == sub(ARGV[10 + nr + i], 18, 25) then seats[ARGV[10 + i]] = seat end
+  end
   if #restids > 0 then records = call('HMGET', TASKS, unpack(restids)) end
   for i = 1, nr do
-    local id, a, verdict, seat = ARGV[10 + i], ARGV[10 + nr + i], nil, nil
+    local id, a, verdict = ARGV[10 + i], ARGV[10 + nr + i], nil
     if rest[i] then
       a = sub(a, 18)
       verdict = succeed(id, records[rest[i]], a)
     else
       verdict = finishfirst(id, a, blocks[of[sub(a, 10, 15)][floor(byte(a, 16) / 32)]])
-      if not verdict then a, seat = asreport(a); seats[id] = seat end
+      if not verdict then a = asreport(a) end
     end
     if not verdict then
       if hotids[id] then flushhot() end
