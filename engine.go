@@ -138,6 +138,9 @@ type Capabilities struct {
 	// It is zero for an engine that cannot lose what it has acknowledged without
 	// saying so, and for one that has not reached its storage yet.
 	Data DataSet
+	// Edition is what these data had on record of the journal of this engine's node
+	// ([Member]) when the engine began; 0 if nothing, or if it was not asked for.
+	Edition int64
 }
 
 // Receipt is the answer to one spec of an Enqueue.

@@ -25,6 +25,9 @@ type Member struct {
 	// Crashed is the lineage of data about which the member cannot tell all, because
 	// an earlier process of it had died and may have run what it did not write down.
 	Crashed uint64
+	// Edition is how far the journal had come when the member last said so; it only
+	// grows. A journal that has not come as far is a copy of an earlier state.
+	Edition int64
 	// ContactAt is when the member last said so, by its own clock.
 	ContactAt time.Time
 	// Connected: its session is alive and beats. Reads fill it in, it is not

@@ -153,6 +153,9 @@ func (e *Engine) check(ctx context.Context) error {
 			l.renew()
 		}
 	}
+	if err := e.lookUp(ctx); err != nil {
+		return unavailable("open redis", err)
+	}
 	return nil
 }
 

@@ -37,6 +37,7 @@ type Engine struct {
 	gate    sync.RWMutex   // closed changes under it
 	closed  bool
 	losses  atomic.Int64
+	edition atomic.Int64 // see [morningai.Capabilities]
 	unsaved sync.Map     // servers of which was said that they write nothing to disk
 	replied atomic.Int64 // when the last reply came, since processStart
 
@@ -116,7 +117,7 @@ func prepare(url string, opts []Option) (*Engine, error) {
 
 // Capabilities describes the engine.
 func (e *Engine) Capabilities() morningai.Capabilities {
-	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet()}
+	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet(), Edition: e.edition.Load()}
 }
 
 // Losses is how often this engine has noticed that Redis lost writes that it

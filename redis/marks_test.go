@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/internal/redistest"
 	"github.com/RC918/morningai/redis"
 )
@@ -50,5 +51,35 @@ func TestALossWhileNobodyRan(t *testing.T) {
 				t.Error("a loss that was noticed is noticed again")
 			}
 		})
+	}
+}
+
+// What is on record of a journal is known to the next process of its node, also if the
+// last one has left.
+func TestEditionOfAJournal(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	e := open(t, server.URL())
+	journal, err := morningai.NewID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := join(t, e, 1)
+	on := func() int64 {
+		t.Helper()
+		return open(t, server.URL(), redis.WithMember(journal)).Capabilities().Edition
+	}
+	if n := on(); n != 0 {
+		t.Errorf("a journal that nobody knows has come to %d", n)
+	}
+	m := &morningai.Member{Journal: journal, Node: "n", Edition: 5, ContactAt: time.Now()}
+	beat(t, e, morningai.BeatRequest{Session: session, Member: m})
+	if n := on(); n != 5 {
+		t.Errorf("on record is %d", n)
+	}
+	m.Edition = 7
+	beat(t, e, morningai.BeatRequest{Session: session, Member: m, Leaving: true})
+	if n := on(); n != 7 {
+		t.Errorf("of one that has left %d is on record", n)
 	}
 }

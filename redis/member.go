@@ -3,10 +3,12 @@ package redis
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"slices"
 
 	"github.com/RC918/morningai"
+	"github.com/redis/rueidis"
 )
 
 // memberField is the length of a field of the sessions that names a member, an m
@@ -20,9 +22,9 @@ const settingsField = "q"
 // memberArgs is what a beat changes of the members: one that is recorded, or
 // removed if nothing of it is packed, and those that are forgotten.
 func memberArgs(req *morningai.BeatRequest) []string {
-	args := []string{"", ""}
+	args := []string{"", "", ""}
 	if m := req.Member; m != nil {
-		args[0] = string(m.Journal[:])
+		args[0], args[2] = string(m.Journal[:]), be(uint64(m.Edition))
 		if !req.Leaving || m.Backlog > 0 {
 			args[1] = packMember(m)
 		}
@@ -42,6 +44,7 @@ func packMember(m *morningai.Member) string {
 	}
 	b = binary.BigEndian.AppendUint64(b, m.Reported)
 	b = binary.BigEndian.AppendUint64(b, m.Crashed)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.Edition))
 	return string(b)
 }
 
@@ -58,7 +61,49 @@ func readMember(journal, text string) (morningai.Member, bool) {
 			m.Reported, m.Crashed = uint64(be64(b)), uint64(be64(b[8:]))
 		}
 	}
+	if r.ok && r.rest != "" { // and one that counts editions
+		if b := r.bytes(8); r.ok {
+			m.Edition = be64(b)
+		}
+	}
 	return m, r.ok
+}
+
+// lookUp reads what is on record of the journal of this engine's node, before this
+// process says anything of it.
+func (e *Engine) lookUp(ctx context.Context) error {
+	if e.opt.member.IsZero() {
+		return nil
+	}
+	call, cancel := e.bounded(ctx)
+	defer cancel()
+	result, err := e.do(call, e.client.B().Hget().Key(e.parts[0].base+"sessions").Field("m"+string(e.opt.member[:])).Build())
+	if err != nil {
+		return err
+	}
+	text, err := result.ToString()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return err
+	}
+	if text != "" {
+		m, ok := readMember(string(e.opt.member[:]), text)
+		if !ok {
+			return errCorrupt
+		}
+		e.edition.Store(m.Edition)
+		return nil
+	}
+	// It has left, or was never there.
+	if result, err = e.do(call, e.client.B().Hget().Key(e.parts[0].base+"meta").Field("e"+string(e.opt.member[:])).Build()); err != nil {
+		return err
+	}
+	if text, err = result.ToString(); err != nil && !rueidis.IsRedisNil(err) {
+		return err
+	}
+	if len(text) == 8 {
+		e.edition.Store(be64(text))
+	}
+	return nil
 }
 
 // readSettings says when the settings were changed last: "-" for never, so that it

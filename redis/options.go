@@ -24,6 +24,7 @@ type options struct {
 	clientName     string
 	prefix         string
 	laneAge        time.Duration
+	member         morningai.ID
 	remembered     bool // a journal keeps what was acknowledged
 	marks          []byte
 	acknowledged   []mark // by partition
@@ -85,6 +86,10 @@ func WithDataSet(d morningai.DataSet) Option { return func(o *options) { o.data 
 func WithAcknowledged(marks []byte, at time.Time) Option {
 	return func(o *options) { o.remembered, o.marks, o.acknowledgedAt = true, marks, at }
 }
+
+// WithMember names the journal of this engine's node: what Redis has on record of it
+// is then in [morningai.Capabilities].
+func WithMember(journal morningai.ID) Option { return func(o *options) { o.member = journal } }
 
 // WithAnyEviction accepts a Redis that evicts keys when its memory is full. It
 // will then lose tasks without an error.

@@ -52,6 +52,8 @@ type core struct {
 	met       bool                       // the shared engine has answered since the start
 	trusted   bool                       // and whoever has lost anything there has had time to say so; see firstContact
 	asked     map[morningai.ID]*asking   // ids that are being enqueued
+	edition   int64                      // of the journal, as it is on its disk
+	renamed   bool                       // see noteEdition
 	marking   bool                       // what was acknowledged is written down soon
 	closing   bool
 	noting    map[morningai.NoteKey][]func() // outcomes that are being written, and what waits for that
@@ -196,6 +198,7 @@ func onShared[T any](c *core, name string, limit time.Duration, run func(context
 			sent := c.contact.ended(call)
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
+			c.noteEdition(got.edition)
 			c.noteContact(call, sent, err)
 			c.mark(name, err)
 			then(got.value, err)
@@ -204,14 +207,16 @@ func onShared[T any](c *core, name string, limit time.Duration, run func(context
 
 // reached is what a call of the shared engine has brought, and on which data.
 type reached[T any] struct {
-	value T
-	data  morningai.DataSet
+	value   T
+	data    morningai.DataSet
+	edition int64 // of this node's journal, as it is on record
 }
 
 func reaching[T any](c *core, run func(context.Context) (T, error)) func(context.Context) (any, error) {
 	return func(ctx context.Context) (any, error) {
 		value, err := run(ctx)
-		return reached[T]{value, c.remote.Capabilities().Data}, err
+		now := c.remote.Capabilities()
+		return reached[T]{value, now.Data, now.Edition}, err
 	}
 }
 
@@ -225,6 +230,7 @@ func waitShared[T any](c *core, name string, run func(context.Context) (T, error
 		then: func(result any, err error) {
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
+			c.noteEdition(got.edition)
 			c.noteContact(0, sent, err)
 			c.mark(name, err)
 			then(got.value, err)

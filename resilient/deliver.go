@@ -251,6 +251,10 @@ func (c *core) deliver() {
 	if b.busy || c.closing || c.contact.open() && !c.reporting() || b.due.IsZero() || b.due.After(c.now) {
 		return
 	}
+	if !c.met && c.cfg.marks != nil {
+		b.due = c.now.Add(retryPass) // first it has to be known whether this journal is what it was
+		return
+	}
 	if !b.started {
 		b.started, b.full, b.local = true, true, true
 		b.first = true
@@ -352,6 +356,7 @@ func (c *core) endPass() {
 	if b.full {
 		b.full, b.calmAt = false, c.now.Add(calmEvery)
 		c.mirror.Verified = b.began.UTC()
+		c.mirror.Older = c.mirror.Older && b.more
 		c.writeMirror()
 	}
 	if b.more {

@@ -53,8 +53,12 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
-	cfg.member = info.ID
 	known, err := readMirror(ctx, journal)
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	cfg.member = known.nameOf(info)
+	last, err := readMarks(ctx, journal)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
@@ -66,6 +70,7 @@ func Open(ctx context.Context, remote morningai.Engine, journal morningai.Journa
 		inbox: inbox{bell: make(chan struct{}, 1)}, crew: crew{work: make(chan *call)}}
 	e.core = newCore(cfg, remote, journal, rand.Float64, time.Now())
 	e.core.load(info, known, &stats)
+	e.core.edition = last.Edition
 	if err := e.core.readLeft(ctx, stats.States[morningai.StateRunning]); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}

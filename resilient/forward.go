@@ -389,9 +389,19 @@ func (c *core) readDoubt() {
 		})
 }
 
-// deliverOwn hands over tasks that the shared engine cannot have: the journal
-// says so before the first byte leaves.
+// deliverOwn hands over tasks that the shared engine cannot have, unless this journal
+// is a copy of an earlier state.
 func (c *core) deliverOwn(notes []morningai.Note) {
+	if c.mirror.Older {
+		c.sift(notes, c.handOver)
+		return
+	}
+	c.handOver(notes, notes)
+}
+
+// handOver says in the journal that tasks of a page leave before the first byte of
+// them does.
+func (c *core) handOver(notes, page []morningai.Note) {
 	sent := make([]morningai.Note, len(notes))
 	for i := range notes {
 		sent[i] = notes[i]
@@ -406,7 +416,7 @@ func (c *core) deliverOwn(notes []morningai.Note) {
 		c.forward(sent, &c.incidents.current.Forwarded, false, func() {
 			c.erase(keysOf(notes)...)
 			c.backlog.own = max(c.backlog.own-int64(len(notes)), 0)
-			c.passed(notes)
+			c.passed(page)
 		})
 	})
 }

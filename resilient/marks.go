@@ -23,6 +23,8 @@ type Past struct {
 	// MarkedAt when they were written down.
 	Marks    []byte
 	MarkedAt time.Time
+	// Member is the name of the journal in the fleet.
+	Member morningai.ID
 }
 
 // ReadPast reads it from a journal.
@@ -32,13 +34,18 @@ func ReadPast(ctx context.Context, journal morningai.Journal) (Past, error) {
 		return Past{}, err
 	}
 	m, err := readMarks(ctx, journal)
-	return Past{Data: known.Data, Marks: m.Marks, MarkedAt: m.At}, err
+	if err != nil {
+		return Past{}, err
+	}
+	info, err := journal.JournalInfo(ctx)
+	return Past{Data: known.Data, Marks: m.Marks, MarkedAt: m.At, Member: known.nameOf(info)}, err
 }
 
 // marks are the note of what the shared engine has acknowledged.
 type marks struct {
-	Marks []byte    `json:"marks"`
-	At    time.Time `json:"at"`
+	Marks   []byte    `json:"marks"`
+	At      time.Time `json:"at"`
+	Edition int64     `json:"edition"` // how often they have been written
 }
 
 func readMarks(ctx context.Context, journal morningai.Journal) (m marks, err error) {
@@ -76,7 +83,12 @@ func (c *core) markSoon() {
 	c.after(marksEvery, func() {
 		c.marking = false
 		if note, ok := c.marksNote(); ok {
-			c.note([]morningai.Note{note}, func(error) {}) // the next one comes soon
+			edition := c.edition + 1
+			c.note([]morningai.Note{note}, func(err error) {
+				if err == nil { // otherwise the next one comes soon
+					c.edition = edition
+				}
+			})
 		}
 	})
 }
@@ -86,7 +98,7 @@ func (c *core) marksNote() (morningai.Note, bool) {
 	if c.cfg.marks == nil || c.rebuild != nil {
 		return morningai.Note{}, false // what was acknowledged before may be gone, and is being told again
 	}
-	note, err := jsonNote(marksKey, "", marks{Marks: c.cfg.marks(), At: c.now.UTC()})
+	note, err := jsonNote(marksKey, "", marks{Marks: c.cfg.marks(), At: c.now.UTC(), Edition: c.edition + 1})
 	if err != nil {
 		c.log(slog.LevelError, "what Redis has acknowledged cannot be kept", "error", err)
 	}

@@ -265,6 +265,7 @@ func (e *Engine) Status(context.Context) (morningai.FleetStatus, error) {
 	c := e.core
 	s := morningai.FleetStatus{Contact: c.contact.state, Since: c.contact.since.UTC(), Backlog: c.backlog.undelivered(),
 		Journal: c.disk.info, JournalLimit: c.cfg.limit, TombstonesSince: c.tombstonesSince(), Refusing: c.refusing(), Unprotected: slices.Clone(c.alone)}
+	s.Journal.ID = c.cfg.member
 	s.Cause, s.Hint = reason(c.contact.cause)
 	return s, nil
 }

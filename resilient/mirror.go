@@ -24,6 +24,8 @@ type mirror struct {
 	Running  bool                             `json:"running,omitempty"` // a process works on the journal; still set at a start: it has died
 	Told     int64                            `json:"told,omitempty"`    // the shared engine has acknowledged the outcomes noted up to this one
 	Trimmed  time.Time                        `json:"trimmed,omitzero"`  // when the latest outcome that was forgotten for want of room had ended
+	Self     morningai.ID                     `json:"self,omitzero"`     // the name of the journal in the fleet, if it is not its own
+	Older    bool                             `json:"older,omitempty"`   // the journal is a copy of an earlier state, and has not been compared yet
 
 	next     time.Time
 	looking  bool
@@ -254,7 +256,7 @@ func (c *core) noteMembers(members []morningai.Member) {
 // member is this node as it is put on record.
 func (c *core) member(session morningai.SessionID) *morningai.Member {
 	return &morningai.Member{Journal: c.cfg.member, Node: c.cfg.node, URL: c.cfg.url(), Session: session, Version: c.cfg.version,
-		Reported: c.reportedOn(), Crashed: c.crashedOn(), Backlog: c.backlog.unknown(), ContactAt: c.now.UTC()}
+		Reported: c.reportedOn(), Crashed: c.crashedOn(), Edition: c.edition, Backlog: c.backlog.unknown(), ContactAt: c.now.UTC()}
 }
 
 // noteSessions remembers which nodes take part without a journal: what they

@@ -264,6 +264,10 @@ type order struct {
 // deliverCommands gives orders, but for those about a task that has first to come to
 // what an earlier order had led to.
 func (c *core) deliverCommands(page []morningai.Note) {
+	if c.mirror.Older {
+		c.dropOrders(page)
+		return
+	}
 	var notes []morningai.Note
 	var cmds []morningai.Command
 	for i := range page {

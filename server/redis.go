@@ -160,7 +160,7 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 // knownOf tells the engine of Redis what the journal of its node knows of it.
 func knownOf(ctx context.Context, journal morningai.Journal) ([]redis.Option, error) {
 	past, err := resilient.ReadPast(ctx, journal)
-	return []redis.Option{redis.WithDataSet(past.Data), redis.WithAcknowledged(past.Marks, past.MarkedAt)}, err
+	return []redis.Option{redis.WithDataSet(past.Data), redis.WithAcknowledged(past.Marks, past.MarkedAt), redis.WithMember(past.Member)}, err
 }
 
 // nodeName is what the fleet calls this server.

@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/RC918/morningai"
 	"github.com/RC918/morningai/client"
 	"github.com/RC918/morningai/server"
@@ -23,9 +25,16 @@ type backupCreateCmd struct {
 }
 
 // Run writes a backup, and says on stderr what it was made of.
-func (c *backupCreateCmd) Run(ctx context.Context, s streams) error {
+func (c *backupCreateCmd) Run(ctx context.Context, s streams, line *kong.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, stopSignals...)
 	defer stop()
+	if here := onLine(line, "server"); here != onLine(line, "redis") { // the other one is from the environment
+		if here {
+			c.Redis = ""
+		} else {
+			c.Server = ""
+		}
+	}
 	to := server.BackupFile{Path: c.File, Overwrite: c.Overwrite, KeyFile: c.Key}
 	report, err := c.create(ctx, s, to)
 	if err != nil {

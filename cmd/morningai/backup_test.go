@@ -127,3 +127,19 @@ func TestRestoreIntoRedis(t *testing.T) {
 		t.Error("a file was left")
 	}
 }
+
+// Of an address in the environment and one on the command line the latter is meant.
+func TestBackupOfWhatTheLineNames(t *testing.T) {
+	const nobody = "127.0.0.1:1"
+	file := filepath.Join(t.TempDir(), "file")
+	t.Setenv("MORNINGAI_SERVER", "http://"+nobody)
+	if said := perform(t, exitUnreachable, "backup", "create", file, "--redis", "redis://"+nobody); !strings.Contains(said, "reading redis at "+nobody) {
+		t.Errorf("it says %s", said)
+	}
+	perform(t, exitUsage, "backup", "create", file, "--redis", "redis://"+nobody, "--server", "http://"+nobody)
+	t.Setenv("MORNINGAI_BACKUP_REDIS", "redis://"+nobody)
+	if said := perform(t, exitUnreachable, "backup", "create", file, "--server", "http://"+nobody); strings.Contains(said, "redis") {
+		t.Errorf("it says %s", said)
+	}
+	perform(t, exitUsage, "backup", "create", file)
+}

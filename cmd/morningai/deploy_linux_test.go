@@ -130,6 +130,19 @@ func TestDockerfile(t *testing.T) {
 	if in["USER"][0] == "" || strings.HasPrefix(in["USER"][0], "0") || strings.HasPrefix(in["USER"][0], "root") {
 		t.Errorf("the user is %q", in["USER"])
 	}
+	// A volume begins as the folder of the image: that user has to be able to write to it.
+	for _, folder := range []string{c.Serve.Data, "/tmp"} {
+		if !slices.ContainsFunc(in["COPY"], func(line string) bool {
+			return strings.Contains(line, "--chown="+in["USER"][0]+" ") && strings.HasSuffix(line, " "+folder)
+		}) {
+			t.Errorf("%s is not the user's: %q", folder, in["COPY"])
+		}
+	}
+	for _, name := range in["STOPSIGNAL"] {
+		if name != "SIGTERM" {
+			t.Errorf("%s does not drain", name)
+		}
+	}
 }
 
 type composeFile struct {
@@ -140,9 +153,14 @@ type composeFile struct {
 		Environment            map[string]string
 		Volumes, Ports         []string
 		Secrets, Networks      []string
+		DependsOn              []string `yaml:"depends_on"`
+		ReadOnly               bool     `yaml:"read_only"`
+		CapDrop                []string `yaml:"cap_drop"`
+		SecurityOpt            []string `yaml:"security_opt"`
 	}
-	Volumes map[string]any
-	Secrets map[string]struct{ File string }
+	Volumes  map[string]any
+	Networks map[string]any
+	Secrets  map[string]struct{ File string }
 }
 
 // The services are set up with settings that there are, and safely: tokens, a
@@ -187,6 +205,9 @@ func TestComposeFile(t *testing.T) {
 				t.Errorf("%s runs the tasks of %s, which is no service", name, peer)
 			}
 		}
+		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%s may do more than it needs: %+v", name, s)
+		}
 		for name := range s.Environment {
 			if err := os.Unsetenv(name); err != nil {
 				t.Fatal(err)
@@ -196,6 +217,28 @@ func TestComposeFile(t *testing.T) {
 	r := f.Services["redis"]
 	if len(r.Ports) > 0 || !slices.Contains(r.Volumes, "redis-data:/data") || !slices.Contains(r.Secrets, "redis.conf") {
 		t.Errorf("redis: %+v", r)
+	}
+	if n := len(r.Command); n == 0 || r.Command[n-1] != "/run/secrets/redis.conf" { // the password and the append-only file
+		t.Errorf("redis runs %q", r.Command)
+	}
+	for name, s := range f.Services {
+		for _, network := range s.Networks {
+			if _, ok := f.Networks[network]; !ok || !slices.Contains(r.Networks, network) {
+				t.Errorf("%s is in the network %s, where Redis is not", name, network)
+			}
+		}
+		for _, other := range s.DependsOn {
+			if _, ok := f.Services[other]; !ok {
+				t.Errorf("%s depends on %s, which is no service", name, other)
+			}
+		}
+		for _, volume := range s.Volumes {
+			if from, _, _ := strings.Cut(volume, ":"); !strings.HasPrefix(from, ".") {
+				if _, ok := f.Volumes[from]; !ok {
+					t.Errorf("%s has the volume %s, which is not declared", name, from)
+				}
+			}
+		}
 	}
 	for name, s := range f.Secrets {
 		if filepath.Base(s.File) != name {

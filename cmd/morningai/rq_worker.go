@@ -57,9 +57,10 @@ func (c *rqWorkerCmd) Run(ctx context.Context, s streams, line *kong.Context) (e
 	fmt.Fprintf(s.err, "running jobs of %s as tasks of %s\n", strings.Join(c.Queues, ", "), l.Address())
 	runner := &jobRunner{c: c, targets: targets, link: l}
 	workers := make([]*rq.Worker, c.Concurrency)
+	logger := slog.New(slog.NewTextHandler(s.err, nil)) // one: it writes one line at a time
 	for i := range workers {
 		cfg := rq.WorkerConfig{Name: c.Name, Queues: c.Queues, Route: c.Route, Burst: c.Burst, NoScheduler: c.NoScheduler,
-			Logger: slog.New(slog.NewTextHandler(s.err, nil))}
+			Logger: logger}
 		if c.Name != "" && c.Concurrency > 1 {
 			cfg.Name += "-" + strconv.Itoa(i+1)
 		}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,15 +90,19 @@ func bytesOf(flag, text string) (int64, error) {
 
 // redisSource says where the address of Redis came from.
 func redisSource(line *kong.Context) string {
-	for _, p := range line.Path {
-		if p.Flag != nil && p.Flag.Name == "redis" {
-			return "--redis"
-		}
+	if onLine(line, "redis") {
+		return "--redis"
 	}
 	if _, ok := os.LookupEnv("MORNINGAI_REDIS"); ok {
 		return "MORNINGAI_REDIS"
 	}
 	return "REDIS_URL"
+}
+
+// onLine reports whether a flag stands on the command line: what it says goes before
+// what another flag has from the environment.
+func onLine(line *kong.Context, name string) bool {
+	return slices.ContainsFunc(line.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
 }
 
 var plainHosts = regexp.MustCompile(`^[A-Za-z0-9_./:,%\[\]-]+$`)

@@ -105,7 +105,7 @@ func TestStagingFails(t *testing.T) {
 		!strings.Contains(err.Error(), c.Keep) {
 		t.Errorf("it says %v", err)
 	}
-	if logs, err := filepath.Glob(filepath.Join(c.Keep, "broken-*.log")); err != nil || len(logs) != 3 {
+	if logs, err := filepath.Glob(filepath.Join(c.Keep, "broken-*.log")); err != nil || len(logs) != 4 { // three servers and Redis
 		t.Errorf("%d logs are kept, %v", len(logs), err)
 	}
 }

@@ -211,8 +211,21 @@ func (f *fleet) pause(ctx context.Context, n *node, queue string, stop bool) (mo
 // a task.
 func playPauses(ctx context.Context, f *fleet) error {
 	a, b := f.nodes[0], f.nodes[1]
-	if _, err := f.pause(ctx, a, pausedBefore, true); err != nil {
+	// On a busy machine there may be an outage already, and what is paused in one holds
+	// on the server that was told alone.
+	if err := until(ctx, "a pause to be in Redis", func() (bool, error) {
+		q, err := f.pause(ctx, a, pausedBefore, true)
+		return err == nil && !q.Pending, err
+	}); err != nil {
 		return err
+	}
+	for _, n := range f.nodes {
+		if err := until(ctx, "server "+n.name+" to be in contact", func() (bool, error) {
+			h, err := n.client.Load().Health(ctx)
+			return err == nil && h.Status == "ok", ctx.Err()
+		}); err != nil {
+			return err
+		}
 	}
 	// Servers ask every few seconds what others have set.
 	if err := wait(ctx, 5*time.Second); err != nil {

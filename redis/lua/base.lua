@@ -3,7 +3,7 @@
 --
 -- KEYS 1..22, the same for every script (kinds and contents):
 --   meta HASH next (seq), ev, format, partitions, data, epoch, lineage, lost (see
---     open.lua), mend (see mend.lua), whole (see witness.lua), torn (see torn.lua),
+--     open.lua), e and a journal that has left -> its edition, mend (see mend.lua), whole (see witness.lua), torn (see torn.lua),
 --     n and a field of names -> number, generation and unfinished (restores)
 --   lanes HASH lane (its name begins with the lineage) -> number, hash, reply; * -> lineage
 --   names HASH name <-> number                tasks HASH id -> record, once something

@@ -5,8 +5,8 @@
 -- ARGV 8 session, 9 details (packed by the caller), 10 through, 11 leaving (0,
 -- 1; - if nothing was granted since a beat that held nothing), 12 number of lanes, 13 of held leases; then lane and acknowledged number
 -- in turn, then held leases: id 16, lease 8, claim 6; then, in partition 0 alone,
--- the journal of a member or '', what is recorded of it ('': it is removed), and
--- the journals that are forgotten.
+-- the journal of a member or '', what is recorded of it ('': it is removed), how far
+-- it has come, and the journals that are forgotten.
 -- ARGV 1 is the lineage of the data that the caller knows ('': none): in others
 -- nothing is written.
 -- Returns compact (counter; !gap if the data are others, or a key is gone), ids whose cancel was requested, held leases that
@@ -93,12 +93,14 @@ local function run()
   end
   local m = 14 + 2 * nl + nh
   local member, removed = ARGV[m] and ARGV[m] ~= '' and 'm' .. ARGV[m], false
-  for i = m + 2, #ARGV do
+  for i = m + 3, #ARGV do
     removed = true
     call('HDEL', SESSIONS, 'm' .. ARGV[i])
   end
   if leaving then
-    if member and ARGV[m + 1] == '' then call('HDEL', SESSIONS, member)
+    if member and ARGV[m + 1] == '' then
+      call('HDEL', SESSIONS, member)
+      call('HSET', META, 'e' .. ARGV[m], ARGV[m + 2]) -- what it comes back with must not be older
     elseif member then call('HSET', SESSIONS, member, ARGV[m + 1]) end
     for id in pairs(holds) do -- nobody will beat for it: it waits for another session
       local r = loaded[id]
