@@ -251,14 +251,14 @@ func (c *core) deliver() {
 	if b.busy || c.closing || c.contact.open() && !c.reporting() || b.due.IsZero() || b.due.After(c.now) {
 		return
 	}
-	if !c.met && c.cfg.marks != nil {
-		b.due = c.now.Add(retryPass) // first it has to be known whether this journal is what it was
-		return
-	}
 	if !b.started {
 		b.started, b.full, b.local = true, true, true
 		b.first = true
 		c.writeMirror()
+	}
+	if !c.met && c.cfg.marks != nil {
+		b.due = c.now.Add(retryPass) // first it has to be known whether this journal is what it was
+		return
 	}
 	if b.stage == stageDone {
 		b.restart(stageSettings)
