@@ -350,10 +350,13 @@ type Command struct {
 }
 
 // CommandResult carries the task after the command; after a delete, the task
-// as it was.
+// as it was. UniqueKey and Retention are what it was asked for with that a task does
+// not show.
 type CommandResult struct {
-	Task Task
-	Err  error
+	Task      Task
+	UniqueKey string
+	Retention *time.Duration
+	Err       error
 }
 
 // GetRequest names the tasks to read.

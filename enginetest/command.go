@@ -76,6 +76,7 @@ func commandChecks() []check {
 		{"a version makes a command conditional", commandVersion},
 		{"results come in the order of the commands, one error does not touch the others", commandBatch},
 		{"an unknown kind is refused", commandBogus},
+		{"a result says what the task was asked for with", commandAsked},
 		{"a retry starts another life", commandNewLife},
 		{"a retried task takes its old place and limits", commandRetryPlace},
 		{"a deleted task is gone from everywhere, its id stays taken", commandDeleted},
@@ -140,6 +141,19 @@ func commandVersion(r *rig) {
 	r.wantError(err, morningai.ErrConflict, "cancel with the version before")
 	_, err = r.tryCommand(morningai.Command{Kind: morningai.CommandCancel, ID: t.ID, Version: ran.Version})
 	r.noError(err, "cancel with the version that run returned")
+}
+
+func commandAsked(r *rig) {
+	s := r.specs(1, later)[0]
+	keep := 3 * time.Hour
+	s.UniqueKey, s.Retention = "k", &keep
+	r.enqueue(s)
+	for _, kind := range []morningai.CommandKind{morningai.CommandRun, morningai.CommandCancel, morningai.CommandRetry, morningai.CommandDelete} {
+		got, err := r.eng.Command(r.ctx, []morningai.Command{{Kind: kind, ID: s.ID}})
+		r.noError(err, "%s", kind)
+		r.noError(got[0].Err, "%s", kind)
+		r.want(got[0].UniqueKey == "k" && got[0].Retention != nil && *got[0].Retention == keep, "%s says key %q, retention %v", kind, got[0].UniqueKey, got[0].Retention)
+	}
 }
 
 func commandBatch(r *rig) {

@@ -270,7 +270,9 @@ func (e *Reference) Command(ctx context.Context, cmds []morningai.Command) ([]mo
 	defer e.mu.Unlock()
 	out := make([]morningai.CommandResult, len(cmds))
 	for i, c := range cmds {
-		out[i].Task, out[i].Err = e.command(c)
+		if out[i].Task, out[i].Err = e.command(c); out[i].Err == nil {
+			out[i].UniqueKey, out[i].Retention = e.tasks[c.ID].UniqueKey, e.tasks[c.ID].Retention
+		}
 	}
 	return out, nil
 }

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -111,6 +112,9 @@ func (p *partition) command(ctx context.Context, cmds []morningai.Command, list 
 		}
 		if out[s.at].Task, err = had.task(now); err != nil {
 			return err
+		}
+		if out[s.at].UniqueKey = strings.Clone(had.uniqueKey); had.has(flagRetention) {
+			out[s.at].Retention = &had.retention
 		}
 	}
 	p.leaveTokens(uniqueStrings(control)) // the session that runs it looks at once

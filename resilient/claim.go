@@ -92,6 +92,14 @@ func (s *session) received(through int64) {
 	s.marks = append(s.marks[:0], s.marks[n:]...)
 }
 
+// forgetShared is for a shared engine that has lost what it had handed out: it
+// numbers its replies anew, and what it is told to have been received must not be
+// one that is still on its way.
+func (s *session) forgetShared() {
+	s.throughShared = 0
+	s.marks = slices.DeleteFunc(s.marks, func(m mark) bool { return !m.journal })
+}
+
 // runsType reports whether a worker of this node can run a type.
 func (c *core) runsType(t string) bool {
 	for _, s := range c.sessions {

@@ -165,7 +165,7 @@ func (op *commandOp) part(at []int, results []morningai.CommandResult, err error
 	var kept []morningai.Note
 	for i := range op.results {
 		if r := &op.results[i]; r.Err == nil && !r.Task.Pending && r.Task.Fresh != morningai.FreshLocal && !r.Task.ID.IsZero() {
-			if note, err := orderedNote(&op.cmds[i], &r.Task); err == nil {
+			if note, err := orderedNote(&op.cmds[i], r, op.c.now); err == nil {
 				kept = append(kept, note)
 			}
 		}

@@ -50,17 +50,19 @@ type core struct {
 	trash     []morningai.NoteKey        // to be erased soon, in order; what is not in toErase
 	toErase   map[morningai.NoteKey]bool // any more was written anew since
 	met       bool                       // the shared engine has answered since the start
+	trusted   bool                       // and whoever has lost anything there has had time to say so; see firstContact
 	asked     map[morningai.ID]*asking   // ids that are being enqueued
 	edition   int64                      // of the journal, as it is on its disk
 	renamed   bool                       // see noteEdition
 	marking   bool                       // what was acknowledged is written down soon
 	closing   bool
+	noting    map[morningai.NoteKey][]func() // outcomes that are being written, and what waits for that
 }
 
 func newCore(cfg config, remote morningai.Engine, journal morningai.Journal, random func() float64, now time.Time) *core {
 	c := &core{cfg: cfg, remote: remote, journal: journal, random: random, now: now,
 		sessions: map[morningai.SessionID]*session{}, mine: map[morningai.ID]morningai.Lease{}, held: map[morningai.ID]*holding{},
-		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages(), toErase: map[morningai.NoteKey]bool{}}
+		claims: map[*claimOp]struct{}{}, streams: map[*eventsOp]struct{}{}, asked: map[morningai.ID]*asking{}, known: newLastKnown(), pages: newLastPages(), toErase: map[morningai.NoteKey]bool{}, noting: map[morningai.NoteKey][]func(){}}
 	c.contact = detector{state: morningai.ContactUp, since: now, heard: now, oldest: 1}
 	c.backlog.due = now
 	return c

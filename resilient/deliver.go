@@ -24,8 +24,9 @@ type backlog struct {
 	queuesBack bool // settings that were lost are there again
 	// lossGoesOn: what was lost is not all there yet, so that the next one does too
 	lossGoesOn bool
-	began      time.Time // of this pass
-	calmAt     time.Time // when everything is to be looked at again
+	reordering map[morningai.ID]bool // after a loss: tasks about which orders are to be given again once they are there
+	began      time.Time             // of this pass
+	calmAt     time.Time             // when everything is to be looked at again
 	stage      stage
 	after      int64 // the stage has dealt with the notes up to this one
 	full       bool  // this pass looks at everything, not only at what is known to be undelivered
@@ -67,11 +68,11 @@ const (
 	stageOrdered
 	stageReturn // after a loss: before what is newer takes their unique keys
 	stageDoubt
+	stageReorder // before what was ordered after it
 	stageCommands
 	stageOwn
 	stageWithdraw
 	stageVerify
-	stageReorder
 	stageDone
 
 	// What a node reports after a loss before anybody hands out tasks again.
@@ -250,14 +251,14 @@ func (c *core) deliver() {
 	if b.busy || c.closing || c.contact.open() && !c.reporting() || b.due.IsZero() || b.due.After(c.now) {
 		return
 	}
-	if !c.met && c.cfg.marks != nil {
-		b.due = c.now.Add(retryPass) // first it has to be known whether this journal is what it was
-		return
-	}
 	if !b.started {
 		b.started, b.full, b.local = true, true, true
 		b.first = true
 		c.writeMirror()
+	}
+	if !c.met && c.cfg.marks != nil {
+		b.due = c.now.Add(retryPass) // first it has to be known whether this journal is what it was
+		return
 	}
 	if b.stage == stageDone {
 		b.restart(stageSettings)
@@ -290,7 +291,7 @@ func (c *core) deliver() {
 	case stageCommands:
 		c.readNotes(noteCommand, c.deliverCommands)
 	case stageSettings:
-		if b.loss && !b.queuesBack { // what is changed now is a change of what was there
+		if (b.loss || b.first) && !b.queuesBack { // what is changed now is a change of what was there
 			c.restoreQueues()
 			return
 		}
@@ -344,6 +345,9 @@ func (c *core) endPass() {
 	b := &c.backlog
 	if b.full || b.loss {
 		b.loss = b.lossGoesOn
+		if !b.loss {
+			b.reordering = nil
+		}
 		if b.lossGoesOn {
 			c.after(retryOrder, func() { b.again(c) })
 		}

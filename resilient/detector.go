@@ -130,7 +130,7 @@ func (c *core) noteContact(call int64, sent time.Time, err error) {
 	}
 	if !outage(err) {
 		d.heard = c.now
-		c.met = true
+		c.firstContact()
 		if call == 0 {
 			return
 		}
@@ -258,6 +258,9 @@ func (c *core) openCircuit(cause error) {
 	}
 	c.toState(morningai.ContactDown, cause)
 	c.beginIncident(cause, noticed)
+	if c.met {
+		c.markSoon() // beats too have been acknowledged until now
+	}
 }
 
 func (c *core) closeCircuit() {

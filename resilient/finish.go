@@ -119,6 +119,7 @@ type delivery struct {
 	noted   result
 	shared  result
 	replied bool
+	amended []morningai.Note // to be written once the outcomes are; see amend
 }
 
 func (d *delivery) begin() {
@@ -157,7 +158,13 @@ func (d *delivery) begin() {
 		d.noted.done = true
 	}
 	if !d.noted.done {
-		c.note(notes, func(err error) { d.noted = result{true, err}; d.decide() })
+		c.noteInOrder(notes, func(err error) {
+			d.noted = result{true, err}
+			if err == nil {
+				c.amend(d.amended)
+			}
+			d.decide()
+		})
 	}
 	if c.contact.open() {
 		d.shared = result{true, errSilent}
@@ -197,10 +204,16 @@ func (d *delivery) settle(verdicts []morningai.Verdict) {
 			lost = true
 			verdicts[i] = morningai.Verdict{State: stateAfter(d.reports[i].Outcome)}
 		default:
+			if err == nil && overruled(d.reports[i].Outcome, verdicts[i].State) {
+				d.overrule(&d.reports[i])
+			}
 			if settledBy(err) {
 				c.settled(l, verdicts[i])
 			}
 		}
+	}
+	if d.noted.ok() {
+		c.amend(d.amended)
 	}
 	if lost {
 		c.backlog.again(c)

@@ -73,6 +73,13 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	if f.own && res.Status == morningai.ImportUpdated && hasComeFar(r) && !f.fresh[r.Task.ID] {
 		c.incidents.repeated(r.Task.ID) // another node was asked for it too
 	}
+	if h := c.held[r.Task.ID]; f.own && h != nil && r.Task.State.Terminal() {
+		c.incidents.repeated(r.Task.ID) // it was handed out here too
+		if h.decided != "" {
+			c.backlog.outcomes--
+			delete(c.held, r.Task.ID)
+		}
+	}
 	switch res.Status {
 	case morningai.ImportAdded:
 		*f.counter++
@@ -81,6 +88,8 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 	case morningai.ImportKept:
 		if f.own && r.Task.State.Terminal() && res.Task.State.Terminal() && r.Task.State != res.Task.State {
 			c.incidents.repeated(r.Task.ID) // it has ended elsewhere too, in another way
+		} else if f.own && r.Task.State.Terminal() && hasComeFar(r) && res.Task.Life == r.Task.Life && res.Task.Version > r.Task.Version {
+			c.incidents.repeated(r.Task.ID) // it was taken before, and went over what another node had brought
 		} else if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
 			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
 		}
@@ -92,10 +101,10 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 			return
 		}
 	}
-	if (r.Task.State.Terminal() || r.Deleted) && res.Status != morningai.ImportRepeated {
+	if (r.Task.State.Terminal() && r.Task.State == res.Task.State || r.Deleted) && res.Status != morningai.ImportRepeated {
 		c.keepEnd(r)
 	}
-	f.arrived(&res.Task)
+	f.arrived(r, &res.Task)
 }
 
 func sameWork(a, b *morningai.Task) bool {
@@ -119,11 +128,15 @@ func (f *forwarding) refused(r *morningai.Record, err error) {
 }
 
 // arrived notes that the shared engine has a task.
-func (f *forwarding) arrived(t *morningai.Task) {
+func (f *forwarding) arrived(r *morningai.Record, t *morningai.Task) {
 	f.settle(t.ID)
 	f.c.known.see(t)
-	if t.State.Terminal() {
+	switch {
+	case !t.State.Terminal():
+	case r.Task.State.Terminal() || r.Deleted: // it was kept
 		f.c.erase(keyOf(noteTask, t.ID))
+	default:
+		f.c.hasEnded(r, t)
 	}
 }
 
@@ -172,7 +185,7 @@ func (f *forwarding) enqueue(keyed []*morningai.Record) {
 					if !r.Existing || hasComeFar(keyed[i]) {
 						accepted = append(accepted, asAccepted(keyed[i], &r.Task))
 					}
-					f.arrived(&r.Task)
+					f.arrived(keyed[i], &r.Task)
 				}
 			}
 			f.missing = true // what is kept is known to the shared engine
@@ -264,7 +277,7 @@ func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Re
 			}
 			var kept []morningai.Note
 			for i := range results {
-				if note, err := orderedNote(&cancels[i], &results[i].Task); err == nil && results[i].Err == nil {
+				if note, err := orderedNote(&cancels[i], &results[i], c.now); err == nil && results[i].Err == nil {
 					kept = append(kept, note)
 				}
 			}

@@ -111,7 +111,7 @@ func (c *core) writeIncident() {
 		c.log(slog.LevelError, "the report of an outage cannot be written", "error", err)
 		return
 	}
-	c.note([]morningai.Note{note}, func(err error) {
+	c.noteInOrder([]morningai.Note{note}, func(err error) {
 		if err != nil && !i.settled {
 			i.next = c.now.Add(writeIncidentEvery)
 		}

@@ -43,7 +43,7 @@ func (c *core) keepEnd(r *morningai.Record, instead ...morningai.NoteKey) {
 		return // it came from the journal in this form
 	}
 	id := r.Task.ID
-	c.note([]morningai.Note{{NoteKey: keyOf(noteOutcome, id), Data: data}}, func(err error) {
+	c.noteInOrder([]morningai.Note{{NoteKey: keyOf(noteOutcome, id), Data: data}}, func(err error) {
 		if err == nil {
 			c.backlog.keep(id, c.now, true)
 			c.erase(instead...)
@@ -219,6 +219,10 @@ func (c *core) spare(n *morningai.Note, room int64) bool {
 // endOf is when what a note tells of has happened.
 func endOf(n *morningai.Note) time.Time {
 	if r, err := morningai.ParseRecord(n.Data); err == nil {
+		if n.Kind == noteOrdered {
+			_, at := orderIn(&r)
+			return at
+		}
 		if len(r.Attempts) > 0 && !r.Attempts[len(r.Attempts)-1].FinishedAt.IsZero() {
 			return r.Attempts[len(r.Attempts)-1].FinishedAt
 		}

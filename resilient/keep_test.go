@@ -14,13 +14,17 @@ import (
 // looked at all the time.
 func TestOldOrdersAreForgotten(t *testing.T) {
 	journal, now := openJournal(t), time.Now()
-	note := func(kind morningai.NoteKind, ended time.Time) {
+	note := func(kind morningai.NoteKind, at time.Time) {
 		t.Helper()
 		id, err := morningai.NewID()
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := taskNote(kind, &morningai.Record{Task: morningai.Task{ID: id, State: morningai.StateCanceled, FinishedAt: ended}})
+		n, err := taskNote(kind, &morningai.Record{Task: morningai.Task{ID: id, State: morningai.StateCanceled, FinishedAt: at}})
+		if kind == noteOrdered { // about a task that is old and has not ended
+			n, err = orderedNote(&morningai.Command{Kind: morningai.CommandRun, ID: id},
+				&morningai.CommandResult{Task: morningai.Task{ID: id, State: morningai.StateQueued, CreatedAt: now.Add(-3 * keepEnded)}}, at)
+		}
 		if err == nil {
 			err = journal.Note(t.Context(), []morningai.Note{n})
 		}

@@ -22,7 +22,9 @@ type lastKnown struct {
 	// outcomes that the shared engine has refused, by leaseKey: whoever reported
 	// them was told
 	refusedOutcomes recent
-	refused         recent // by the shared engine: their notes are about to go
+	refused         recent                           // by the shared engine: their notes are about to go
+	orders          map[morningai.ID]*morningai.Task // as they were after the last order that was carried out
+	ordersIn        []morningai.ID
 	departed        recent // the shared engine is being told, or was, what waited in the journal
 }
 
@@ -115,10 +117,7 @@ func (k *lastKnown) see(t *morningai.Task) {
 		if another(&s.task, t) {
 			s.lift = 0
 		} else if (s.generation != k.generation || s.yielded) && laterThan(&s.task, t) {
-			s.lift += s.task.Version - t.Version + 1 // for a reader versions only grow
-			if s.yielded {
-				s.lift++ // it is not the next step of what was shown
-			}
+			s.lift += s.task.Version - t.Version + 2 // for a reader versions only grow, and it is not the next step of what was shown
 		}
 		if t.Fresh == morningai.FreshStale && !laterThan(t, &s.task) {
 			fresh = s.task.Fresh // where it was known from
@@ -159,13 +158,6 @@ func (k *lastKnown) yield(t *morningai.Task) {
 	}
 }
 
-// current reports that a task was shown since data were lost last: what was shown
-// before may be gone.
-func (k *lastKnown) current(id morningai.ID) bool {
-	s := k.byID[id]
-	return s != nil && s.generation == k.generation
-}
-
 // lift is how far the versions that readers see of a task are above the shared
 // engine's, which a loss has set back.
 func (k *lastKnown) lift(id morningai.ID) int64 {
@@ -203,19 +195,46 @@ func (k *lastKnown) forget(id morningai.ID, now time.Time) {
 	}
 }
 
+// ordered notes what an order has made of a task, and reports whether it is the last
+// so far.
+func (k *lastKnown) ordered(t *morningai.Task) bool {
+	had := k.orders[t.ID]
+	if had != nil && laterThan(had, t) {
+		return false
+	}
+	if k.orders == nil {
+		k.orders = map[morningai.ID]*morningai.Task{}
+	}
+	if had == nil {
+		if len(k.ordersIn) == maxRecent {
+			delete(k.orders, k.ordersIn[0])
+			k.ordersIn = k.ordersIn[1:]
+		}
+		k.ordersIn = append(k.ordersIn, t.ID)
+	}
+	k.orders[t.ID] = &morningai.Task{Life: t.Life, Version: t.Version}
+	return true
+}
+
 // await marks a task about which an order has still to be delivered.
 func (k *lastKnown) await(id morningai.ID) { k.pending[id] = true }
 
 func (k *lastKnown) settle(id morningai.ID) { delete(k.pending, id) }
 
-// show returns t, or what was shown before if that is later, with the marks
-// that belong to it now.
-func (k *lastKnown) show(t morningai.Task) morningai.Task {
-	runs := t.Runs
+// latest returns t, or what was shown before if that is later.
+func (k *lastKnown) latest(t morningai.Task) morningai.Task {
 	if had := k.byID[t.ID]; had != nil && k.later(had, &t) {
 		t = had.task
 		t.Fresh = morningai.FreshStale
 	}
+	return t
+}
+
+// show returns t, or what was shown before if that is later, with the marks
+// that belong to it now.
+func (k *lastKnown) show(t morningai.Task) morningai.Task {
+	runs := t.Runs
+	t = k.latest(t)
 	k.see(&t)
 	t.Pending, t.Runs = k.pending[t.ID], runs
 	t.Version += k.lift(t.ID)

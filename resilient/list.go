@@ -188,26 +188,42 @@ func (c *core) unheard(m *morningai.Member) bool {
 	return m.ContactAt.Before(c.incidents.current.EndedAt.Add(clearMargin)) || c.now.Sub(m.ContactAt) > acquaintance+clearMargin
 }
 
-// statsLast answers with the counts as they were known last.
+// statsLast answers with the counts as they were known last, and with the queues that
+// only tasks of this node are in.
 func (c *core) statsLast(op *statsOp, cause error) {
 	if c.pages.stats == nil {
 		err := c.statusUnknown("stats", cause)
 		c.reply(func() { op.done(morningai.Stats{}, err) })
 		return
 	}
-	stats := *c.pages.stats
-	stats.Fresh = morningai.FreshStale
-	stats.Queues = slices.Clone(stats.Queues)
-	for i := range stats.Queues {
-		q := &stats.Queues[i]
-		if m, ok := c.mirror.Queues[q.Name]; ok {
-			q.QueueConfig = m
+	onJournal(c, "stats", c.journal.Stats, func(own morningai.Stats, err error) {
+		if err != nil {
+			c.reply(func() { op.done(morningai.Stats{}, err) })
+			return
 		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.mirror.Queues)) {
-		if !slices.ContainsFunc(stats.Queues, func(q morningai.QueueInfo) bool { return q.Name == name }) { // set since
-			stats.Queues = append(stats.Queues, morningai.QueueInfo{QueueConfig: c.mirror.Queues[name]})
+		stats := *c.pages.stats
+		stats.Fresh = morningai.FreshStale
+		stats.Queues = slices.Clone(stats.Queues)
+		has := func(name string) bool {
+			return slices.ContainsFunc(stats.Queues, func(q morningai.QueueInfo) bool { return q.Name == name })
 		}
-	}
-	c.reply(func() { op.done(stats, nil) })
+		for i := range own.Queues {
+			if q := own.Queues[i]; !has(q.Name) {
+				q.QueueConfig = morningai.QueueConfig{Name: q.Name} // its limits are this node's share
+				stats.Queues = append(stats.Queues, q)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(c.mirror.Queues)) {
+			if !has(name) { // set since
+				stats.Queues = append(stats.Queues, morningai.QueueInfo{QueueConfig: c.mirror.Queues[name]})
+			}
+		}
+		for i := range stats.Queues {
+			q := &stats.Queues[i]
+			if m, ok := c.mirror.Queues[q.Name]; ok {
+				q.QueueConfig = m
+			}
+		}
+		c.reply(func() { op.done(stats, nil) })
+	})
 }

@@ -70,7 +70,13 @@ var telling = []string{"enqueue", "claim", "finish", "checkpoint", "command", "i
 
 // mark notes that a call of the shared engine has had an answer.
 func (c *core) mark(name string, err error) {
-	if err != nil || c.cfg.marks == nil || c.marking || c.closing || !slices.Contains(telling, name) {
+	if err == nil && slices.Contains(telling, name) {
+		c.markSoon()
+	}
+}
+
+func (c *core) markSoon() {
+	if c.cfg.marks == nil || c.marking || c.closing {
 		return
 	}
 	c.marking = true

@@ -34,6 +34,7 @@ type mirror struct {
 	told     int                              // settings that this node has set
 	given    time.Time                        // when the last change was given that could not be told at once
 	applied  map[string]morningai.QueueConfig // the journal's own settings
+	applying map[string][]func()              // of them, those that are being written, and what waits for that
 	written  []byte
 }
 
@@ -129,21 +130,52 @@ func (c *core) applyMirror(then func()) {
 	for _, name := range slices.Sorted(maps.Keys(m.Queues)) {
 		q := m.Queues[name]
 		want := shareOf(q, nodes, rank)
-		if had, ok := m.applied[name]; ok && had == want || !ok && want == (morningai.QueueConfig{Name: name}) {
+		if had, ok := m.applied[name]; ok && had == want && !m.busy(name) || !ok && want == (morningai.QueueConfig{Name: name}) {
 			continue
 		}
-		change := morningai.QueueChange{Paused: &want.Paused, Concurrency: &want.Concurrency, Rate: &want.Rate}
 		open++
-		onJournal(c, "set queue", func(ctx context.Context) (morningai.QueueConfig, error) {
-			return c.journal.SetQueue(ctx, name, change)
-		}, func(_ morningai.QueueConfig, err error) {
-			if err == nil {
-				m.applied[name] = want
-			}
-			done()
-		})
+		c.applyQueue(want, done)
 	}
 	c.writeMirror()
+}
+
+func (m *mirror) busy(name string) bool {
+	_, busy := m.applying[name]
+	return busy
+}
+
+// applyQueue gives the journal the settings of one queue. Of two changes the later
+// one is written after the earlier.
+func (c *core) applyQueue(want morningai.QueueConfig, then func()) {
+	m, name := &c.mirror, want.Name
+	if waiting, busy := m.applying[name]; busy {
+		m.applying[name] = append(waiting, func() {
+			if m.applied[name] == want {
+				then()
+				return
+			}
+			c.applyQueue(want, then)
+		})
+		return
+	}
+	if m.applying == nil {
+		m.applying = map[string][]func(){}
+	}
+	m.applying[name] = nil
+	change := morningai.QueueChange{Paused: &want.Paused, Concurrency: &want.Concurrency, Rate: &want.Rate}
+	onJournal(c, "set queue", func(ctx context.Context) (morningai.QueueConfig, error) {
+		return c.journal.SetQueue(ctx, name, change)
+	}, func(_ morningai.QueueConfig, err error) {
+		if err == nil {
+			m.applied[name] = want
+		}
+		waiting := m.applying[name]
+		delete(m.applying, name)
+		then()
+		for _, next := range waiting {
+			next()
+		}
+	})
 }
 
 func (c *core) writeMirror() {
@@ -157,7 +189,7 @@ func (c *core) writeMirror() {
 		return
 	}
 	m.written = data
-	c.note([]morningai.Note{{NoteKey: mirrorKey, Data: data}}, func(err error) {
+	c.noteInOrder([]morningai.Note{{NoteKey: mirrorKey, Data: data}}, func(err error) {
 		if err != nil {
 			m.written = nil
 		}

@@ -79,9 +79,13 @@ func (c *core) restoreLeases() {
 		var records []morningai.Record
 		for i := range tasks {
 			h := c.held[ids[i]]
-			if h != nil && h.decided == "" && (tasks[i].State != morningai.StateRunning || tasks[i].Attempt != h.task.Attempt) {
-				records = append(records, running(h, c.cfg.node))
+			if h == nil || h.decided != "" || isRun(&tasks[i], h) {
+				continue
 			}
+			if tasks[i].Life >= h.task.Life && tasks[i].Attempt >= h.task.Attempt {
+				c.incidents.repeated(ids[i]) // it was handed out again before anybody had noticed
+			}
+			records = append(records, running(h, c.cfg.node))
 		}
 		then := func(err error) {
 			if err != nil {
@@ -96,6 +100,11 @@ func (c *core) restoreLeases() {
 		}
 		c.putBackRecords(records, then)
 	})
+}
+
+// isRun reports that the shared engine has a task as it was handed out here.
+func isRun(t *morningai.Task, h *holding) bool {
+	return t.State == morningai.StateRunning && t.Attempt == h.task.Attempt && t.StartedAt.Equal(h.task.StartedAt)
 }
 
 func running(h *holding, node string) morningai.Record {
@@ -206,6 +215,8 @@ func (c *core) splitAcknowledged(notes []morningai.Note, all []*morningai.Record
 		_, kept := c.backlog.kept[r.Task.ID]
 		h := c.held[r.Task.ID]
 		switch {
+		case overruled(r.Settled, r.Task.State): // it was noted after the shared engine had judged it
+			acknowledged = append(acknowledged, r)
 		case h != nil && h.decided != "", r.Task.Type == "", !kept && notes[i].Seq > c.mirror.Told && r.Settled != "":
 			open = append(open, r)
 		default:
@@ -237,153 +248,6 @@ func (c *core) restoreOutcomes(records []*morningai.Record, page int, then func(
 		}
 	})
 }
-
-// orderedNote keeps an order for as long as the shared engine may lose it: the
-// task as it left it, with the order in the place of a fingerprint.
-func orderedNote(cmd *morningai.Command, after *morningai.Task) (morningai.Note, error) {
-	r := morningai.Record{Task: *after, Claim: int64(after.Attempt), Deleted: cmd.Kind == morningai.CommandDelete, Fingerprint: string(cmd.Kind)}
-	data, err := r.AppendBinary(nil)
-	return morningai.Note{NoteKey: keyOf(noteOrdered, after.ID), Data: data}, err
-}
-
-// keepOrders writes such notes. The orders were carried out, whatever becomes of
-// this.
-func (c *core) keepOrders(notes []morningai.Note, then func()) {
-	if len(notes) == 0 {
-		then()
-		return
-	}
-	c.note(notes, func(error) { then() })
-}
-
-// restoreOrdered puts back the ends that were ordered: of tasks that were
-// canceled before they ran, or deleted.
-func (c *core) restoreOrdered() {
-	if c.rebuild == nil {
-		c.next(true)
-		return
-	}
-	c.readNotes(noteOrdered, func(notes []morningai.Note) {
-		records, ok := c.parsed(notes, len(notes))
-		if !ok {
-			return
-		}
-		var ends []morningai.Record
-		for _, r := range records {
-			if r.Deleted || r.Task.State.Terminal() {
-				end := *r
-				end.Fingerprint = ""
-				ends = append(ends, end)
-			}
-		}
-		c.putBackRecords(ends, func(err error) {
-			if err != nil {
-				c.failedDelivery(err, len(notes))
-				return
-			}
-			c.passed(notes)
-		})
-	})
-}
-
-// reorder carries out again what the shared engine has lost of other orders.
-func (c *core) reorder() {
-	if !c.backlog.loss {
-		c.next(true)
-		return
-	}
-	c.readNotes(noteOrdered, func(notes []morningai.Note) {
-		records, ok := c.parsed(notes, len(notes))
-		if !ok {
-			return
-		}
-		ids := make([]morningai.ID, len(records))
-		for i, r := range records {
-			ids[i] = r.Task.ID
-		}
-		c.getShared(ids, func(tasks []morningai.Task, err error) {
-			if err != nil {
-				c.failedDelivery(err, len(notes))
-				return
-			}
-			var cmds []morningai.Command
-			var again []morningai.Record
-			for i, r := range records {
-				now := &tasks[i]
-				switch kind := morningai.CommandKind(r.Fingerprint); {
-				case kind == morningai.CommandRetry && now.Life < r.Task.Life:
-					again = append(again, *r)
-				case now.ID.IsZero() && !r.Deleted && !r.Task.State.Terminal():
-					c.backlog.lossUntil(c) // somebody may still bring it
-				case undone(kind, &r.Task, now):
-					cmds = append(cmds, morningai.Command{Kind: kind, ID: ids[i]})
-				}
-			}
-			c.retryAgain(again, func(err error) {
-				if err != nil {
-					c.failedDelivery(err, len(notes))
-					return
-				}
-				c.orderAgain(notes, cmds)
-			})
-		})
-	})
-}
-
-// undone reports that a task shows nothing of an order that had led to after.
-func undone(kind morningai.CommandKind, after, now *morningai.Task) bool {
-	switch kind {
-	case morningai.CommandCancel:
-		return now.Life == after.Life && !now.State.Terminal() && !now.CancelRequested
-	case morningai.CommandRun:
-		return now.Life == after.Life && now.Attempt == after.Attempt && now.State == morningai.StateScheduled
-	}
-	return false
-}
-
-// retryAgain puts back the next lives of tasks. Their claims go on far behind
-// those that the lives before may have had.
-func (c *core) retryAgain(records []morningai.Record, then func(error)) {
-	for i := range records {
-		records[i].Fingerprint = ""
-		records[i].Claim += claimStride
-	}
-	c.putBackRecords(records, then)
-}
-
-func (c *core) orderAgain(notes []morningai.Note, cmds []morningai.Command) {
-	if len(cmds) == 0 {
-		c.passed(notes)
-		return
-	}
-	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
-		func(results []morningai.CommandResult, err error) {
-			if err != nil {
-				c.failedDelivery(err, len(notes))
-				return
-			}
-			for i := range results {
-				if results[i].Err != nil {
-					c.warn("an order that Redis has lost cannot be carried out again", results[i].Err, "task_id", cmds[i].ID, "command", string(cmds[i].Kind))
-					continue
-				}
-				c.incidents.current.Replayed++
-				c.known.see(&results[i].Task)
-			}
-			c.passed(notes)
-		})
-}
-
-// lossUntil lets another pass look for what a loss has left undone.
-func (b *backlog) lossUntil(c *core) {
-	if c.now.Sub(b.lossAt) < rebuildPatience {
-		b.lossGoesOn = true
-	}
-}
-
-// rebuildPatience is for how long after a loss tasks are expected to be brought
-// back by nodes that had accepted them.
-const rebuildPatience = 2 * time.Minute
 
 // putMembersBack records the members that the shared engine has lost, so that
 // nodes which know of none of this ask them too.

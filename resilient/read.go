@@ -138,6 +138,7 @@ type getOp struct {
 	met    bool // who else is there was asked,
 	// and introduced: it was answered
 	introduced bool
+	unmet      bool // or not
 	others     bool // other nodes were asked
 	again      bool // the shared engine was asked after them once more
 	doubt      bool // a node that may know a missing one could not be asked
@@ -315,7 +316,7 @@ func (op *getOp) ask(live bool) {
 	c := op.c
 	if !op.met && slices.ContainsFunc(op.req.IDs, c.mayHaveComeSince) {
 		op.met = true
-		if c.meet(func(err error) { op.introduced = err == nil; op.ask(live) }) {
+		if c.meet(func(err error) { op.introduced, op.unmet = err == nil, err != nil; op.ask(live) }) {
 			return
 		}
 	}
@@ -323,7 +324,7 @@ func (op *getOp) ask(live bool) {
 		if !op.tasks[i].ID.IsZero() || op.gone[id] {
 			continue
 		}
-		op.doubt = op.doubt || !op.introduced && c.hasOthers() && c.mayHaveComeSince(id) || c.strangersRecover(id)
+		op.doubt = op.doubt || !op.introduced && (op.unmet || c.hasOthers()) && c.mayHaveComeSince(id) || c.strangersRecover(id)
 		for k := range c.members {
 			m := (*member)(&c.members[k])
 			switch {
@@ -384,10 +385,16 @@ func (op *getOp) answer() {
 		return
 	}
 	for i, id := range op.req.IDs {
-		if op.tasks[i].ID.IsZero() && !op.gone[id] && op.doubt {
+		if !op.tasks[i].ID.IsZero() || op.gone[id] || !op.doubt {
+			continue
+		}
+		had := op.c.known.get(id)
+		if had == nil || op.here { // whoever asks here has seen it, or not
 			op.finish(op.c.statusUnknown("get", op.cause))
 			return
 		}
+		op.tasks[i] = *had
+		op.tasks[i].Fresh = morningai.FreshStale
 	}
 	op.finish(nil)
 }
@@ -409,7 +416,12 @@ func (op *getOp) lookAgain() {
 }
 
 func (op *getOp) lacks() bool {
-	return slices.ContainsFunc(op.tasks, func(t morningai.Task) bool { return t.ID.IsZero() })
+	for i := range op.tasks {
+		if op.tasks[i].ID.IsZero() && !op.gone[op.req.IDs[i]] {
+			return true
+		}
+	}
+	return false
 }
 
 // askFor asks other nodes for tasks; what they know is then last known.

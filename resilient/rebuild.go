@@ -60,6 +60,12 @@ func (c *core) beginRebuild(d morningai.DataSet) {
 		}
 	}
 	c.rebuild, c.known.generation = r, d.Generation
+	for _, h := range c.held {
+		h.sending = false // it was told to data that are gone
+	}
+	for _, s := range c.sessions {
+		s.forgetShared()
+	}
 	c.log(slog.LevelWarn, "Redis has lost data that it had acknowledged, it is told again what this node knows", "generation", d.Generation, "members", len(r.awaited)+1)
 	if c.contact.open() {
 		c.incidents.lossNoticed()
@@ -116,8 +122,8 @@ const crashMatters = 10 * time.Minute
 func (c *core) rebuilt() bool {
 	r := c.rebuild
 	waited := time.Duration(0)
-	if r != nil {
-		waited = c.now.Sub(r.began)
+	if r != nil { // nobody can report while the shared engine is away
+		waited = c.now.Sub(later(r.began, c.contact.passedAt))
 	}
 	return r == nil || r.told && (len(r.awaited) == 0 && waited >= rebuildLeast || waited >= rebuildGrace)
 }
@@ -135,6 +141,7 @@ func (c *core) endRebuild() {
 	maps.Copy(r.awaited, r.unsure)
 	m.Missing = slices.SortedFunc(maps.Keys(r.awaited), func(a, b morningai.ID) int { return bytes.Compare(a[:], b[:]) })
 	c.writeMirror()
+	c.markSoon()
 	if len(m.Missing) > 0 {
 		c.log(slog.LevelWarn, "work goes on although not every node has told what it had finished: what is handed out again may have run there", "nodes", len(m.Missing))
 	}
@@ -189,10 +196,33 @@ func (c *core) markRepeat(g *morningai.Grant) {
 		parts: parts[error]{done: func([]error, error) {}}})
 }
 
+// othersNotice is more than the time in which nodes that run notice that the shared
+// engine is back, and with it that it has lost data.
+const othersNotice = 600 * time.Millisecond
+
+// firstContact is the first answer to a process. It knows less of what was
+// acknowledged than those that were there when the shared engine went: unless it
+// follows a process that has ended in good order, it begins nothing before they have
+// looked.
+func (c *core) firstContact() {
+	if c.met {
+		return
+	}
+	c.met = true
+	if !c.crashed && c.contact.opened.IsZero() {
+		c.trusted = true
+		return
+	}
+	c.after(othersNotice, func() {
+		c.trusted = true
+		c.resumeClaims()
+	})
+}
+
 // unproved reports that it is not known yet whether the shared engine still has
 // what an earlier process of this node was acknowledged, or that it has still to
 // be told what that has finished.
 func (c *core) unproved() bool {
 	b := &c.backlog
-	return !c.mirror.Data.ID.IsZero() && (!b.started || b.first && b.stage <= lastOfReport)
+	return !c.mirror.Data.ID.IsZero() && (!c.trusted || !b.started || b.first && b.stage <= lastOfReport)
 }

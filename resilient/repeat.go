@@ -33,7 +33,7 @@ func (op *enqueueOp) lookUp() {
 func (op *enqueueOp) goOn(f *found) {
 	c := op.c
 	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
-	var rest, mine, again []int
+	var rest, mine, again, remembered []int
 	for i := range op.specs {
 		s := &op.specs[i]
 		had := f.before(s.ID)
@@ -48,6 +48,8 @@ func (op *enqueueOp) goOn(f *found) {
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case had != nil && had != f.ended[s.ID] && !c.contact.open():
 			again = append(again, i) // the shared engine knows better
+		case had != nil && had == f.ended[s.ID] && !had.Task.State.Terminal() && c.contact.open():
+			remembered = append(remembered, i) // the outcome may have been superseded, and its note may go
 		case had != nil && c.contact.open():
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case s.UniqueKey != "" && holder != nil && holder.Task.ID != s.ID && (f.own[holder.Task.ID] != nil || c.holds(holder)):
@@ -56,10 +58,8 @@ func (op *enqueueOp) goOn(f *found) {
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
 		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
 			j.receipts[i].Err = errDeleted
-		case had == nil && !op.fresh[i] && c.contact.open() && c.known.current(s.ID) && c.known.get(s.ID).Fresh != morningai.FreshLocal:
-			t := *c.known.get(s.ID)
-			t.Fresh, t.Durable, t.Runs = morningai.FreshStale, string(morningai.DurabilityRedis), morningai.RunsLater
-			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
+		case had == nil && !op.fresh[i] && c.contact.open() && c.knownElsewhere(s.ID):
+			remembered = append(remembered, i)
 		default:
 			rest = append(rest, i)
 		}
@@ -71,6 +71,10 @@ func (op *enqueueOp) goOn(f *found) {
 	if len(mine) > 0 {
 		j.open++
 		op.own(pick(op.specs, mine), func(some []morningai.Receipt, err error) { j.part(mine, some, err) })
+	}
+	if len(remembered) > 0 {
+		j.open++
+		op.holdToo(pick(op.specs, remembered), func(some []morningai.Receipt, err error) { j.part(remembered, some, err) })
 	}
 	for _, part := range []struct {
 		at    []int
@@ -86,6 +90,52 @@ func (op *enqueueOp) goOn(f *found) {
 		more.begin()
 	}
 	j.part(nil, nil, nil)
+}
+
+// knownElsewhere reports that the shared engine was last known to have a task, or that
+// another node has shown its end.
+func (c *core) knownElsewhere(id morningai.ID) bool {
+	t := c.known.get(id)
+	return t != nil && (t.Fresh != morningai.FreshLocal || t.State.Terminal())
+}
+
+// holdToo keeps tasks that the shared engine was last known to have: whether it
+// still has them nobody can say now, and the answer is to hold whatever it has lost.
+func (op *enqueueOp) holdToo(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
+	c := op.c
+	notes, receipts := make([]morningai.Note, len(specs)), make([]morningai.Receipt, len(specs))
+	for i := range specs {
+		var shown morningai.Task
+		if had := op.found.before(specs[i].ID); had != nil {
+			shown = c.acknowledged(had)
+		} else {
+			shown = *c.known.get(specs[i].ID)
+		}
+		record, kind := recordOf(&specs[i], shown.CreatedAt), noteTask
+		if shown.State.Terminal() {
+			record.Task, record.Claim, kind = shown, int64(shown.Attempt), noteOutcome
+		}
+		var err error
+		if notes[i], err = taskNote(kind, &record); err != nil {
+			then(nil, err)
+			return
+		}
+		shown.Fresh, shown.Durable, shown.Runs = morningai.FreshStale, string(morningai.DurabilityJournal), morningai.RunsLater
+		receipts[i] = morningai.Receipt{Task: shown, Existing: true}
+	}
+	c.note(notes, func(err error) {
+		if err != nil {
+			then(nil, err)
+			return
+		}
+		for i := range notes {
+			if notes[i].Kind == noteTask {
+				c.backlog.doubtful(notes[i].Key)
+			}
+		}
+		c.backlog.again(c)
+		then(receipts, nil)
+	})
 }
 
 var errDeleted = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}

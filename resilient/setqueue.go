@@ -11,29 +11,48 @@ import (
 type setQueueOp struct {
 	name   string
 	change morningai.QueueChange
+	tries  int // in vain, because of changes that were given elsewhere
 	done   func(morningai.QueueConfig, error)
 }
 
+// setQueue tells the shared engine of a change, as of now by this node's clock: if
+// the answer is lost, what is given here next has to be later, whatever the clock of
+// the shared engine said.
 func (c *core) setQueue(op *setQueueOp) {
 	if c.contact.open() || c.backlog.settings > 0 { // what was given here before goes first
 		c.setQueueLater(op, nil)
 		return
 	}
+	change, now := op.change, op.change.At.IsZero()
+	if now && op.tries < surpassTries {
+		change.At = c.given(op.name)
+	}
 	onShared(c, "set queue", c.cfg.limits.call, func(ctx context.Context) (morningai.QueueConfig, error) {
-		return c.remote.SetQueue(ctx, op.name, op.change)
+		return c.remote.SetQueue(ctx, op.name, change)
 	}, func(q morningai.QueueConfig, err error) {
-		if outage(err) {
+		switch {
+		case outage(err):
 			c.setQueueLater(op, err)
-			return
-		}
-		if err == nil {
+		case err != nil:
+			c.reply(func() { op.done(q, err) })
+		case now && !holds(&change, q) && op.tries < surpassTries: // a change that this node did not know of seems to be later
+			op.tries++
+			c.obeyShared(q, func() { c.setQueue(op) })
+		default:
 			c.mirror.told++
 			c.obeyShared(q, func() { c.reply(func() { op.done(q, nil) }) })
-			return
 		}
-		c.reply(func() { op.done(q, err) })
 	})
 }
+
+// holds reports that settings are as a change has made them.
+func holds(c *morningai.QueueChange, q morningai.QueueConfig) bool {
+	return (c.Paused == nil || q.Paused == *c.Paused) && (c.Concurrency == nil || q.Concurrency == *c.Concurrency) && (c.Rate == nil || q.Rate == *c.Rate)
+}
+
+// surpassTries is how often a change is given again because another one was later
+// by the clock of another node; then the shared engine says when it was.
+const surpassTries = 3
 
 // obey takes over the settings of one queue, before the next look at all, and
 // calls then when nothing here oversteps them any more.
@@ -96,7 +115,9 @@ func (c *core) setQueueLater(op *setQueueOp, cause error) {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })
 		return
 	}
-	op.change.At = c.given(op.name)
+	if op.change.At.IsZero() {
+		op.change.At = c.given(op.name)
+	}
 	note, err := jsonNote(keyOf(noteQueue, c.sequenceKey()), op.name, &setting{op.name, op.change})
 	if err != nil {
 		c.reply(func() { op.done(morningai.QueueConfig{}, err) })

@@ -105,6 +105,7 @@ func (c *core) delivered(r *morningai.Record, v morningai.Verdict) {
 		return
 	}
 	c.incidents.current.Delivered++
+	c.keepDecided(r, v.State)
 	c.settled(morningai.Lease{ID: r.Task.ID, Claim: r.Claim, Lease: r.Lease}, v)
 }
 
@@ -150,7 +151,7 @@ func complete(r *morningai.Record, n *morningai.Note) {
 	if n.Seq == 0 {
 		return
 	}
-	if first, err := morningai.ParseRecord(n.Data); err == nil {
+	if first, err := morningai.ParseRecord(n.Data); err == nil { // the note of an order does not have all of it
 		r.UniqueKey, r.Retention, r.Fingerprint = first.UniqueKey, first.Retention, first.Fingerprint
 	}
 }
@@ -176,9 +177,14 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		switch {
 		case waiting && t.Life == r.Task.Life && t.Attempt == r.Task.Attempt && r.Task.State.Terminal():
 			ended := *r
-			ended.Task.Version = max(ended.Task.Version, t.Version+1) // it goes on from what was shown
+			ended.Task.Version = max(ended.Task.Version, t.Version+2) // it goes on from what was shown, over having run
 			records = append(records, ended)
 			continue
+		case t.ID.IsZero() && !kept && c.rebuild == nil: // it was deleted, which whoever did it may have had no time to keep
+			c.keepDeleted(&r.Task)
+			if c.known.deleted.has(r.Task.ID, c.now) { // here, and handed out elsewhere meanwhile
+				c.incidents.repeated(r.Task.ID)
+			}
 		case !kept && !t.ID.IsZero():
 			c.incidents.repeated(r.Task.ID)
 			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID, "trace_id", r.Task.TraceID)
@@ -255,23 +261,32 @@ type order struct {
 	At      time.Time         `json:"at"`
 }
 
-func (c *core) deliverCommands(notes []morningai.Note) {
+// deliverCommands gives orders, but for those about a task that has first to come to
+// what an earlier order had led to.
+func (c *core) deliverCommands(page []morningai.Note) {
 	if c.mirror.Older {
-		c.dropOrders(notes)
+		c.dropOrders(page)
 		return
 	}
-	cmds := make([]morningai.Command, len(notes))
-	for i := range notes {
+	var notes []morningai.Note
+	var cmds []morningai.Command
+	for i := range page {
 		var o order
-		if err := json.Unmarshal(notes[i].Data, &o); err != nil {
+		if err := json.Unmarshal(page[i].Data, &o); err != nil {
 			c.log(slog.LevelError, "a note of the journal cannot be read", "error", err)
 		}
-		cmds[i] = o.Command
+		if !c.backlog.reordering[o.Command.ID] {
+			notes, cmds = append(notes, page[i]), append(cmds, o.Command)
+		}
+	}
+	if len(cmds) == 0 {
+		c.passed(page)
+		return
 	}
 	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cmds) },
 		func(results []morningai.CommandResult, err error) {
 			if err != nil && !c.poison(len(notes), err) {
-				c.failedDelivery(err, len(notes))
+				c.failedDelivery(err, len(page))
 				return
 			}
 			var done []morningai.NoteKey
@@ -289,7 +304,7 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 				}
 				c.incidents.current.Delivered++
 				c.known.see(&results[i].Task)
-				if note, err := orderedNote(&cmds[i], &results[i].Task); err == nil {
+				if note, err := orderedNote(&cmds[i], &results[i], c.now); err == nil {
 					kept = append(kept, note)
 				}
 			}
@@ -299,7 +314,7 @@ func (c *core) deliverCommands(notes []morningai.Note) {
 			c.backlog.commands = max(c.backlog.commands-int64(len(done)), 0)
 			c.keepOrders(kept, func() {
 				c.erase(done...)
-				c.passed(notes)
+				c.passed(page)
 			})
 		})
 }
@@ -343,7 +358,7 @@ func (c *core) deliverSettings(notes []morningai.Note) {
 		if err != nil {
 			c.warn("settings of a queue that were changed during the outage are refused", err, "queue", s.Name)
 		} else {
-			if again := s.Change.Apply(q, c.now); again != q {
+			if !holds(&s.Change, q) {
 				c.log(slog.LevelWarn, "settings of a queue that were changed during the outage have been changed elsewhere later, and stay as they are there", "queue", s.Name)
 			}
 			c.incidents.current.Delivered++

@@ -40,7 +40,11 @@ func openSim(env sim.Env) sim.Node {
 	must(err)
 	c := newCore(cfg, env.Shared, env.Journal, env.Random, env.Now)
 	c.load(info, known, &stats)
-	env.Shared.(*sim.Link).Know(c.mirror.Data)
+	past, err := ReadPast(ctx, env.Journal)
+	must(err)
+	link := env.Shared.(*sim.Link)
+	link.Know(past.Data, past.Marks)
+	c.cfg.marks = link.Acknowledged
 	reports, err := c.readIncidents(ctx)
 	must(err)
 	if len(reports) > 0 {
@@ -142,6 +146,6 @@ func (n *simNode) Incidents(done func([]morningai.Incident, error)) {
 // String is what a node that does not come to rest still has to do.
 func (n *simNode) String() string {
 	b := &n.c.backlog
-	return fmt.Sprintf("contact %s, in doubt %d, own %d, owned %d, outcomes %d, points %d, commands %d, settings %d, stage %d after %d, busy %v, due %v, held %d, mine %d",
-		n.c.contact.state, len(b.doubt), b.own, b.owned, b.outcomes, b.points, b.commands, b.settings, b.stage, b.after, b.busy, b.due, len(n.c.held), len(n.c.mine))
+	return fmt.Sprintf("contact %s, in doubt %d, own %d, owned %d, outcomes %d, points %d, commands %d, settings %d, stage %d after %d, busy %v, due %v, held %d, mine %d, claims %d, unproved %v",
+		n.c.contact.state, len(b.doubt), b.own, b.owned, b.outcomes, b.points, b.commands, b.settings, b.stage, b.after, b.busy, b.due, len(n.c.held), len(n.c.mine), len(n.c.claims), n.c.unproved())
 }

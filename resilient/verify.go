@@ -68,18 +68,35 @@ func (c *core) compare(notes []morningai.Note, tasks []morningai.Task, then func
 	c.forward(missing, &c.incidents.current.Replayed, true, then)
 }
 
-// ended gives up the note of a task that has ended. One that never ran may have
-// ended by an order of a node that died before it had kept that: nobody else could
-// put the end back.
+// ended gives up the note of a task that has ended. The end itself is kept by the
+// journal of the node that reported it. But a cancel may have come from a node that
+// died before it had kept that, or have ended a task whose hand-out was lost on its
+// way, and a node without a journal keeps nothing: then nobody else could put the
+// end back.
 func (c *core) ended(n *morningai.Note, t *morningai.Task) {
-	switch r, err := morningai.ParseRecord(n.Data); {
-	case !t.State.Terminal():
-	case t.State == morningai.StateCanceled && t.Attempt == 0 && err == nil:
-		r.Task = *t
-		c.keepEnd(&r, n.NoteKey)
-	default:
-		c.erase(n.NoteKey)
+	if !t.State.Terminal() {
+		return
 	}
+	r, err := morningai.ParseRecord(n.Data)
+	if err != nil {
+		c.erase(n.NoteKey)
+		return
+	}
+	c.hasEnded(&r, t)
+}
+
+func (c *core) hasEnded(r *morningai.Record, t *morningai.Task) {
+	if c.held[t.ID] != nil {
+		return // its outcome is on its way, and decides about its notes
+	}
+	_, kept := c.backlog.kept[t.ID]
+	if kept || t.State != morningai.StateCanceled && len(c.alone) == 0 {
+		c.erase(keyOf(noteTask, t.ID))
+		return
+	}
+	end := *r
+	end.Task, end.Claim = *t, int64(t.Attempt)
+	c.keepEnd(&end, keyOf(noteTask, t.ID))
 }
 
 // tombstoneMargin covers clocks that differ.

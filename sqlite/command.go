@@ -79,7 +79,7 @@ func (t *txn) command(c morningai.Command) (res morningai.CommandResult, err err
 	if refused != nil {
 		return morningai.CommandResult{Err: refused}, nil
 	}
-	res = morningai.CommandResult{Task: t.task(it)}
+	res = morningai.CommandResult{Task: t.task(it), UniqueKey: it.row.ukey, Retention: it.row.retention}
 	if c.Kind == morningai.CommandDelete && done {
 		res.Task = before
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -137,8 +138,8 @@ func (c *checker) mayRefuse(op *Op) bool {
 		return full
 	case morningai.CodeStorageFailed:
 		return failed
-	case morningai.CodeAcceptUnknown:
-		return outage && (full || failed)
+	case morningai.CodeAcceptUnknown: // what Redis has refused the journal may hold all the same
+		return outage && (full || failed) || failed && (op.Key != "" || c.byID[op.Task] != nil && c.byID[op.Task].asked(op))
 	case morningai.CodeUnavailable:
 		return outage && slices.Contains(c.h.Setup.NoJournal, op.Node)
 	case morningai.CodeStatusUnknown:
@@ -158,7 +159,7 @@ func (c *checker) checkNotFound() {
 				continue
 			}
 			for _, ack := range t.acks {
-				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) {
+				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) && !(t.asked(ack) && c.unheard(ack, op)) {
 					c.tell(10, t.id, []*Op{ack, op}, "%s does not find it, although %s had acknowledged it", op.Node, ack.Node)
 					break
 				}
@@ -171,22 +172,46 @@ func (c *checker) checkNotFound() {
 // checkEmptyLists: an answer that calls itself current is not empty while there
 // are tasks.
 func (c *checker) checkEmptyLists() {
-	first := map[string]*Op{} // by queue: the acknowledgement that returned first, of a task that stays
+	var acks []*Op // of tasks that stay
 	for _, t := range c.tasks {
 		for _, ack := range t.acks {
-			if ack.held() || ack.Span != 0 || c.mayBeGone(t, ack, nil) {
-				continue
-			}
-			for _, queue := range []string{ack.Queue, ""} {
-				if was := first[queue]; was == nil || ack.End < was.End {
-					first[queue] = ack
-				}
+			if !ack.held() && ack.Span == 0 && !c.mayBeGone(t, ack, nil) {
+				acks = append(acks, ack)
 			}
 		}
 	}
+	sortByEnd(acks)
 	for _, op := range c.ops {
-		if ack := first[op.Queue]; op.Kind == List && op.ok() && op.Count == 0 && op.Fresh != morningai.FreshStale && ack != nil && ack.before(op) {
-			c.tell(10, ack.Task, []*Op{ack, op}, "%s shows an empty list as the truth", op.Node)
+		if op.Kind != List || !op.ok() || op.Count != 0 || op.Fresh == morningai.FreshStale {
+			continue
+		}
+		for _, ack := range acks {
+			if !ack.before(op) {
+				break
+			}
+			if (op.Queue == "" || op.Queue == ack.Queue) && !c.unheard(ack, op) {
+				c.tell(10, ack.Task, []*Op{ack, op}, "%s shows an empty list as the truth", op.Node)
+				break
+			}
 		}
 	}
+}
+
+// asked: somebody had asked for the id before it was acknowledged, so that it does not
+// show how young the task is.
+func (t *track) asked(ack *Op) bool {
+	return slices.ContainsFunc(t.ops, func(op *Op) bool { return op.Kind == Enqueue && op.Seq < ack.Seq })
+}
+
+// heardWithin is by when other nodes have noticed that one is cut off.
+const heardWithin = 4 * time.Second
+
+// unheard: a node that was cut off a moment ago has accepted it on its own, and
+// others have not missed that node yet.
+func (c *checker) unheard(ack, op *Op) bool {
+	if ack.Node == op.Node || ack.Durable != string(morningai.DurabilityJournal) {
+		return false
+	}
+	s, out := c.faults.outage(ack)
+	return out && op.Call < s.from.Call+heardWithin
 }

@@ -11,7 +11,7 @@ import (
 func (c *checker) checkCommands() {
 	for _, t := range c.tasks {
 		for _, op := range t.ops {
-			if !op.ok() {
+			if !op.ok() || c.unwitnessed(op, nil) {
 				continue
 			}
 			switch op.Kind {
@@ -35,7 +35,7 @@ func (c *checker) checkCommands() {
 // still on its way may come after an outcome that was on its way too; one that
 // storage forgot comes again, perhaps after an outcome.
 func (c *checker) checkCancel(t *track, op *Op) {
-	late := op.Pending || op.State == "" || c.excused(t, op, nil) || c.faults.losses.between(op, nil) || c.faults.disks.between(op, nil) || c.faults.splits.between(op, nil)
+	late := op.Pending || c.hadEnded(t, op) || op.State == "" || c.excused(t, op, nil) || c.faults.losses.between(op, nil) || c.faults.disks.between(op, nil) || c.faults.splits.between(op, nil)
 	for i := range c.final.Nodes {
 		n := &c.final.Nodes[i]
 		f, ok := n.Tasks[t.id]
@@ -55,6 +55,13 @@ func (c *checker) checkCancel(t *track, op *Op) {
 			return
 		}
 	}
+}
+
+// hadEnded: it had ended when the cancel came, and Redis had lost that.
+func (c *checker) hadEnded(t *track, cancel *Op) bool {
+	return slices.ContainsFunc(t.kind(Finish), func(op *Op) bool {
+		return op.ok() && final(op.Ended) && op.before(cancel) && c.faults.losses.between(op, cancel)
+	})
 }
 
 func (c *checker) checkDelete(t *track, op *Op) {

@@ -29,10 +29,41 @@ func (c *checker) checkFence() {
 	}
 }
 
-// reset: storage has lost data between two hand-outs, so that a number may have
-// been given out again.
+// reset: storage has lost data between two hand-outs, and the task says what this may
+// have led to. An outcome is as old as the hand-out that it belongs to.
 func (c *checker) reset(t *track, a, b *Op) bool {
-	return c.excused(t, a, b) || c.faults.disks.between(a, b)
+	first := t.handOut(a)
+	if g := t.handOut(b); g.Seq < first.Seq {
+		first = g
+	}
+	return c.excused(t, first, b) || c.faults.disks.between(first, b)
+}
+
+// renumbered: storage has lost data since a hand-out, and with them how far the
+// numbers had come, and that hand-out had led to nothing, or its node had lost it, or
+// had told to begin again. Leases, which are random, tell such hand-outs apart.
+func (c *checker) renumbered(t *track, a, b *Op) bool {
+	if c.reset(t, a, b) {
+		return true
+	}
+	g := t.handOut(a)
+	if !c.faults.losses.between(g, b) {
+		return false
+	}
+	return !t.started(g) || inside(c.faults.crashes[g.Node], g.Seq, b.Seq) != nil || inside(c.faults.reaps[g.Node], g.Seq, b.Seq) != nil ||
+		slices.ContainsFunc(t.ops, func(op *Op) bool {
+			return op.Seq < b.Seq && op.Claim == g.Claim && op.Lease == g.Lease && (op.Kind == End || op.Kind == Finish && op.ok()) && again(op.Ended)
+		})
+}
+
+// handOut is the hand-out to which an operation belongs, if it is on record.
+func (t *track) handOut(op *Op) *Op {
+	for _, g := range t.ops {
+		if g.Kind == Grant && g.ok() && g.Claim == op.Claim && g.Lease == op.Lease && g.Seq < op.Seq {
+			return g
+		}
+	}
+	return op
 }
 
 func (c *checker) checkGrants(t *track, grants []*Op) {
@@ -49,8 +80,7 @@ func (c *checker) checkGrants(t *track, grants []*Op) {
 		switch {
 		case top == nil || g.Claim > top.Claim:
 		case g.Claim == top.Claim && g.Lease == top.Lease && g.Node == top.Node: // its answer was lost and is given again
-		case c.reset(t, top, g):
-		case c.faults.losses.between(top, g) && !t.started(top): // it was lost on its way too
+		case c.renumbered(t, top, g):
 		case g.Claim == top.Claim:
 			c.tell(6, t.id, []*Op{top, g}, "claim %d was handed out twice", g.Claim)
 		default:
@@ -73,7 +103,7 @@ func (c *checker) checkClaimsOfStarts(t *track, grants, starts []*Op) {
 	}
 	for _, s := range starts {
 		switch was := byClaim[s.Claim]; {
-		case was != nil && !c.reset(t, was, s):
+		case was != nil && !c.reset(t, was, s) && (was.Lease == s.Lease || !c.renumbered(t, was, s)):
 			c.tell(6, t.id, []*Op{was, s}, "claim %d was started twice", s.Claim)
 		case c.h.Setup.Grants && !slices.ContainsFunc(given[s.Claim], func(g *Op) bool {
 			return (g.Lease == s.Lease || s.Lease == 0) && g.Node == s.Node && !s.before(g)
@@ -103,10 +133,10 @@ func (c *checker) checkOutcomes(t *track, known, taken []*Op) {
 			first[f.Claim] = f
 		}
 		again := told != nil && told.Lease == f.Lease && told.Ended == f.Ended && c.faults.losses.between(told, f)
-		if top != nil && f.Claim < top.Claim && !again && !c.reset(t, top, f) {
+		if top != nil && f.Claim < top.Claim && !again && !c.renumbered(t, top, f) {
 			c.tell(6, t.id, []*Op{top, f}, "an outcome of claim %d was taken after claim %d was handed out", f.Claim, top.Claim)
 		}
-		if was := byClaim[f.Claim]; was != nil && (was.Lease != f.Lease || was.Ended != f.Ended) && !c.reset(t, was, f) {
+		if was := byClaim[f.Claim]; was != nil && (was.Lease != f.Lease || was.Ended != f.Ended) && !c.reset(t, was, f) && (was.Lease == f.Lease || !c.renumbered(t, was, f)) {
 			c.tell(6, t.id, []*Op{was, f}, "claim %d has two outcomes: %s and %s", f.Claim, was.Ended, f.Ended)
 		}
 		byClaim[f.Claim] = f

@@ -11,6 +11,7 @@ import (
 type held struct {
 	t           *track
 	first, last *Op // signs of one life
+	of          *Op // says which
 }
 
 // checkKeys: a unique key has one live holder; those that an outage or a loss
@@ -46,10 +47,18 @@ func (c *checker) checkKeys() {
 	}
 }
 
-// lives are the lives of a task as far as there are signs of them.
+// lives are the lives of a task as far as there are signs of them. One that Redis has
+// lost, and was given again, lives a second time: it held nothing in between.
 func (c *checker) lives(t *track) []held {
 	var out []held
+	var ended, given *Op
 	for _, op := range t.ops {
+		switch {
+		case op.Kind == Applied && op.ok():
+			given = op
+		case op.ok() && op.Task == t.id && (op.State.Terminal() || op.Kind == Finish && final(op.Ended)):
+			ended = op
+		}
 		// It can only be handed out, or seen so, if it lives. A removal shows what
 		// was removed, perhaps long ago.
 		alive := op.Kind == Grant || op.State != "" && !op.State.Terminal() && !t.outdated(op) && (!op.held() || op.Holder == t.id) ||
@@ -57,11 +66,19 @@ func (c *checker) lives(t *track) []held {
 		if !alive || op.Kind == Delete || !op.ok() || t.life(op) == 0 {
 			continue
 		}
-		if n := len(out); n > 0 && t.sameLife(out[n-1].first, op) {
+		n := len(out)
+		again := ended != nil && ended.before(op) && c.faults.losses.between(ended, op) ||
+			n > 0 && given != nil && out[n-1].last.before(given) && c.faults.losses.between(out[n-1].last, given)
+		if n > 0 && t.sameLife(out[n-1].of, op) && !again {
 			out[n-1].last = op
-		} else {
-			out = append(out, held{t, op, op})
+			continue
 		}
+		first := op
+		if again && given != nil && n > 0 && out[n-1].last.before(given) && t.sameLife(out[n-1].of, op) {
+			first = given // that it was given is the first sign
+		}
+		out = append(out, held{t, first, op, op})
+		ended = nil
 	}
 	return out
 }

@@ -2,7 +2,9 @@ package drill
 
 import (
 	"cmp"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -37,8 +39,33 @@ func (c *checker) checkReads() {
 // could not know of each other have accepted the same id, and the task carries
 // the mark that says what this may have led to. A nil b is the end.
 func (c *checker) excused(t *track, a, b *Op) bool {
-	return t.marked && (c.faults.losses.between(a, b) || c.faults.disks.between(a, b) || c.apart(t)) || c.faults.splits.between(a, b)
+	since := a
+	if a.Fresh == morningai.FreshStale { // it shows what was before
+		since = t.ops[0]
+	}
+	return t.marked && (c.faults.losses.between(since, b) || c.faults.disks.between(a, b) || c.apart(t)) || c.faults.splits.between(a, b) || c.unwitnessed(a, b)
 }
+
+// unwitnessed: Redis has lost what it had acknowledged to a node in the last moments
+// before that died. There was no time to note that it had been acknowledged, and so
+// nobody can notice.
+func (c *checker) unwitnessed(a, b *Op) bool {
+	died := slices.IndexFunc(c.faults.crashes[a.Node], func(crash *Op) bool { return a.End != 0 && a.End < crash.Seq })
+	if died < 0 {
+		return false
+	}
+	crash := c.faults.crashes[a.Node][died]
+	return crash.Call-a.Return <= lastMoments && c.faults.losses.between(crash, b)
+}
+
+// forgot: Redis has lost data since a node has shown a task, and the process that had
+// shown it is gone.
+func (c *checker) forgot(shown *Op) bool {
+	return c.faults.losses.between(shown, nil) && inside(c.faults.crashes[shown.Node], shown.End, math.MaxInt64) != nil
+}
+
+// lastMoments is within how long what Redis acknowledges is noted.
+const lastMoments = 200 * time.Millisecond
 
 func (c *checker) checkEnds(t *track, seen []*Op) {
 	var ended map[int64]*Op // by life: where it was first seen to have ended
@@ -180,7 +207,7 @@ func (c *checker) checkFinalVersion(t *track, seen []*Op) {
 			n := &c.final.Nodes[i]
 			f, ok := n.Tasks[t.id]
 			switch {
-			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil):
+			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil) || c.forgot(best):
 			case f.Life != 0 && f.Life < best.Life:
 				c.tell(9, t.id, []*Op{best}, "%s has shown life %d, and has life %d at the end", n.Node, best.Life, f.Life)
 			case f.Version != 0 && f.Version < best.Version:

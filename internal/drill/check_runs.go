@@ -132,6 +132,9 @@ func (c *checker) explains(k *causes, s, next *Op, since int64) bool {
 	if s.Claim != 0 && slices.ContainsFunc(k.finals[s.Claim], func(op *Op) bool { return same(op) && op.before(next) }) {
 		return false // its own outcome was taken, so nothing had come between
 	}
+	if c.unwitnessed(s, next) {
+		return true
+	}
 	if closed := k.closed[k.t.life(s)]; closed != 0 {
 		until = min(until, closed)
 	}

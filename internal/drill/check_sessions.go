@@ -18,6 +18,7 @@ func (c *checker) checkSessions() {
 		first, last *Op // with this counter
 		still       time.Duration
 		process     int
+		before      time.Duration // what an earlier process had seen: its call may still be on its way
 	}
 	process := map[string]int{} // of an observer: one that is gone has seen nothing
 	looks := map[string]bool{}
@@ -31,7 +32,11 @@ func (c *checker) checkSessions() {
 		case op.Kind == Observe && op.ok() && interval > 0:
 			s := seen[p]
 			if s.last == nil || s.last.Version != op.Version || op.Call-s.last.Call > 2*interval || s.process != process[op.Client] {
-				s = sighting{first: op, process: process[op.Client]}
+				before := time.Duration(0)
+				if s.process != process[op.Client] {
+					before = s.still
+				}
+				s = sighting{first: op, process: process[op.Client], before: before}
 			} else {
 				// The counter was first seen at some moment before that answer came.
 				s.still += min(max(op.Call-max(s.last.Call, s.first.Return), 0), interval)
@@ -45,10 +50,7 @@ func (c *checker) checkSessions() {
 				lease = c.h.Setup.LeaseTime
 			}
 			s := seen[p]
-			if s.process != process[op.Client] {
-				s = sighting{}
-			}
-			if s.still < lease {
+			if max(s.still, s.before) < lease {
 				c.tell(8, morningai.ID{}, []*Op{s.first, s.last, op}, "%s declares the session of %s dead after %v of contact in which its counter stood still, not %v",
 					op.Client, op.Node, s.still, lease)
 			}

@@ -70,7 +70,7 @@ func (c *checker) checkSettings() {
 			if !op.ok() {
 				continue
 			}
-			if other == nil && !s.contested(op) {
+			if other == nil && !s.contested(op) && !c.unwitnessed(op, nil) {
 				c.checkLasting(s, op, v)
 			}
 			if s.name == paused && v == "true" {
@@ -165,7 +165,7 @@ func (c *checker) obeys(grant, pause *Op) bool {
 		// A call that was under way may still bring a task, which is not to start.
 		return !c.faults.disks.between(pause, grant) && !covered(c.faults.failed[pause.Node], pause) && (!pause.Pending || c.byID[grant.Task].started(grant))
 	}
-	if pause.Pending || c.faults.losses.between(pause, grant) || c.faults.splits.between(pause, grant) {
+	if pause.Pending || c.unwitnessed(pause, grant) || c.faults.losses.between(pause, grant) || c.faults.splits.between(pause, grant) {
 		return false
 	}
 	whole := *grant // from the pause to the hand-out

@@ -36,6 +36,7 @@ type faults struct {
 	redis                   []span
 	cut, open, full, failed map[string][]span
 	crashes, diskLost       map[string][]*Op
+	restarts                map[string][]*Op
 	forgotten               map[string][]*Op
 	reaps                   map[string][]*Op // by the node whose session it was
 	losses, splits          moments          // of Redis's data
@@ -84,6 +85,7 @@ func (f *faults) place(op *Op) {
 	}
 	if f.cut == nil {
 		f.cut, f.open, f.full, f.failed = map[string][]span{}, map[string][]span{}, map[string][]span{}, map[string][]span{}
+		f.restarts = map[string][]*Op{}
 		f.crashes, f.diskLost, f.forgotten, f.reaps = map[string][]*Op{}, map[string][]*Op{}, map[string][]*Op{}, map[string][]*Op{}
 	}
 	switch op.Kind {
@@ -107,6 +109,7 @@ func (f *faults) place(op *Op) {
 	case DiskFailed:
 		f.failed[op.Node] = begin(f.failed[op.Node], op)
 	case Restart:
+		f.restarts[op.Node] = append(f.restarts[op.Node], op)
 		end(f.failed[op.Node], op)
 	case Crash:
 		f.crashes[op.Node] = append(f.crashes[op.Node], op)

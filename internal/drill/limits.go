@@ -169,16 +169,29 @@ func (c *checker) checkCircuits(limits Limits) {
 	}
 }
 
-// lossGrace is for how long nodes wait for each other's reports after a loss.
+// lossGrace is for how long nodes wait for each other's reports after a loss, once
+// Redis is there.
 const lossGrace = 10 * time.Second
 
-// calm are the intervals in which Redis was there for a node.
+// calm are the intervals in which Redis was there for a node, and other nodes were
+// not waited for.
 func (c *checker) calm(node string) [][2]time.Duration {
 	outages := slices.Concat(c.faults.redis, c.faults.cut[node])
-	for _, lost := range c.faults.losses.ops { // nodes that are away are waited for
-		until := *lost
-		until.Call, until.Return = lost.Call+lossGrace, lost.Return+lossGrace
-		outages = append(outages, span{lost, &until})
+	begins := slices.Clone(c.faults.losses.ops)
+	for _, s := range outages {
+		if s.until != nil && c.repairs(node, s.until) {
+			begins = append(begins, s.until)
+		}
+	}
+	for _, op := range c.faults.restarts[node] { // it learns of the loss anew
+		if c.repairs(node, op) {
+			begins = append(begins, op)
+		}
+	}
+	for _, from := range begins {
+		until := *from
+		until.Call, until.Return = from.Call+lossGrace, from.Return+lossGrace
+		outages = append(outages, span{from, &until})
 	}
 	slices.SortFunc(outages, func(a, b span) int { return cmp.Compare(a.from.Call, b.from.Call) })
 	var out [][2]time.Duration
@@ -190,6 +203,20 @@ func (c *checker) calm(node string) [][2]time.Duration {
 		since = max(since, s.end())
 	}
 	return append(out, [2]time.Duration{since, math.MaxInt64})
+}
+
+// repairs: a node that has noticed a loss still works on its own.
+func (c *checker) repairs(node string, when *Op) bool {
+	closed := int64(0)
+	for _, s := range c.faults.open[node] {
+		if s.until == nil || s.until.Seq > when.Seq {
+			break
+		}
+		if s.until.Kind == Closed {
+			closed = s.until.Seq
+		}
+	}
+	return slices.ContainsFunc(c.faults.losses.ops, func(lost *Op) bool { return closed < lost.Seq && lost.Seq < when.Seq })
 }
 
 // checkStarted: what can run has started in time after the last fault.

@@ -246,7 +246,7 @@ func (f *fleet) again(m *member, id int) {
 	if f.choose(2) == 0 {
 		op.Payload = 7
 		// A node that was started anew may have forgotten what had ended.
-		if r.life == 1 && !r.state.Terminal() && f.breaks("another request is taken for the same") {
+		if r.life == 1 && r.acked && !r.state.Terminal() && f.breaks("another request is taken for the same") {
 			f.fire()
 		} else {
 			op = Op{Node: op.Node, Client: op.Client, Kind: Enqueue, Task: op.Task, Queue: "q", Payload: 7, Outcome: Fail, Code: morningai.CodeConflict}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
 
@@ -53,8 +54,19 @@ func (s *Shared) begin(known morningai.ID) {
 	}
 }
 
-// Know tells the link which data the node has worked on before.
-func (l *Link) Know(d morningai.DataSet) { l.known = d }
+// Know tells the link which data the node has worked on before, and what of its
+// writes had been acknowledged.
+func (l *Link) Know(d morningai.DataSet, marks []byte) {
+	l.known = d
+	var lineage uint64
+	var acked int64
+	if n, err := fmt.Sscan(string(marks), &lineage, &acked); n == 2 && err == nil && lineage == d.Lineage {
+		l.acked = acked
+	}
+}
+
+// Acknowledged is what has been acknowledged to the node, for Know.
+func (l *Link) Acknowledged() []byte { return fmt.Append(nil, l.known.Lineage, l.acked) }
 
 // restart is a new process of the node: its writes are numbered anew.
 func (l *Link) restart() { l.known, l.acked = morningai.DataSet{}, 0 }

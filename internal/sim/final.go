@@ -64,6 +64,7 @@ func (w *world) final() (drill.Final, string) {
 		tasks := func(list []morningai.Task) {
 			for j := range list {
 				if t := &list[j]; !t.ID.IsZero() {
+					w.trace(h.name, "shows at the end %v: %s life %d v%d %s", t.ID, t.State, t.Life, t.Version, t.Fresh)
 					n.Tasks[t.ID] = finalOf(t, attempts[t.ID])
 				}
 			}

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -163,6 +164,26 @@ func (l *Link) Import(ctx context.Context, records []morningai.Record) ([]mornin
 	return out, err
 }
 
+// Get looks, like the real one, whether data were lost if a task is not there. So do
+// List and Stats.
+func (l *Link) Get(ctx context.Context, req morningai.GetRequest) ([]morningai.Task, error) {
+	out, err := l.Reference.Get(ctx, req)
+	if err == nil && slices.ContainsFunc(out, func(t morningai.Task) bool { return t.ID.IsZero() }) {
+		l.compare()
+	}
+	return out, err
+}
+
+func (l *Link) List(ctx context.Context, f morningai.Filter) (morningai.Page, error) {
+	l.compare()
+	return l.Reference.List(ctx, f)
+}
+
+func (l *Link) Stats(ctx context.Context) (morningai.Stats, error) {
+	l.compare()
+	return l.Reference.Stats(ctx)
+}
+
 func (l *Link) Events(ctx context.Context, req morningai.EventsRequest) (morningai.EventsPage, error) {
 	wait := req.Wait
 	req.Wait = 0
@@ -188,7 +209,6 @@ func (l *Link) Close() error { return nil }
 type recorder struct {
 	h        *drill.History
 	sessions map[morningai.SessionID]sessionOf
-	dead     map[morningai.SessionID]bool // declared so
 	trace    func(who, format string, args ...any)
 }
 
@@ -245,7 +265,6 @@ func (r *recorder) joined(node string, id morningai.SessionID, lease time.Durati
 		return
 	}
 	r.sessions[id] = sessionOf{node, lease}
-	delete(r.dead, id)
 }
 
 func (r *recorder) reaped(by string, sessions []morningai.SessionID) {
@@ -254,7 +273,6 @@ func (r *recorder) reaped(by string, sessions []morningai.SessionID) {
 	}
 	for _, id := range sessions {
 		s := r.sessions[id]
-		r.dead[id] = true // until it beats again
 		r.h.Add(drill.Op{Node: s.node, Client: by, Kind: drill.Reap, Key: sessionKey(id), Span: s.lease})
 		r.trace(by, "declares the session %s of %s dead", sessionKey(id), s.node)
 	}

@@ -28,6 +28,7 @@ type worker struct {
 	through  int64
 	beating  bool
 	claiming bool
+	joined   bool // the first beat was answered
 	tries    int
 }
 
@@ -66,6 +67,7 @@ func (w *worker) begin() {
 			w.h.later(200*time.Millisecond, w.begin)
 			return
 		}
+		w.joined = true
 		w.claim()
 		w.tick()
 	})
@@ -122,6 +124,7 @@ func (w *worker) beat(then func(error)) {
 				}
 			}
 			w.runs = slices.DeleteFunc(w.runs, func(r *run) bool { return slices.Contains(reply.Lost, r.lease) && r.report.Outcome == "" })
+			w.claim() // there may be a place more
 			dead := w.observer.Observe(start.Add(sent), start.Add(w.h.w.now), reply.Sessions)
 			if len(dead) > 0 {
 				w.h.event(func() { w.h.node.Reap(dead, func([]morningai.SessionID, error) {}) })
@@ -150,7 +153,7 @@ func (w *worker) claim() {
 		}
 	}
 	free := min(w.slots-busy, w.slots+8-len(w.runs))
-	if w.claiming || free <= 0 {
+	if w.claiming || free <= 0 || !w.joined {
 		return
 	}
 	w.claiming = true

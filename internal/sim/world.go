@@ -110,7 +110,7 @@ func (w *world) build() {
 	}
 	w.net.onNode = func(node string) reach { return w.hosts[node[0]-'a'].reach }
 	w.hist = drill.NewHistory(setup, func() time.Duration { return w.now })
-	w.rec = &recorder{h: w.hist, sessions: map[morningai.SessionID]sessionOf{}, dead: map[morningai.SessionID]bool{}, trace: w.trace}
+	w.rec = &recorder{h: w.hist, sessions: map[morningai.SessionID]sessionOf{}, trace: w.trace}
 	for _, h := range w.hosts {
 		h.link.rec, h.disk.rec = w.rec, w.rec
 	}
@@ -155,9 +155,7 @@ func (w *world) looks(of *worker) map[morningai.SessionID]drill.Call {
 	}
 	for _, h := range w.hosts {
 		for run := int64(1); run <= h.runs+1; run++ { // one that is yet to come may come meanwhile
-			if id := sessionOfRun(h.name, run); !w.rec.dead[id] {
-				look(id, h.name)
-			}
+			look(sessionOfRun(h.name, run), h.name) // one that was declared dead may be back: a late beat brings it
 		}
 	}
 	return out
@@ -207,6 +205,11 @@ func (w *world) settle() string {
 		}
 	}
 	w.trace("", "it does not come to rest: backlogs %v, contacts %v", backlogs, contacts)
+	for _, h := range w.hosts {
+		for _, r := range h.worker.runs {
+			w.trace(h.name, "still has %v claim %d, over %v", r.task.ID, r.lease.Claim, r.over)
+		}
+	}
 	for _, h := range w.hosts {
 		if s, ok := h.node.(fmt.Stringer); ok {
 			w.trace(h.name, "does not come to rest: %s", s)
