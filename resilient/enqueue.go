@@ -14,6 +14,7 @@ type enqueueOp struct {
 	specs      []morningai.TaskSpec
 	fresh      []bool // the id was made for this call: nobody can have asked for it before
 	inner      bool   // part of another operation: done runs inside the core
+	before     bool   // the journal has them from an earlier request, whose acknowledgement holds
 	durability morningai.Durability
 	done       func([]morningai.Receipt, error)
 
@@ -163,7 +164,7 @@ func (op *enqueueOp) settle() {
 			c.backlog.doubtful(id)
 			continue
 		}
-		acked := c.backlog.doubt[id] || c.backlog.promised[id] // another request for it was answered from the journal
+		acked := op.before || c.backlog.doubt[id] || c.backlog.promised[id] // another request for it was answered from the journal
 		if r.Err != nil || r.Task.Duplicate {
 			if op.replied || acked {
 				// Its acknowledgement holds; what becomes of it is settled apart.

@@ -86,7 +86,7 @@ func (op *enqueueOp) goOn(f *found) {
 		j.open++
 		more := &enqueueOp{c: c, inner: true, specs: pick(op.specs, part.at), fresh: pick(op.fresh, part.at), durability: op.durability, at: op.at,
 			found: f, done: func(some []morningai.Receipt, err error) { j.part(part.at, some, err) }}
-		more.noted.done = part.noted
+		more.noted.done, more.before = part.noted, part.noted
 		more.begin()
 	}
 	j.part(nil, nil, nil)
