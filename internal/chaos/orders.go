@@ -148,7 +148,7 @@ func (c *commands) play(ctx context.Context, f *fleet) error {
 		}
 		task, err := f.order(ctx, a, drill.Cancel, c.held)
 		if err != nil || task.Pending || task.State != morningai.StateCanceled {
-			f.broke("the cancel of a task that only its server knows does not happen at once: %v", err)
+			f.broke("the cancel of a task that only its server knows does not happen at once: it is %s, pending %v, %v", task.State, task.Pending, err)
 		}
 		unknown, err := morningai.NewID()
 		if err != nil {
