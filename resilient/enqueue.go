@@ -361,12 +361,12 @@ func (op *enqueueOp) acceptHere() {
 	j.part(nil, nil, nil)
 }
 
-// unheardOf reports whether an id was made so lately, whatever the clock of its maker
-// says, that the shared engine cannot know it. Any other may name a task that was accepted, and perhaps
+// unheardOf reports whether an id was made so lately that the shared engine
+// cannot know it. Any other may name a task that was accepted, and perhaps
 // finished, elsewhere: it is not run again here.
 func (c *core) unheardOf(id morningai.ID) bool {
 	at := id.Time()
-	return !c.known.unsure.has(id, c.now) && id[6]>>4 == 7 && at.After(c.contact.opened.Add(clearMargin)) && at.Before(c.now.Add(time.Minute))
+	return !c.known.unsure.has(id, c.now) && id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
 }
 
 func pick[T any](list []T, at []int) []T {

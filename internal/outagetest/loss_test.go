@@ -76,8 +76,13 @@ func (f *fleet) stillThere(u *furniture) {
 				f.t.Errorf("a task that was %s before the loss is on %s: %s", want, n.name, got)
 			}
 		}
-		var got reply // unknown at first: another server may have it
-		if !within(patience, func() bool { got, _ = f.look(n, u.deleted.id); return got.status != 503 }) || got.status != 404 {
+		var got reply // unknown at first, or as it was last seen: another server may have it
+		known := func() bool {
+			var v view
+			got, v = f.look(n, u.deleted.id)
+			return got.status == 404 || got.status == 200 && v.Fresh != morningai.FreshStale
+		}
+		if !within(patience, known) || got.status != 404 {
 			f.t.Errorf("a task that was deleted before the loss is on %s: %s", n.name, got)
 		}
 		queues := f.queues(n)

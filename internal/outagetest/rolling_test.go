@@ -98,6 +98,7 @@ func TestUnknownFormatIsRefused(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
 	a := f.startNode("a")
+	format := f.redis.Do("HGET", "mai:{0}:meta", "format")
 	f.redis.Do("HSET", "mai:{0}:meta", "format", "99")
 	b := f.add("b")
 	b.launch()
@@ -109,7 +110,7 @@ func TestUnknownFormatIsRefused(t *testing.T) {
 	if code, said := b.cmd.ProcessState.ExitCode(), b.said(); code != 5 || !strings.Contains(said, "format 99, and this version of the program knows format") {
 		t.Errorf("it ends with %d: %s", code, said)
 	}
-	f.redis.Do("HSET", "mai:{0}:meta", "format", "2")
+	f.redis.Do("HSET", "mai:{0}:meta", "format", format)
 	made := f.must(a, f.echo(1))
 	until(t, patience, "the old version to go on", func() bool {
 		_, v := f.look(a, made.id)
