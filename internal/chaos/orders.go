@@ -147,9 +147,8 @@ func (c *commands) play(ctx context.Context, f *fleet) error {
 			return err
 		}
 		task, err := f.order(ctx, a, drill.Cancel, c.held)
-		// It may be pending too: of an id made as the outage began Redis is told all the same.
-		if err != nil || task.State != morningai.StateCanceled {
-			f.broke("the cancel of a task that only its server knows does not happen at once: it is %s, %v", task.State, err)
+		if err != nil || task.Pending || task.State != morningai.StateCanceled {
+			f.broke("the cancel of a task that only its server knows does not happen at once: it is %s, pending %v, %v", task.State, task.Pending, err)
 		}
 		unknown, err := morningai.NewID()
 		if err != nil {
