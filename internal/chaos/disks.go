@@ -16,8 +16,9 @@ import (
 	"github.com/RC918/morningai/internal/redisproc"
 )
 
-// disks are scenarios in which there is no space.
+// disks are scenarios in which there is no space, or a disk is not what it was.
 func disks() []scenario {
+	var image diskImage
 	return []scenario{
 		{name: "journal-full", what: "the journal of a server reaches its limit in an outage", flags: func(_ *fleet, n *node) []string {
 			if n.name != full {
@@ -53,6 +54,7 @@ func disks() []scenario {
 		}},
 		{name: "redis-disk-full", what: "Redis cannot write what it is told: its disk is full", redis: []string{"--appendonly", "yes", "--appendfsync", "everysec"},
 			cannot: noOwnMounts, ready: smallDisk, play: outage(fillDisk, emptyDisk)},
+		{name: "disk-image", what: "a server is started from an image of its disk that was made in an outage before", play: image.play, after: image.after},
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 func TestStories(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"cluster-part", "peers", "poison", "journal-full", "name-gone", "script-flush",
-		"commands", "pauses", "unique-keys", "exclusive", "question", "wrong-database", "unfit-at-start", "key-overwritten", "disk-full", "sync-failed"} {
+		"commands", "pauses", "unique-keys", "exclusive", "question", "wrong-database", "unfit-at-start", "key-overwritten", "disk-full", "sync-failed", "disk-image"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := config(t)
@@ -28,7 +28,7 @@ func TestStories(t *testing.T) {
 			if (r.Refused > 0) != (name == "journal-full" || name == "disk-full") {
 				t.Errorf("%d requests were refused", r.Refused)
 			}
-			if !slices.Contains([]string{"journal-full", "exclusive", "wrong-database", "sync-failed"}, name) && r.Repeated > 0 {
+			if !slices.Contains([]string{"journal-full", "exclusive", "wrong-database", "sync-failed", "disk-image"}, name) && r.Repeated > 0 {
 				t.Errorf("%d tasks ran twice", r.Repeated)
 			}
 		})
