@@ -73,7 +73,8 @@ func (d *diskImage) play(ctx context.Context, f *fleet) error {
 		now, err := f.journalOf(ctx, n)
 		return err == nil && now != was, ctx.Err()
 	}); err != nil {
-		return err
+		f.broke("server %s does not notice that its disk is an image of an earlier one: %v", n.name, err)
+		return ctx.Err()
 	}
 	// The disk whose name it was will not come back. That is refused while its last
 	// session may be alive.

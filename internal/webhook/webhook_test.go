@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,5 +216,63 @@ func TestAddressIsNotTold(t *testing.T) {
 	i := incident(t, time.Hour, 0)
 	if err := s.send(t.Context(), lasting, &i, time.Now()); err == nil || strings.Contains(err.Error(), "t0ken") {
 		t.Errorf("it says %v", err)
+	}
+}
+
+// TestReceiversThatDoNotTakeIt: one that is away, does not answer in time, fails or sends
+// us elsewhere has not been told, and is asked again under the same id until it takes it.
+func TestReceiversThatDoNotTakeIt(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("a notification is taken elsewhere: %s %s", r.Method, r.URL.Path)
+	}))
+	defer elsewhere.Close()
+	failing := map[string]http.HandlerFunc{
+		"fails":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) },
+		"redirects 308": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusPermanentRedirect)
+		},
+		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"does not answer": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // only then the end of the request is noticed
+			<-r.Context().Done()
+		},
+	}
+	for name, fail := range failing {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ids := make(chan string, 100)
+			var asked atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ids <- r.Header.Get("Webhook-Id")
+				if asked.Add(1) <= 2 {
+					fail(w, r)
+				}
+			}))
+			defer server.Close()
+			long := incident(t, 2*time.Minute, 0)
+			o := &outages{all: []morningai.Incident{long}, rounds: make(chan struct{})}
+			s, err := New(Config{URL: server.URL, Secret: secret, After: time.Minute, State: filepath.Join(t.TempDir(), "s"), Incidents: o.list,
+				Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.look, s.first, s.client.Timeout = time.Millisecond, time.Millisecond, time.Second
+			ctx, cancel := context.WithCancel(t.Context())
+			var wait sync.WaitGroup
+			wait.Go(func() { s.Run(ctx) })
+			defer wait.Wait()
+			defer cancel()
+			for range 3 {
+				if id := <-ids; id != long.ID.String()+".outage.lasting" {
+					t.Errorf("the id is %q", id)
+				}
+			}
+			o.rest(3)
+			if len(ids) > 0 {
+				t.Errorf("it is told again after it has taken it: %q", <-ids)
+			}
+		})
 	}
 }
