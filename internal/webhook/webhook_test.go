@@ -226,7 +226,7 @@ func TestReceiversThatDoNotTakeIt(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("a notification is taken elsewhere: %s %s", r.Method, r.URL.Path)
 	}))
-	defer elsewhere.Close()
+	t.Cleanup(elsewhere.Close)
 	failing := map[string]http.HandlerFunc{
 		"fails":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
 		"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) },
