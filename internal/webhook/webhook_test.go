@@ -223,8 +223,9 @@ func TestAddressIsNotTold(t *testing.T) {
 // us elsewhere has not been told, and is asked again under the same id until it takes it.
 func TestReceiversThatDoNotTakeIt(t *testing.T) {
 	t.Parallel()
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t.Errorf("a notification is taken elsewhere: %s %s", r.Method, r.URL.Path)
+		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	t.Cleanup(elsewhere.Close)
 	failing := map[string]http.HandlerFunc{
