@@ -107,6 +107,9 @@ type FleetStatus struct {
 	Since   time.Time // when Contact last changed between up or suspect, and down or recovering
 	Cause   string    // of the outage; "" while there is none
 	Hint    string
+	// Away are the parts of the shared engine that cannot be reached while Contact is
+	// with the others. Since, Cause and Hint are about them then.
+	Away    []AwayPart
 	Backlog int64 // entries to be delivered
 
 	Journal JournalInfo

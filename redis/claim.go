@@ -200,7 +200,7 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 	first := s.firstPartition(len(e.parts))
 	for i := range e.parts {
 		p := e.parts[(first+i)%len(e.parts)]
-		for {
+		for p.gone() == nil {
 			want := min(req.N-len(reply.Grants), batchTasks)
 			if want == 0 && req.N > 0 {
 				break
@@ -222,6 +222,10 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 			if err != nil {
 				s.brought(reply.Seq)
 				*open = j
+				e.suspect(err)
+				if len(reply.Grants) > 0 { // of other partitions
+					return next, nil
+				}
 				return 0, e.failed(ctx, "claim", err)
 			}
 			if len(got.list) > 0 {

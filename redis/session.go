@@ -23,6 +23,7 @@ type session struct {
 	inflight map[int64]chan struct{} // claims under way; nil: only in doubt
 	turn     int
 	counters map[int]int64 // by partition: the counter of the last beat
+	most     int64         // of them, when the beat under way began
 }
 
 func (e *Engine) session(id morningai.SessionID) *session {
@@ -201,11 +202,17 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	for _, l := range req.Holding {
 		held[e.of(l.ID)] = append(held[e.of(l.ID)], l)
 	}
+	s.begun()
 	var reply morningai.BeatReply
 	members := map[morningai.SessionID]morningai.Session{}
 	for _, p := range e.parts {
+		if p.gone() != nil {
+			reply.Missed = append(reply.Missed, p.n)
+			continue
+		}
 		counter, err := p.beat(bounded, &req, through, quiet, held[p], &reply, members)
 		if err != nil {
+			e.suspect(err)
 			return morningai.BeatReply{}, e.failed(ctx, "beat", err)
 		}
 		if reply.Counter == 0 || counter < reply.Counter {
@@ -238,7 +245,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	}
 	known := p.dataSet()
 	marks := p.marksDue(known)
-	args := append([]string{known.lineage, "0", ""}, p.eng.clockArgs()...)
+	args := append([]string{known.lineage, "0", p.eng.session(req.Session).atLeast(p.n)}, p.eng.clockArgs()...)
 	args = append(args, string(req.Session[:]), packDetails(req)+p.eng.clock.text(), strconv.FormatInt(through, 10), leaving,
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
 	args = append(args, marks...)
@@ -338,6 +345,27 @@ func (s *session) wentBack(part int, counter int64) bool {
 	return counter <= was
 }
 
+// begun notes that a beat begins.
+func (s *session) begun() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.counters {
+		s.most = max(s.most, n)
+	}
+}
+
+// atLeast is where a partition which the last beat did not reach takes the counter
+// up: whoever calls the session dead has to name one that holds in all. "" for one
+// that has kept up.
+func (s *session) atLeast(part int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counters[part] >= s.most {
+		return ""
+	}
+	return strconv.FormatInt(s.most, 10)
+}
+
 // readLineage finds which data there are among the sessions.
 func readLineage(sessions map[string]string) (generation int64, lineage string) {
 	data := sessions["*"]
@@ -386,7 +414,7 @@ func (e *Engine) Reap(ctx context.Context, observed []morningai.Observation) ([]
 	var out []morningai.SessionID
 	for _, o := range observed {
 		reaped := false
-		for _, p := range e.parts {
+		for _, p := range e.here() {
 			done, err := p.reap(ctx, o)
 			if err != nil {
 				return nil, e.failed(ctx, "reap", err)
@@ -427,7 +455,7 @@ func (e *Engine) endSessions(ctx context.Context) {
 		if !s.known() {
 			continue
 		}
-		for _, p := range e.parts {
+		for _, p := range e.here() {
 			if _, err := p.reap(ctx, morningai.Observation{Session: id, Counter: -1}); err != nil {
 				return
 			}

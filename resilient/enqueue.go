@@ -95,8 +95,12 @@ func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
 
 func (op *enqueueOp) begin() {
 	c := op.c
-	if c.contact.open() {
-		op.acceptHere()
+	if there, gone := op.split(); len(gone) > 0 {
+		if len(there) == 0 {
+			op.acceptHere()
+		} else {
+			op.part(there, gone)
+		}
 		return
 	}
 	if op.durability != morningai.DurabilityRedis && !op.noted.done {
@@ -106,6 +110,29 @@ func (op *enqueueOp) begin() {
 		op.send()
 		op.budget = c.budgets.begin(c, op)
 	}
+}
+
+// split parts the tasks into those that the shared engine can be told of now, and
+// those of a part that is away.
+func (op *enqueueOp) split() (there, gone []int) {
+	all := make([]int, len(op.specs))
+	for i := range all {
+		all[i] = i
+	}
+	return op.c.split(all, func(i int) morningai.ID { return op.specs[i].ID })
+}
+
+// part goes on with some of the tasks apart from the others.
+func (op *enqueueOp) part(lists ...[]int) {
+	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
+	for _, at := range lists {
+		j.open++
+		more := &enqueueOp{c: op.c, inner: true, specs: pick(op.specs, at), fresh: pick(op.fresh, at), durability: op.durability, at: op.at,
+			found: op.found, before: op.before, done: func(some []morningai.Receipt, err error) { j.part(at, some, err) }}
+		more.noted.done = op.noted.done
+		more.begin()
+	}
+	j.part(nil, nil, nil)
 }
 
 func (op *enqueueOp) note(specs []morningai.TaskSpec) {
@@ -285,7 +312,7 @@ func (op *enqueueOp) acknowledgeJournal() {
 		return
 	}
 	runs := morningai.RunsLater
-	if op.durability == morningai.DurabilityJournal && !op.c.contact.open() {
+	if op.durability == morningai.DurabilityJournal && !op.c.away(op.specs[0].ID) {
 		runs = morningai.RunsHere
 	}
 	if runs == morningai.RunsHere {
@@ -366,7 +393,7 @@ func (op *enqueueOp) acceptHere() {
 // finished, elsewhere: it is not run again here.
 func (c *core) unheardOf(id morningai.ID) bool {
 	at := id.Time()
-	return !c.known.unsure.has(id, c.now) && id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
+	return !c.known.unsure.has(id, c.now) && id[6]>>4 == 7 && at.After(c.openedAt(id)) && at.Before(c.now.Add(time.Minute))
 }
 
 func pick[T any](list []T, at []int) []T {
@@ -391,6 +418,9 @@ func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Recei
 			for i := range receipts {
 				t := &receipts[i].Task
 				t.Fresh, t.Durable, t.Runs = morningai.FreshLocal, string(morningai.DurabilityJournal), morningai.RunsHere
+			}
+			if c.partly() {
+				c.lookHere()
 			}
 			then(receipts, err)
 		})

@@ -34,7 +34,11 @@ func (c *core) beginIncident(cause error, noticed time.Duration) {
 	}
 	i.current.Cause, i.current.Hint, i.current.EndedAt = text, hint, time.Time{}
 	i.lasting, i.settled, i.next = true, false, c.now
-	c.log(slog.LevelWarn, "Redis is away, this node works on its own until it is back", "cause", text, "hint", hint,
+	what := "Redis is away, this node works on its own until it is back"
+	if c.partly() {
+		what = "a part of Redis is away, this node works on its own for the tasks in it until it is back"
+	}
+	c.log(slog.LevelWarn, what, "cause", text, "hint", hint,
 		"noticed_after", noticed.Round(time.Millisecond), "incident", i.current.ID)
 }
 

@@ -38,7 +38,7 @@ func (c *core) history(op *historyOp, here bool) {
 			}
 		})
 	}
-	if c.contact.open() || here {
+	if c.away(op.id) || here {
 		local(nil)
 		return
 	}
@@ -75,10 +75,29 @@ func (c *core) list(op *listOp) {
 			case op.filter.Cursor != "":
 				c.showPage(op, page)
 			default:
+				page = c.withAway(op, page)
 				c.pages.see(op.filter, page, c.now)
 				c.withOwn(op, page)
 			}
 		})
+}
+
+// withAway adds to a first page what was last known of the parts that are away.
+func (c *core) withAway(op *listOp, page morningai.Page) morningai.Page {
+	if !c.partly() {
+		return page
+	}
+	page.Fresh = morningai.FreshStale
+	last := c.pages.pages[op.filter]
+	for i := range last.Tasks {
+		if t := last.Tasks[i]; c.apart.has(t.ID) && !c.known.deleted.has(t.ID, c.now) &&
+			!slices.ContainsFunc(page.Tasks, func(x morningai.Task) bool { return x.ID == t.ID }) {
+			t.Fresh = morningai.FreshStale
+			page.Tasks = append(page.Tasks, t)
+		}
+	}
+	slices.SortStableFunc(page.Tasks, func(a, b morningai.Task) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return page
 }
 
 // listLast answers with the page as it was shown last, and what this node owns.
@@ -176,7 +195,7 @@ func (c *core) overall(fresh morningai.Freshness) morningai.Freshness {
 	apart := slices.ContainsFunc(c.members, func(m morningai.Member) bool {
 		return m.Journal != c.cfg.member && (m.Backlog > 0 || !m.Connected || c.unheard(&m))
 	})
-	if fresh == morningai.FreshLive && (apart || c.backlog.undelivered() > 0 || !c.acquainted()) {
+	if fresh == morningai.FreshLive && (apart || c.partly() || c.backlog.undelivered() > 0 || !c.acquainted()) {
 		return morningai.FreshStale
 	}
 	return fresh

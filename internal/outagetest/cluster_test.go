@@ -1,0 +1,146 @@
+package outagetest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/RC918/morningai"
+	"github.com/RC918/morningai/internal/drill"
+	"github.com/RC918/morningai/internal/redistest"
+)
+
+// partitions of the Clusters here.
+const partitions = 16
+
+// part is one primary of a Cluster, and the partitions that it holds.
+type part struct {
+	server *redistest.Server
+	holds  []int
+}
+
+func (p *part) has(id morningai.ID) bool { return slices.Contains(p.holds, id.Part(partitions)) }
+
+// startCluster starts servers on a Cluster of three primaries without replicas, which
+// serve what they have when one is lost.
+func startCluster(t *testing.T, flags ...string) (*fleet, *redistest.Cluster) {
+	f := startFleet(t)
+	f.history.Setup.Starts = true
+	c := redistest.StartCluster(t, 3, "--appendonly", "yes", "--appendfsync", "no", "--cluster-require-full-coverage", "no")
+	f.flags = append(f.flags, flags...)
+	for _, name := range []string{"a", "b"} {
+		f.startNode(name, "--redis", fmt.Sprintf("%s?partitions=%d", c.URL(), partitions))
+	}
+	return f, c
+}
+
+// partOf is what the owner of a partition holds.
+func partOf(c *redistest.Cluster, partition int) *part {
+	p := &part{server: c.Owner(fmt.Sprintf("mai:{%d}:meta", partition))}
+	for n := range partitions {
+		if c.Owner(fmt.Sprintf("mai:{%d}:meta", n)) == p.server {
+			p.holds = append(p.holds, n)
+		}
+	}
+	return p
+}
+
+// One primary of a Cluster is lost, with the partition of the members or without it.
+// The tasks of its partitions have an outage: they are accepted into the journal and
+// run where they were accepted. All others go through Redis as before.
+func TestOnePrimaryOfAClusterIsLost(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name       string
+		partition  int
+		begin, end func(*redistest.Server)
+	}{
+		{"killed", 1, (*redistest.Server).Kill, (*redistest.Server).Restart},
+		{"frozen, with the members", 0, (*redistest.Server).Freeze, (*redistest.Server).Thaw},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f, cluster := startCluster(t)
+			lost := partOf(cluster, c.partition)
+			f.acquainted()
+			tr := f.traffic(40, f.allCounted, f.nodes...)
+			long := append(f.running(f.nodes[0], 8, "long"), f.running(f.nodes[1], 8, "long")...)
+			f.history.Add(drill.Op{Kind: drill.RedisDown})
+			c.begin(lost.server)
+			for _, n := range f.nodes {
+				f.partly(n, lost)
+			}
+			from := time.Now()
+			rest(3 * time.Second)
+			f.callee.open("long")
+			made := tr.stop()
+			apart := f.othersGoOn(lost, during(made, from, time.Now()))
+			var named []receipt
+			for _, n := range f.nodes { // nobody knows their ids yet: they go where there is somebody
+				for i := range 8 {
+					r := n.call("POST", "/v1/tasks", f.echo(i))
+					var v view
+					r.into(t, &v)
+					if r.status != 202 || v.Durable != "journal+redis" || lost.has(v.ID) {
+						t.Errorf("a task without an id is answered with %s", r)
+					}
+				}
+			}
+			c.end(lost.server)
+			f.history.Add(drill.Op{Kind: drill.RedisUp})
+			f.settle()
+			all := append(append(made, long...), named...)
+			f.succeededOnce(f.everyStatusAgrees(), all)
+			f.allAccepted(made)
+			for _, n := range f.nodes {
+				all := f.incidents(n)
+				if len(all) != 1 || !strings.Contains(all[0].Cause, lost.server.Addr()) || all[0].RanLocally == 0 || all[0].Lost+all[0].SetAside+all[0].Repeated+all[0].MaybeRepeated != 0 {
+					t.Errorf("%d tasks of the lost partitions were accepted, and %s reports %+v", apart, n.name, all)
+				}
+			}
+		})
+	}
+}
+
+// partly waits until a server says that just these partitions are away.
+func (f *fleet) partly(n *node, lost *part) {
+	f.t.Helper()
+	var h health
+	if !within(15*time.Second, func() bool {
+		h = f.health(n)
+		return h.Status == "degraded" && h.Redis.Status == "partly" && slices.Equal(h.Redis.Partitions, lost.holds) && strings.Contains(h.Redis.Cause, lost.server.Addr())
+	}) {
+		f.t.Fatalf("%s does not say that partitions %v are away: %+v", n.name, lost.holds, h)
+	}
+}
+
+// othersGoOn checks what was accepted while a part was away, and returns how many of
+// them belong to it.
+func (f *fleet) othersGoOn(lost *part, receipts []receipt) int {
+	f.t.Helper()
+	durable := map[bool]map[string]int{true: {}, false: {}}
+	for _, r := range receipts {
+		durable[lost.has(r.id)][r.task.Durable]++
+		for _, n := range f.nodes {
+			if lost.has(r.id) && n != r.node {
+				continue
+			}
+			v := f.waitFor(n, r.id, morningai.StateSucceeded)
+			if !lost.has(r.id) && v.Fresh != morningai.FreshLive {
+				f.t.Errorf("task %s of partition %d is %s on %s", r.id, r.id.Part(partitions), v.Fresh, n.name)
+			}
+		}
+	}
+	f.t.Logf("of the lost partitions %v, of the others %v", durable[true], durable[false])
+	if !slices.Equal(slices.Collect(maps.Keys(durable[true])), []string{"journal"}) || !slices.Equal(slices.Collect(maps.Keys(durable[false])), []string{"journal+redis"}) {
+		f.t.Errorf("tasks of the lost partitions are durable in %v, those of the others in %v", durable[true], durable[false])
+	}
+	n := 0
+	for _, count := range durable[true] {
+		n += count
+	}
+	return n
+}
