@@ -424,7 +424,11 @@ func (c *core) handOver(notes, page []morningai.Note) {
 // withdraw takes tasks that do not run out of the journal, to be handed over.
 func (c *core) withdraw() {
 	b := &c.backlog
-	if !b.local || c.partly() { // what runs here of a part that is away goes on
+	if c.partly() { // what runs here of a part that is away goes on
+		c.next(true)
+		return
+	}
+	if !b.local {
 		c.next(true)
 		return
 	}

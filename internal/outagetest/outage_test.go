@@ -71,10 +71,11 @@ type health struct {
 	Status string `json:"status"`
 	Engine string `json:"engine"`
 	Redis  struct {
-		Status string    `json:"status"`
-		Cause  string    `json:"cause"`
-		Hint   string    `json:"hint"`
-		Since  time.Time `json:"since"`
+		Status     string    `json:"status"`
+		Cause      string    `json:"cause"`
+		Hint       string    `json:"hint"`
+		Partitions []int     `json:"partitions"`
+		Since      time.Time `json:"since"`
 	} `json:"redis"`
 	Journal *struct {
 		Status  string `json:"status"`
