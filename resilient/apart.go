@@ -185,3 +185,68 @@ func subject(kind morningai.NoteKind, n *morningai.Note) (morningai.ID, error) {
 	}
 	return n.Key, nil
 }
+
+// closed reports whether the shared engine cannot be asked.
+func (op *getOp) closed() bool {
+	return op.c.contact.open() || len(op.req.IDs) > 0 && op.c.apart.has(op.req.IDs[0])
+}
+
+// part reads some of the tasks apart from the others: the shared engine can be asked
+// for the first ones only.
+func (op *getOp) part(lists ...[]int) {
+	p := &parts[morningai.Task]{c: op.c, done: op.done, all: op.tasks, open: len(lists)}
+	for _, at := range lists {
+		req := op.req
+		req.IDs = pick(op.req.IDs, at)
+		op.c.get(&getOp{req: req, here: op.here, inside: true, done: func(some []morningai.Task, err error) { p.part(at, some, err) }})
+	}
+}
+
+func places[T any](list []T) []int {
+	at := make([]int, len(list))
+	for i := range at {
+		at[i] = i
+	}
+	return at
+}
+
+// split parts the tasks into those that the shared engine can be told of now, and
+// those of a part that is away.
+func (op *enqueueOp) split() (there, gone []int) {
+	all := make([]int, len(op.specs))
+	for i := range all {
+		all[i] = i
+	}
+	return op.c.split(all, func(i int) morningai.ID { return op.specs[i].ID })
+}
+
+// part goes on with some of the tasks apart from the others.
+func (op *enqueueOp) part(lists ...[]int) {
+	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
+	for _, at := range lists {
+		j.open++
+		more := &enqueueOp{c: op.c, inner: true, specs: pick(op.specs, at), fresh: pick(op.fresh, at), durability: op.durability, at: op.at,
+			found: op.found, before: op.before, done: func(some []morningai.Receipt, err error) { j.part(at, some, err) }}
+		more.noted.done = op.noted.done
+		more.begin()
+	}
+	j.part(nil, nil, nil)
+}
+
+// withAway adds to a first page what was last known of the parts that are away.
+func (c *core) withAway(op *listOp, page morningai.Page) morningai.Page {
+	if !c.partly() {
+		return page
+	}
+	page.Fresh = morningai.FreshStale
+	last := c.pages.pages[op.filter]
+	for i := range last.Tasks {
+		if t := last.Tasks[i]; c.apart.has(t.ID) && !c.known.deleted.has(t.ID, c.now) &&
+			!slices.ContainsFunc(page.Tasks, func(x morningai.Task) bool { return x.ID == t.ID }) {
+			t.Fresh = morningai.FreshStale
+			page.Tasks = append(page.Tasks, t)
+		}
+	}
+	slices.SortStableFunc(page.Tasks, func(a, b morningai.Task) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return page
+}

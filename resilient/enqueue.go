@@ -112,29 +112,6 @@ func (op *enqueueOp) begin() {
 	}
 }
 
-// split parts the tasks into those that the shared engine can be told of now, and
-// those of a part that is away.
-func (op *enqueueOp) split() (there, gone []int) {
-	all := make([]int, len(op.specs))
-	for i := range all {
-		all[i] = i
-	}
-	return op.c.split(all, func(i int) morningai.ID { return op.specs[i].ID })
-}
-
-// part goes on with some of the tasks apart from the others.
-func (op *enqueueOp) part(lists ...[]int) {
-	j := &joined{op: op, receipts: make([]morningai.Receipt, len(op.specs)), open: 1}
-	for _, at := range lists {
-		j.open++
-		more := &enqueueOp{c: op.c, inner: true, specs: pick(op.specs, at), fresh: pick(op.fresh, at), durability: op.durability, at: op.at,
-			found: op.found, before: op.before, done: func(some []morningai.Receipt, err error) { j.part(at, some, err) }}
-		more.noted.done = op.noted.done
-		more.begin()
-	}
-	j.part(nil, nil, nil)
-}
-
 func (op *enqueueOp) note(specs []morningai.TaskSpec) {
 	notes := make([]morningai.Note, len(specs))
 	for i := range specs {

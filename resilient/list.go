@@ -82,24 +82,6 @@ func (c *core) list(op *listOp) {
 		})
 }
 
-// withAway adds to a first page what was last known of the parts that are away.
-func (c *core) withAway(op *listOp, page morningai.Page) morningai.Page {
-	if !c.partly() {
-		return page
-	}
-	page.Fresh = morningai.FreshStale
-	last := c.pages.pages[op.filter]
-	for i := range last.Tasks {
-		if t := last.Tasks[i]; c.apart.has(t.ID) && !c.known.deleted.has(t.ID, c.now) &&
-			!slices.ContainsFunc(page.Tasks, func(x morningai.Task) bool { return x.ID == t.ID }) {
-			t.Fresh = morningai.FreshStale
-			page.Tasks = append(page.Tasks, t)
-		}
-	}
-	slices.SortStableFunc(page.Tasks, func(a, b morningai.Task) int { return b.CreatedAt.Compare(a.CreatedAt) })
-	return page
-}
-
 // listLast answers with the page as it was shown last, and what this node owns.
 func (c *core) listLast(op *listOp, cause error) {
 	page, ok := c.pages.pages[op.filter]

@@ -164,30 +164,6 @@ func (c *core) get(op *getOp) {
 	op.look(op.fromShared)
 }
 
-// closed reports whether the shared engine cannot be asked.
-func (op *getOp) closed() bool {
-	return op.c.contact.open() || len(op.req.IDs) > 0 && op.c.apart.has(op.req.IDs[0])
-}
-
-// part reads some of the tasks apart from the others: the shared engine can be asked
-// for the first ones only.
-func (op *getOp) part(lists ...[]int) {
-	p := &parts[morningai.Task]{c: op.c, done: op.done, all: op.tasks, open: len(lists)}
-	for _, at := range lists {
-		req := op.req
-		req.IDs = pick(op.req.IDs, at)
-		op.c.get(&getOp{req: req, here: op.here, inside: true, done: func(some []morningai.Task, err error) { p.part(at, some, err) }})
-	}
-}
-
-func places[T any](list []T) []int {
-	at := make([]int, len(list))
-	for i := range at {
-		at[i] = i
-	}
-	return at
-}
-
 // reply hands back what was read.
 func (op *getOp) reply(tasks []morningai.Task, err error) {
 	if op.inside {
