@@ -64,6 +64,11 @@ type Incident struct {
 	RepeatedIDs      []ID // at most MaxIncidentIDs of each
 	MaybeRepeatedIDs []ID
 	SetAsideIDs      []ID
+	LostIDs          []ID
+
+	// Unprotected are nodes of the fleet that kept no journal meanwhile: of what they
+	// accepted, and the shared engine lost, nobody else knows.
+	Unprotected []string
 }
 
 // MaxIncidentIDs bounds the ids that an incident lists.

@@ -52,6 +52,7 @@ type backlog struct {
 	kept     map[morningai.ID]time.Time // delivered outcomes that are still in the journal
 	keptIn   []keptOutcome              // in order
 	made     uint64
+	unkept   unkept
 	started  bool // what an earlier process left has been looked at
 }
 
@@ -348,6 +349,9 @@ func (c *core) next(ended bool) {
 func (c *core) endPass() {
 	b := &c.backlog
 	if b.full || b.loss {
+		if b.loss && !b.lossGoesOn {
+			c.lookForLost()
+		}
 		b.loss = b.lossGoesOn
 		if !b.loss {
 			b.reordering = nil

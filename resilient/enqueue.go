@@ -245,6 +245,9 @@ func (op *enqueueOp) acknowledgeShared() {
 		}
 		t := &op.receipts[i].Task
 		t.Durable, t.Runs = durable, morningai.RunsHere
+		if durable == string(morningai.DurabilityRedis) && !op.receipts[i].Existing {
+			op.c.backlog.unkept.add(t.ID, op.c.now)
+		}
 		if t.Duplicate { // the journal of another node may have it
 			t.Durable = string(morningai.DurabilityRedis)
 		}

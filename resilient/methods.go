@@ -311,7 +311,7 @@ func (i *incidents) with(all []morningai.Incident, backlog int64) []morningai.In
 		return all
 	}
 	now := i.current
-	now.RepeatedIDs, now.SetAsideIDs = slices.Clone(now.RepeatedIDs), slices.Clone(now.SetAsideIDs)
+	now.RepeatedIDs, now.SetAsideIDs, now.LostIDs = slices.Clone(now.RepeatedIDs), slices.Clone(now.SetAsideIDs), slices.Clone(now.LostIDs)
 	now.Backlog = backlog
 	for k := range all {
 		if all[k].ID == now.ID {

@@ -270,4 +270,5 @@ func (c *core) noteSessions(sessions []morningai.Session) {
 			c.alone = append(c.alone, s.Node)
 		}
 	}
+	c.nameUnprotected()
 }

@@ -83,6 +83,8 @@ type health struct {
 		Entries int64  `json:"entries"`
 		Bytes   int64  `json:"bytes"`
 		Limit   int64  `json:"limit"`
+
+		Unprotected []string `json:"unprotected"`
 	} `json:"journal"`
 	Workers int `json:"workers"`
 }
@@ -117,6 +119,8 @@ type incident struct {
 	SetAside      int64 `json:"set_aside"`
 	MaybeRepeated int64 `json:"maybe_repeated"`
 
+	LostIDs          []string `json:"lost_ids"`
+	Unprotected      []string `json:"unprotected"`
 	RepeatedIDs      []string `json:"repeated_ids"`
 	MaybeRepeatedIDs []string `json:"maybe_repeated_ids"`
 	SetAsideIDs      []string `json:"set_aside_ids"`
