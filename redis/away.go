@@ -90,7 +90,7 @@ func (e *Engine) probeApart(ctx context.Context) error {
 		}
 	}
 	if len(lost) > 0 {
-		e.lose(ctx, lost, causes)
+		e.lose(lost, causes)
 	}
 	return nil
 }
@@ -110,8 +110,8 @@ func (e *Engine) suspect(err error) {
 }
 
 // lose takes partitions out until they pass again.
-func (e *Engine) lose(ctx context.Context, parts []*partition, causes []error) {
-	servers := e.primaries(ctx, parts)
+func (e *Engine) lose(parts []*partition, causes []error) {
+	servers := e.primaries(parts)
 	e.absence.mu.Lock()
 	defer e.absence.mu.Unlock()
 	list, gone := slices.Clone(e.awayParts()), map[string][]int{}
@@ -119,6 +119,9 @@ func (e *Engine) lose(ctx context.Context, parts []*partition, causes []error) {
 		if slices.ContainsFunc(list, func(a morningai.AwayPart) bool { return a.Part == p.n }) {
 			continue
 		}
+		p.mu.Lock()
+		p.before = p.data
+		p.mu.Unlock()
 		list = append(list, morningai.AwayPart{Part: p.n, Server: servers[i], Cause: causes[i]})
 		gone[servers[i]] = append(gone[servers[i]], p.n)
 	}
@@ -144,6 +147,7 @@ func (e *Engine) watchAway() {
 			timer.Stop()
 			return
 		}
+		e.name()
 		var parts []*partition
 		for _, a := range e.awayParts() {
 			parts = append(parts, e.parts[a.Part])
@@ -187,28 +191,57 @@ func (e *Engine) regain(back map[int]bool) bool {
 	return len(list) == 0
 }
 
-// primaries are the addresses of the servers that hold partitions, as whichever
-// server answers knows them; "" where none does.
-func (e *Engine) primaries(ctx context.Context, parts []*partition) []string {
+// primaries are the addresses of the servers that hold partitions, as the first server
+// that answers knows them; "" where none does in time.
+func (e *Engine) primaries(parts []*partition) []string {
 	out := make([]string, len(parts))
-	for _, node := range e.client.Nodes() {
-		call, cancel := context.WithTimeout(ctx, probePatience)
-		result, err := e.doOn(call, node, node.B().ClusterSlots().Build())
-		cancel()
-		if err != nil {
-			continue
-		}
-		ranges, err := result.ToArray()
-		if err != nil || len(ranges) == 0 {
-			continue
-		}
+	ctx, cancel := context.WithTimeout(e.ctx, probePatience)
+	defer cancel()
+	nodes := e.client.Nodes()
+	found := make(chan []rueidis.RedisMessage, len(nodes))
+	for _, node := range nodes {
+		e.calls.Go(func() {
+			result, err := e.doOn(ctx, node, node.B().ClusterSlots().Build())
+			if err != nil {
+				return
+			}
+			if ranges, err := result.ToArray(); err == nil && len(ranges) > 0 {
+				found <- ranges
+			}
+		})
+	}
+	select {
+	case ranges := <-found:
 		for i, p := range parts {
 			cmd := e.client.B().Exists().Key(p.base + "meta").Build()
 			out[i] = ownerOf(ranges, int64(cmd.Slot()))
 		}
-		return out
+	case <-ctx.Done():
 	}
 	return out
+}
+
+// name adds to what is away which server holds it, where that was not known.
+func (e *Engine) name() {
+	var unnamed []*partition
+	for _, a := range e.awayParts() {
+		if a.Server == "" {
+			unnamed = append(unnamed, e.parts[a.Part])
+		}
+	}
+	if len(unnamed) == 0 {
+		return
+	}
+	servers := e.primaries(unnamed)
+	e.absence.mu.Lock()
+	defer e.absence.mu.Unlock()
+	list := slices.Clone(e.awayParts())
+	for i := range list {
+		if k := slices.Index(unnamed, e.parts[list[i].Part]); k >= 0 {
+			list[i].Server = servers[k]
+		}
+	}
+	e.absence.list.Store(&list)
 }
 
 // ownerOf finds who has a slot in an answer to CLUSTER SLOTS.

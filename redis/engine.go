@@ -118,7 +118,8 @@ func prepare(url string, opts []Option) (*Engine, error) {
 
 // Capabilities describes the engine.
 func (e *Engine) Capabilities() morningai.Capabilities {
-	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet(), Edition: e.edition.Load(), Parts: len(e.parts), Away: e.awayParts()}
+	away := e.awayParts()
+	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet(away), Edition: e.edition.Load(), Parts: len(e.parts), Away: away}
 }
 
 // Losses is how often this engine has noticed that Redis lost writes that it
@@ -244,6 +245,7 @@ type partition struct {
 
 	mu         sync.Mutex
 	data       dataSet
+	before     dataSet  // as it was when the partition went away
 	compared   []string // marks
 	comparedAt time.Time
 }

@@ -20,7 +20,8 @@ type session struct {
 	beaten   bool
 	granted  int64 // the last claim that may have brought grants; 0 after a beat that settled it
 	seq      int64
-	inflight map[int64]chan struct{} // claims under way; nil: only in doubt
+	inflight map[int64]chan struct{} // claims under way
+	doubts   map[int64]int           // claims that are over here, by the partition in which they may still be applied
 	turn     int
 	counters map[int]int64 // by partition: the counter of the last beat
 	most     int64         // of them, when the beat under way began
@@ -31,7 +32,7 @@ func (e *Engine) session(id morningai.SessionID) *session {
 	defer e.mu.Unlock()
 	s := e.sessions[id]
 	if s == nil {
-		s = &session{inflight: map[int64]chan struct{}{}}
+		s = &session{inflight: map[int64]chan struct{}{}, doubts: map[int64]int{}}
 		e.sessions[id] = s
 	}
 	return s
@@ -53,6 +54,7 @@ func (s *session) end(seq int64) {
 		close(ended)
 	}
 	delete(s.inflight, seq)
+	delete(s.doubts, seq)
 }
 
 func (s *session) nodeName() string {
@@ -107,10 +109,7 @@ func (s *session) settled(ctx context.Context, through int64) int64 {
 		free, wait := through, (chan struct{})(nil)
 		for seq, done := range s.inflight {
 			if seq <= through {
-				free = min(free, seq-1)
-				if done != nil {
-					wait = done
-				}
+				free, wait = min(free, seq-1), done
 			}
 		}
 		s.mu.Unlock()
@@ -197,7 +196,11 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	defer cancel()
 	// A claim under way could otherwise be granted after this beat has looked.
 	through := s.settleFor(bounded, req.Through)
-	quiet := s.quiet(len(req.Holding), through)
+	least := through
+	for _, p := range e.parts {
+		least = min(least, s.free(p.n, through))
+	}
+	quiet := s.quiet(len(req.Holding), least)
 	held := make(map[*partition][]morningai.Lease)
 	for _, l := range req.Holding {
 		held[e.of(l.ID)] = append(held[e.of(l.ID)], l)
@@ -210,7 +213,7 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 			reply.Missed = append(reply.Missed, p.n)
 			continue
 		}
-		counter, err := p.beat(bounded, &req, through, quiet, held[p], &reply, members)
+		counter, err := p.beat(bounded, &req, s.free(p.n, through), quiet, held[p], &reply, members)
 		if err != nil {
 			e.suspect(err)
 			return morningai.BeatReply{}, e.failed(ctx, "beat", err)

@@ -151,9 +151,8 @@ func (c *core) lookHere() {
 	}
 }
 
-// partPace is how often a claim looks at the journal while a part is away, for tasks
-// that become due there.
-const partPace = 500 * time.Millisecond
+// partPace is how often a claim looks at the journal while a part is away.
+const partPace = 200 * time.Millisecond
 
 // sendable are the notes of a page that do not concern a part which is away. The
 // others are looked at in the pass that follows its return.

@@ -387,6 +387,7 @@ func pick[T any](list []T, at []int) []T {
 // own gives tasks to the journal as its own.
 func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
 	c := op.c
+	first := !c.backlog.local // else claims look at the journal in their turn
 	c.backlog.local = true
 	c.backlog.owned += int64(len(specs))
 	for i := range specs {
@@ -399,7 +400,7 @@ func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Recei
 				t := &receipts[i].Task
 				t.Fresh, t.Durable, t.Runs = morningai.FreshLocal, string(morningai.DurabilityJournal), morningai.RunsHere
 			}
-			if c.partly() {
+			if first && c.partly() {
 				c.lookHere()
 			}
 			then(receipts, err)
