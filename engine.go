@@ -141,6 +141,20 @@ type Capabilities struct {
 	// Edition is what these data had on record of the journal of this engine's node
 	// ([Member]) when the engine began; 0 if nothing, or if it was not asked for.
 	Edition int64
+	// Parts is of how many parts the engine's storage is that may fail one by one,
+	// such as the primaries of a Redis Cluster; a task is in [ID.Part]. 0: of one.
+	Parts int
+	// Away are the parts that cannot be reached now while others can, in order.
+	// Calls leave them out, and what concerns a task in one is an ErrUnavailable. The
+	// list is never changed, it is replaced.
+	Away []AwayPart
+}
+
+// AwayPart is a part of an engine's storage that cannot be reached.
+type AwayPart struct {
+	Part   int
+	Server string // that holds it; "" if that is not known
+	Cause  error
 }
 
 // Receipt is the answer to one spec of an Enqueue.
@@ -294,6 +308,9 @@ type BeatReply struct {
 	// be reached now. Of what the session holds it keeps alive only what the node's
 	// own journal has handed out ([Grant.Own]).
 	Alone bool
+	// Missed are the parts of the engine ([Capabilities.Away]) that have not seen this
+	// beat: whoever watches the session there may call it dead.
+	Missed []int
 }
 
 // Session is a member as the others see it.

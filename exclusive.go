@@ -21,17 +21,25 @@ func exclusiveMargin(lease time.Duration) time.Duration { return lease / 4 }
 // session dead before its lease time has passed since then.
 type contact struct {
 	mu     sync.Mutex
-	local  time.Time // by the node's own journal at least
-	shared time.Time // by whoever watches the session
+	local  time.Time         // by the node's own journal at least
+	shared time.Time         // by whoever watches the session
+	missed map[int]time.Time // the same in parts of the engine that have not seen the last beat
 }
 
-func (c *contact) heard(sent time.Time, alone bool) {
+func (c *contact) heard(sent time.Time, reply *BeatReply) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.local = sent
-	if !alone {
-		c.shared = sent
+	if reply.Alone {
+		return
 	}
+	missed := make(map[int]time.Time, len(reply.Missed))
+	for _, part := range reply.Missed {
+		if missed[part] = c.shared; !c.missed[part].IsZero() {
+			missed[part] = c.missed[part]
+		}
+	}
+	c.shared, c.missed = sent, missed
 }
 
 // left is for how long exclusive tasks of either kind may go on, if each beat is
@@ -42,16 +50,40 @@ func (c *contact) left(good time.Duration) (local, shared time.Duration) {
 	return good - time.Since(c.local), good - time.Since(c.shared)
 }
 
+// leftIn is left for a task that is not the journal's own, in the part of the engine
+// that it belongs to.
+func (c *contact) leftIn(part int, good time.Duration) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at := c.missed[part]; !at.IsZero() {
+		return good - time.Since(at)
+	}
+	return good - time.Since(c.shared)
+}
+
+// soonest is when the first of the parts that miss beats is over.
+func (c *contact) soonest(good time.Duration) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := good
+	for _, at := range c.missed {
+		if left := good - time.Since(at); left > 0 {
+			next = min(next, left)
+		}
+	}
+	return next
+}
+
 // exclusiveTime is for how long a beat lets exclusive tasks run.
 func (w *worker) exclusiveTime() time.Duration { return w.app.lease - exclusiveMargin(w.app.lease) }
 
 // left is for how long an exclusive execution may go on.
 func (w *worker) left(e *execution) time.Duration {
-	local, shared := w.contact.left(w.exclusiveTime())
 	if e.own {
+		local, _ := w.contact.left(w.exclusiveTime())
 		return local
 	}
-	return shared
+	return w.contact.leftIn(e.task.ID.Part(w.engine.Capabilities().Parts), w.exclusiveTime())
 }
 
 // surelyAlive reports whether an exclusive task may start. After a time without
@@ -77,8 +109,8 @@ func (w *worker) guardExclusive() {
 			return
 		case <-timer.C:
 		}
-		next := w.exclusiveTime()
-		local, shared := w.contact.left(next)
+		local, shared := w.contact.left(w.exclusiveTime())
+		next := w.contact.soonest(w.exclusiveTime())
 		for _, left := range [...]time.Duration{local, shared} {
 			if left > 0 { // else nothing starts before another beat was answered
 				next = min(next, left)

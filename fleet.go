@@ -64,6 +64,11 @@ type Incident struct {
 	RepeatedIDs      []ID // at most MaxIncidentIDs of each
 	MaybeRepeatedIDs []ID
 	SetAsideIDs      []ID
+	LostIDs          []ID
+
+	// Unprotected are nodes of the fleet that kept no journal meanwhile: of what they
+	// accepted, and the shared engine lost, nobody else knows.
+	Unprotected []string
 }
 
 // MaxIncidentIDs bounds the ids that an incident lists.
@@ -107,6 +112,9 @@ type FleetStatus struct {
 	Since   time.Time // when Contact last changed between up or suspect, and down or recovering
 	Cause   string    // of the outage; "" while there is none
 	Hint    string
+	// Away are the parts of the shared engine that cannot be reached while Contact is
+	// with the others. Since, Cause and Hint are about them then.
+	Away    []AwayPart
 	Backlog int64 // entries to be delivered
 
 	Journal JournalInfo

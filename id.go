@@ -92,3 +92,11 @@ func (id *ID) UnmarshalText(text []byte) error {
 
 // Value implements [driver.Valuer]: ids are stored as 16 bytes.
 func (id ID) Value() (driver.Value, error) { return id[:], nil }
+
+// Part is which of n parts of an engine's storage a task belongs to.
+func (id ID) Part(n int) int {
+	if n < 2 {
+		return 0
+	}
+	return int(id[len(id)-1]) % n
+}

@@ -70,7 +70,7 @@ func (w *worker) beat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.contact.heard(sent, reply.Alone)
+	w.contact.heard(sent, &reply)
 	if len(reply.Cancels) > 0 {
 		w.cancelHeld(reply.Cancels)
 	}

@@ -135,7 +135,7 @@ func (e *Engine) Claim(ctx context.Context, req morningai.ClaimRequest) (morning
 		return morningai.ClaimReply{}, err
 	}
 	defer e.active.Done()
-	known := e.known()
+	known := e.known(e.awayParts())
 	if !req.Known.ID.IsZero() && !e.sum(known).Same(req.Known) {
 		return morningai.ClaimReply{}, e.failed(ctx, "claim", errLost)
 	}
@@ -181,7 +181,7 @@ func (e *Engine) endClaim(s *session, seq int64, open *workJob) {
 	e.loops.Go(func() {
 		select {
 		case <-open.done:
-			s.doubt(seq)
+			s.doubt(seq, open.part)
 		case <-e.idle:
 		}
 		select {
@@ -200,7 +200,7 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 	first := s.firstPartition(len(e.parts))
 	for i := range e.parts {
 		p := e.parts[(first+i)%len(e.parts)]
-		for {
+		for p.gone() == nil {
 			want := min(req.N-len(reply.Grants), batchTasks)
 			if want == 0 && req.N > 0 {
 				break
@@ -211,7 +211,7 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 				}
 				return 0, ctx.Err()
 			}
-			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types, lineage: known[p.n].lineage}}
+			j := &workJob{claim: &claimArgs{session: req.Session, node: s.nodeName(), seq: reply.Seq, n: want, queues: shares, types: types, lineage: known[p.n].lineage}, part: p.n}
 			call, cancel := e.lingering(ctx)
 			err := p.works.do(call, j)
 			var got grants
@@ -222,6 +222,10 @@ func (e *Engine) claimAll(ctx context.Context, s *session, req morningai.ClaimRe
 			if err != nil {
 				s.brought(reply.Seq)
 				*open = j
+				e.suspect(err)
+				if len(reply.Grants) > 0 { // of other partitions
+					return next, nil
+				}
 				return 0, e.failed(ctx, "claim", err)
 			}
 			if len(got.list) > 0 {

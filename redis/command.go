@@ -51,6 +51,9 @@ func (e *Engine) Command(ctx context.Context, cmds []morningai.Command) ([]morni
 		items[p] = append(items[p], slot{at: i, packed: string(b)})
 	}
 	for p, list := range items {
+		if err := p.refuse("command"); err != nil {
+			return nil, err
+		}
 		for len(list) > 0 {
 			n := min(len(list), batchTasks)
 			if err := p.command(ctx, cmds, list[:n], out); err != nil {

@@ -214,18 +214,26 @@ func (e *Engine) remember(d morningai.DataSet) {
 	}
 }
 
-// known is what each partition works on.
-func (e *Engine) known() []dataSet {
+// known is what each partition works on. Of one that is away it is what it worked on
+// before: that it has lost something shows together with its return, when whoever has
+// to tell it what was lost can do so.
+func (e *Engine) known(away []morningai.AwayPart) []dataSet {
 	out := make([]dataSet, len(e.parts))
 	for i, p := range e.parts {
 		out[i] = p.dataSet()
+	}
+	for _, a := range away {
+		p := e.parts[a.Part]
+		p.mu.Lock()
+		out[a.Part] = p.before
+		p.mu.Unlock()
 	}
 	return out
 }
 
 // dataSet puts together what all partitions work on; zero while that is not known
 // of each. What was remembered is none of it.
-func (e *Engine) dataSet() morningai.DataSet { return e.sum(e.known()) }
+func (e *Engine) dataSet(away []morningai.AwayPart) morningai.DataSet { return e.sum(e.known(away)) }
 
 func (e *Engine) sum(known []dataSet) morningai.DataSet {
 	var out morningai.DataSet

@@ -40,6 +40,7 @@ type Engine struct {
 	edition atomic.Int64 // see [morningai.Capabilities]
 	unsaved sync.Map     // servers of which was said that they write nothing to disk
 	replied atomic.Int64 // when the last reply came, since processStart
+	absence absence
 
 	mu       sync.Mutex
 	sessions map[morningai.SessionID]*session
@@ -117,7 +118,8 @@ func prepare(url string, opts []Option) (*Engine, error) {
 
 // Capabilities describes the engine.
 func (e *Engine) Capabilities() morningai.Capabilities {
-	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet(), Edition: e.edition.Load()}
+	away := e.awayParts()
+	return morningai.Capabilities{Name: "redis", Durable: "redis", Data: e.dataSet(away), Edition: e.edition.Load(), Parts: len(e.parts), Away: away}
 }
 
 // Losses is how often this engine has noticed that Redis lost writes that it
@@ -186,7 +188,7 @@ func (e *Engine) Close() error {
 		defer cancel()
 		e.endSessions(ctx)
 		for _, p := range e.parts {
-			if !e.opt.remembered {
+			if !e.opt.remembered && p.gone() == nil {
 				p.forgetLanes(ctx)
 			}
 		}
@@ -236,10 +238,14 @@ type partition struct {
 	works   *worker
 	others  *lane
 
+	eventsTo atomic.Int64                           // the newest entry of its events that a read has seen
+	tallied  atomic.Pointer[[]rueidis.RedisMessage] // its last answer to Stats
+
 	least int64 // generation that Redis must have reached, as a journal tells
 
 	mu         sync.Mutex
 	data       dataSet
+	before     dataSet  // as it was when the partition went away
 	compared   []string // marks
 	comparedAt time.Time
 }
@@ -341,4 +347,4 @@ func (p *partition) forgetLanes(ctx context.Context) {
 }
 
 // of is the partition that a task id belongs to.
-func (e *Engine) of(id morningai.ID) *partition { return e.parts[int(id[15])%len(e.parts)] }
+func (e *Engine) of(id morningai.ID) *partition { return e.parts[id.Part(len(e.parts))] }

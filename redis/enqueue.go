@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"hash/fnv"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 
@@ -30,6 +31,10 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 			continue
 		}
 		p := e.of(spec.ID)
+		if err := p.refuse("enqueue"); err != nil {
+			out[i].Err = err
+			continue
+		}
 		j := jobs[p]
 		if j == nil {
 			j = &enqueueJob{out: out, done: make(chan struct{})}
@@ -65,14 +70,23 @@ func (e *Engine) Enqueue(ctx context.Context, specs []morningai.TaskSpec) ([]mor
 }
 
 // settle completes a spec. Of several partitions a unique key decides which one
-// its tasks live in, because one script has to see them all.
+// its tasks live in, because one script has to see them all. Any other whose id
+// nobody knows yet goes to a partition that is there.
 func (e *Engine) settle(s *morningai.TaskSpec) error {
-	given := !s.ID.IsZero()
+	given := !s.ID.IsZero() && !s.FreshID()
 	if err := s.Normalize(); err != nil {
 		return err
 	}
 	n := len(e.parts)
-	if n == 1 || s.UniqueKey == "" {
+	if n == 1 {
+		return nil
+	}
+	if s.UniqueKey == "" {
+		if !given && e.of(s.ID).gone() != nil {
+			if there := e.here(); len(there) > 0 {
+				moveTo(s, there[rand.N(len(there))].n, n)
+			}
+		}
 		return nil
 	}
 	h := fnv.New32a()
@@ -87,15 +101,22 @@ func (e *Engine) settle(s *morningai.TaskSpec) error {
 			Detail: "on a Redis with several partitions a task with a unique key cannot bring its own id",
 			Fields: []morningai.FieldError{{Location: "unique_key", Message: "must come without an id"}}}
 	}
+	moveTo(s, home, n)
+	return nil
+}
+
+// moveTo gives a spec the id next to its own that belongs to one of n partitions.
+func moveTo(s *morningai.TaskSpec, home, n int) {
+	id := s.ID
+	last := int(id[len(id)-1])
 	if last += home - last%n; last > 255 {
 		last -= n
 	}
-	traced := s.TraceID == s.ID
-	s.ID[len(s.ID)-1] = byte(last)
-	if traced {
-		s.TraceID = s.ID
+	id[len(id)-1] = byte(last)
+	if s.TraceID == s.ID {
+		s.TraceID = id
 	}
-	return nil
+	s.SetFreshID(id)
 }
 
 // enqueueJob is one caller's specs for one partition.

@@ -147,6 +147,8 @@ func unavailable(op string, err error) error {
 		out.Detail, out.Hint = "Redis wants a client certificate", "give its files in the address: cert and key"
 	case strings.Contains(err.Error(), "x509"), strings.Contains(err.Error(), "tls:"):
 		out.Detail, out.Hint = "the encrypted connection to Redis cannot be set up", "check certificates and the ca setting"
+	case errors.Is(err, rueidis.ErrNoSlot):
+		out.Detail, out.Hint = "nobody serves a slot of the Redis Cluster", "bring its primary back, or promote a replica; CLUSTER INFO tells"
 	default:
 		out.Detail, out.Hint = lostDetail, "check the server and the network"
 	}

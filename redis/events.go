@@ -55,7 +55,7 @@ func (e *Engine) Events(ctx context.Context, req morningai.EventsRequest) (morni
 	} else {
 		for i, p := range e.parts {
 			var err error
-			if at[i].entry, err = p.lastEvent(ctx); err != nil {
+			if at[i].entry, err = p.lastEvent(ctx); err != nil { // one that is away too: where it stands is not known
 				return morningai.EventsPage{}, e.failed(ctx, "events", err)
 			}
 		}
@@ -64,6 +64,9 @@ func (e *Engine) Events(ctx context.Context, req morningai.EventsRequest) (morni
 	for {
 		var page morningai.EventsPage
 		for i, p := range e.parts {
+			if p.gone() != nil {
+				continue // what happens there shows when it is back
+			}
 			if err := p.events(ctx, at, i, limit, &page.Events); err != nil {
 				return morningai.EventsPage{}, e.failed(ctx, "events", err)
 			}
@@ -80,13 +83,23 @@ func (e *Engine) Events(ctx context.Context, req morningai.EventsRequest) (morni
 }
 
 func (p *partition) lastEvent(ctx context.Context) (int64, error) {
+	if err := p.refuse("events"); err != nil {
+		if known := p.eventsTo.Load(); known > 0 {
+			return known, nil // what was written since is told twice rather than not at all
+		}
+		return 0, err
+	}
 	call, cancel := p.eng.bounded(ctx)
 	defer cancel()
 	reply, err := p.read(call, scriptEvents, "", "0")
 	if err != nil {
 		return 0, err
 	}
-	return reply[0].AsInt64()
+	last, err := reply[0].AsInt64()
+	if err == nil {
+		p.eventsTo.Store(max(p.eventsTo.Load(), last))
+	}
+	return last, err
 }
 
 // events appends what one partition has after its position, and moves it.
@@ -134,6 +147,7 @@ func (p *partition) events(ctx context.Context, at []position, n, limit int, out
 				*out = append(*out, list[k])
 			}
 			at[n] = position{entry, 0}
+			p.eventsTo.Store(max(p.eventsTo.Load(), entry))
 		}
 	}
 	return nil

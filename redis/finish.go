@@ -77,6 +77,9 @@ type slot struct {
 // order holds, and gives the letters of each item to got, or why it is refused.
 func (e *Engine) inBatches(ctx context.Context, items map[*partition][]slot, reports bool, got func(at int, letters string, err error)) error {
 	for p, list := range items {
+		if err := p.refuse("work"); err != nil {
+			return err
+		}
 		most := batchTasks
 		for len(list) > 0 {
 			j, n := &workJob{}, 0

@@ -31,6 +31,9 @@ func (e *Engine) Import(ctx context.Context, records []morningai.Record) ([]morn
 		}
 	}
 	for p, list := range order {
+		if err := p.refuse("import"); err != nil {
+			return nil, err
+		}
 		slices.SortStableFunc(list, func(a, b int) int { return records[a].Task.CreatedAt.Compare(records[b].Task.CreatedAt) })
 		for most := batchTasks; len(list) > 0; {
 			b := &importBatch{queues: &index{}, types: &index{}}

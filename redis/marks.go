@@ -20,7 +20,7 @@ type mark struct {
 // for a week, if nothing is lost meanwhile.
 func (e *Engine) Acknowledged() []byte {
 	var out []byte
-	for i, d := range e.known() {
+	for i, d := range e.known(e.awayParts()) {
 		lanes := e.parts[i].marks(d)
 		if d.lineage == "" {
 			lanes = nil

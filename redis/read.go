@@ -31,6 +31,9 @@ func (e *Engine) fetch(ctx context.Context, ids []morningai.ID, all bool) (map[m
 	}
 	out := make(map[morningai.ID]*stored, len(ids))
 	for p, list := range byPart {
+		if err := p.refuse("get"); err != nil {
+			return nil, err
+		}
 		size := portion{now: batchTasks, least: 1}
 		for len(list) > 0 {
 			n := min(len(list), size.now)
@@ -173,7 +176,7 @@ func (e *Engine) List(ctx context.Context, f morningai.Filter) (morningai.Page, 
 	page := morningai.Page{Fresh: morningai.FreshLive, AsOf: time.Now().UTC()}
 	m := &merge{limit: limit, budget: listBudget / len(e.parts)}
 	for i, p := range e.parts {
-		m.lines = append(m.lines, &line{part: p, before: from[i], end: from[i] == 0, bytes: portion{listBytes, leastBytes}})
+		m.lines = append(m.lines, &line{part: p, before: from[i], end: from[i] == 0, away: p.gone() != nil, bytes: portion{listBytes, leastBytes}})
 	}
 	for len(page.Tasks) < limit {
 		s, err := m.next(ctx, &f)
@@ -215,10 +218,11 @@ type line struct {
 	looked int // records, in calls that ended because they had looked at enough
 	bytes  portion
 	spent  bool // the budget of this page is used up
+	away   bool // a later page may show it
 }
 
 func (l *line) fill(ctx context.Context, f *morningai.Filter, limit, budget int) error {
-	for len(l.buf) == 0 && !l.end && !l.spent {
+	for len(l.buf) == 0 && !l.end && !l.spent && !l.away {
 		trace, piece := "", listPiece
 		if !f.TraceID.IsZero() {
 			trace, piece = string(f.TraceID[:]), min(piece, budget-l.looked)

@@ -20,9 +20,11 @@ type session struct {
 	beaten   bool
 	granted  int64 // the last claim that may have brought grants; 0 after a beat that settled it
 	seq      int64
-	inflight map[int64]chan struct{} // claims under way; nil: only in doubt
+	inflight map[int64]chan struct{} // claims under way
+	doubts   map[int64]int           // claims that are over here, by the partition in which they may still be applied
 	turn     int
 	counters map[int]int64 // by partition: the counter of the last beat
+	most     int64         // of them, when the beat under way began
 }
 
 func (e *Engine) session(id morningai.SessionID) *session {
@@ -30,7 +32,7 @@ func (e *Engine) session(id morningai.SessionID) *session {
 	defer e.mu.Unlock()
 	s := e.sessions[id]
 	if s == nil {
-		s = &session{inflight: map[int64]chan struct{}{}}
+		s = &session{inflight: map[int64]chan struct{}{}, doubts: map[int64]int{}}
 		e.sessions[id] = s
 	}
 	return s
@@ -52,6 +54,7 @@ func (s *session) end(seq int64) {
 		close(ended)
 	}
 	delete(s.inflight, seq)
+	delete(s.doubts, seq)
 }
 
 func (s *session) nodeName() string {
@@ -106,10 +109,7 @@ func (s *session) settled(ctx context.Context, through int64) int64 {
 		free, wait := through, (chan struct{})(nil)
 		for seq, done := range s.inflight {
 			if seq <= through {
-				free = min(free, seq-1)
-				if done != nil {
-					wait = done
-				}
+				free, wait = min(free, seq-1), done
 			}
 		}
 		s.mu.Unlock()
@@ -196,16 +196,26 @@ func (e *Engine) Beat(ctx context.Context, req morningai.BeatRequest) (morningai
 	defer cancel()
 	// A claim under way could otherwise be granted after this beat has looked.
 	through := s.settleFor(bounded, req.Through)
-	quiet := s.quiet(len(req.Holding), through)
+	least := through
+	for _, p := range e.parts {
+		least = min(least, s.free(p.n, through))
+	}
+	quiet := s.quiet(len(req.Holding), least)
 	held := make(map[*partition][]morningai.Lease)
 	for _, l := range req.Holding {
 		held[e.of(l.ID)] = append(held[e.of(l.ID)], l)
 	}
+	s.begun()
 	var reply morningai.BeatReply
 	members := map[morningai.SessionID]morningai.Session{}
 	for _, p := range e.parts {
-		counter, err := p.beat(bounded, &req, through, quiet, held[p], &reply, members)
+		if p.gone() != nil {
+			reply.Missed = append(reply.Missed, p.n)
+			continue
+		}
+		counter, err := p.beat(bounded, &req, s.free(p.n, through), quiet, held[p], &reply, members)
 		if err != nil {
+			e.suspect(err)
 			return morningai.BeatReply{}, e.failed(ctx, "beat", err)
 		}
 		if reply.Counter == 0 || counter < reply.Counter {
@@ -238,7 +248,7 @@ func (p *partition) beat(ctx context.Context, req *morningai.BeatRequest, throug
 	}
 	known := p.dataSet()
 	marks := p.marksDue(known)
-	args := append([]string{known.lineage, "0", ""}, p.eng.clockArgs()...)
+	args := append([]string{known.lineage, "0", p.eng.session(req.Session).atLeast(p.n)}, p.eng.clockArgs()...)
 	args = append(args, string(req.Session[:]), packDetails(req)+p.eng.clock.text(), strconv.FormatInt(through, 10), leaving,
 		strconv.Itoa(len(marks)/2), strconv.Itoa(len(held)))
 	args = append(args, marks...)
@@ -338,6 +348,27 @@ func (s *session) wentBack(part int, counter int64) bool {
 	return counter <= was
 }
 
+// begun notes that a beat begins.
+func (s *session) begun() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.counters {
+		s.most = max(s.most, n)
+	}
+}
+
+// atLeast is where a partition which the last beat did not reach takes the counter
+// up: whoever calls the session dead has to name one that holds in all. "" for one
+// that has kept up.
+func (s *session) atLeast(part int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counters[part] >= s.most {
+		return ""
+	}
+	return strconv.FormatInt(s.most, 10)
+}
+
 // readLineage finds which data there are among the sessions.
 func readLineage(sessions map[string]string) (generation int64, lineage string) {
 	data := sessions["*"]
@@ -386,7 +417,7 @@ func (e *Engine) Reap(ctx context.Context, observed []morningai.Observation) ([]
 	var out []morningai.SessionID
 	for _, o := range observed {
 		reaped := false
-		for _, p := range e.parts {
+		for _, p := range e.here() {
 			done, err := p.reap(ctx, o)
 			if err != nil {
 				return nil, e.failed(ctx, "reap", err)
@@ -427,7 +458,7 @@ func (e *Engine) endSessions(ctx context.Context) {
 		if !s.known() {
 			continue
 		}
-		for _, p := range e.parts {
+		for _, p := range e.here() {
 			if _, err := p.reap(ctx, morningai.Observation{Session: id, Counter: -1}); err != nil {
 				return
 			}

@@ -70,7 +70,7 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 		args[3], args[4] = strconv.Itoa(change.Rate.Count), strconv.Itoa(rateCodes[change.Rate.Per])
 	}
 	var out morningai.QueueConfig
-	for _, p := range e.parts {
+	for _, p := range e.here() {
 		call, cancel := e.bounded(ctx)
 		reply, err := p.others.call(call, scriptQueue, nil, args)
 		cancel()
@@ -86,6 +86,11 @@ func (e *Engine) SetQueue(ctx context.Context, name string, change morningai.Que
 			return out, errCorrupt
 		}
 		p.wakeLines(reply[1])
+	}
+	for _, p := range e.parts {
+		if err := p.refuse("set queue"); err != nil {
+			return out, err // that it holds in the others does no harm
+		}
 	}
 	return out, nil
 }
@@ -104,12 +109,25 @@ func (e *Engine) Stats(ctx context.Context) (morningai.Stats, error) {
 	for _, s := range morningai.States() {
 		t.stats.States[s] = 0
 	}
-	for _, p := range e.parts {
+	for _, p := range e.parts { // first, as what the others say of queues is newer
+		if err := p.refuse("stats"); err != nil {
+			last := p.tallied.Load()
+			if last == nil {
+				return morningai.Stats{}, err
+			}
+			if err := t.add(*last); err != nil {
+				return morningai.Stats{}, err
+			}
+			t.stats.Fresh = morningai.FreshStale
+		}
+	}
+	for _, p := range e.here() {
 		call, cancel := e.bounded(ctx)
 		reply, err := p.read(call, scriptStats)
 		cancel()
 		if err == nil {
 			err = t.add(reply)
+			p.tallied.Store(&reply)
 		}
 		if err == nil {
 			err = p.look(ctx)

@@ -56,14 +56,23 @@ func (e *Engine) Probe(ctx context.Context) error {
 	defer e.active.Done()
 	bounded, cancel := e.bounded(ctx)
 	defer cancel()
-	for _, p := range e.parts {
-		if err := p.probe(bounded); err != nil {
-			if e.where.secure && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				err = ctx.Err()
-				return likely(e.where, err, unavailable("probe", err))
+	probe := func() error {
+		for _, p := range e.parts {
+			if err := p.probe(bounded); err != nil {
+				return err
 			}
-			return likely(e.where, err, e.failed(ctx, "probe", err))
 		}
+		return nil
+	}
+	if e.where.mode == modeCluster && len(e.parts) > 1 {
+		probe = func() error { return e.probeApart(bounded) }
+	}
+	if err := probe(); err != nil {
+		if e.where.secure && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = ctx.Err()
+			return likely(e.where, err, unavailable("probe", err))
+		}
+		return likely(e.where, err, e.failed(ctx, "probe", err))
 	}
 	return nil
 }

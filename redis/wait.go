@@ -174,6 +174,14 @@ func (e *Engine) block(w *waiter, name string, id morningai.SessionID, types []s
 	w.woken = make(chan struct{})
 }
 
+// wake lets the claims that wait look again.
+func (w *waiter) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.woken)
+	w.woken = make(chan struct{})
+}
+
 func (w *waiter) wanted() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -37,6 +37,7 @@ type workJob struct {
 	reports, points []string // packed
 	ids             []string // of the reports
 	bytes           int
+	part            int // of a claim: where it asks
 	claim           *claimArgs
 	ctx             context.Context // of the caller; a job not sent yet is dropped with it
 	done            chan struct{}

@@ -120,6 +120,7 @@ type claimOp struct {
 	done  func(morningai.ClaimReply, error)
 
 	ended   bool // answered
+	looked  bool // at the journal, while a part of the shared engine is away
 	left    bool // its caller waits no more than for the call under way
 	call    int64
 	journal bool // call is one of the journal
@@ -144,7 +145,12 @@ func (c *core) routeClaim(op *claimOp) {
 		op.journal = true
 		op.call = waitJournal(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.journal.Claim(ctx, req) },
 			func(reply morningai.ClaimReply, err error) { c.claimed(op, true, &reply, err) })
-	case op.here || c.backlog.settings > 0 || c.unproved():
+	case c.partly() && c.backlog.local && !op.looked && !op.here:
+		op.journal, op.looked = true, true
+		req.Wait = 0
+		op.call = waitJournal(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.journal.Claim(ctx, req) },
+			func(reply morningai.ClaimReply, err error) { c.claimed(op, true, &reply, err) })
+	case op.here || c.backlog.settings > 0 && !c.partly() || c.unproved():
 		// Nothing here is this node's alone, so that it waits for an outage; or a
 		// pause that was acknowledged here has still to be told, or what an earlier
 		// process of this node has finished.
@@ -155,7 +161,10 @@ func (c *core) routeClaim(op *claimOp) {
 			}
 		})
 	default:
-		op.journal = false
+		op.journal, op.looked = false, false
+		if c.partly() && c.backlog.local {
+			req.Wait = min(req.Wait, partPace)
+		}
 		req.Known = c.mirror.Data
 		op.call = waitShared(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.remote.Claim(ctx, req) },
 			func(reply morningai.ClaimReply, err error) { c.claimed(op, false, &reply, err) })
@@ -229,8 +238,8 @@ func (c *core) claimed(op *claimOp, journal bool, reply *morningai.ClaimReply, e
 		c.claimFailed(op, journal, err)
 		return
 	}
-	if len(reply.Grants) == 0 && len(reply.Cancels) == 0 && journal != c.contact.open() && op.until.After(c.now) {
-		c.routeClaim(op) // it was ended because contact has changed
+	if len(reply.Grants) == 0 && len(reply.Cancels) == 0 && (journal != c.contact.open() || c.partly()) && op.until.After(c.now) {
+		c.routeClaim(op) // it was ended because contact has changed, or there are two places to look at
 		return
 	}
 	s := c.session(op.req.Session)
@@ -391,8 +400,12 @@ func (c *core) beat(op *beatOp, here bool) {
 						reply.Lost = nil // it has lost what runs here, which goes on
 					}
 					op.shared = reply
-					c.putMembersBack(&shared, reply.Members)
-					c.noteMembers(reply.Members)
+					if slices.Contains(reply.Missed, memberPart) {
+						reply.Members = slices.Clone(c.members) // as last known
+					} else {
+						c.putMembersBack(&shared, reply.Members)
+						c.noteMembers(reply.Members)
+					}
 					c.noteSessions(reply.Sessions)
 					c.mirror.noteSettings(reply.Settings, c.now)
 					c.forgotten(forgetting)
@@ -407,6 +420,9 @@ func (c *core) beat(op *beatOp, here bool) {
 		maps.DeleteFunc(c.held, func(_ morningai.ID, h *holding) bool { return h.session == req.Session && h.decided == "" })
 	}
 }
+
+// memberPart is the part of the shared engine in which members are on record.
+const memberPart = 0
 
 // unsettled lists what a session has finished and the shared engine does not
 // know to be finished, so that it does not hand it out again meanwhile.

@@ -60,10 +60,10 @@ func (op *commandOp) route(at []int) {
 		switch {
 		case op.found.owned[id] != nil:
 			local = append(local, i)
-		case op.found.own[id] != nil && c.contact.open() && !c.known.departed.has(id, c.now):
+		case op.found.own[id] != nil && c.away(id) && !c.known.departed.has(id, c.now):
 			op.open++
 			op.edit(i, op.found.own[id])
-		case c.contact.open():
+		case c.away(id):
 			later = append(later, i)
 		default:
 			shared = append(shared, i)
@@ -200,11 +200,16 @@ func (op *commandOp) answer() {
 }
 
 func (op *commandOp) send(at []int) {
-	c, cmds := op.c, pick(op.cmds, at)
-	if c.contact.open() {
-		op.later(at, nil)
-		return
+	c := op.c
+	at, gone := c.split(at, func(i int) morningai.ID { return op.cmds[i].ID })
+	if len(gone) > 0 {
+		op.later(gone, nil)
+		if len(at) == 0 {
+			return
+		}
+		op.open++
 	}
+	cmds := pick(op.cmds, at)
 	for i := range cmds {
 		if c.mayLack(cmds[i].ID) {
 			op.lacked[cmds[i].ID] = true
@@ -459,7 +464,7 @@ func (c *core) lastState(id morningai.ID, f *found) *morningai.Task {
 func (c *core) statusUnknown(op string, cause error) error {
 	why, hint := reason(cause)
 	if cause == nil {
-		why, hint = reason(c.contact.cause)
+		why, hint = reason(c.cause())
 	}
 	detail := "it cannot be known while Redis is away"
 	if why != "" {

@@ -25,6 +25,7 @@ type core struct {
 	calls   int64 // waiting calls made
 
 	contact   detector
+	apart     partsAway
 	mirror    mirror
 	sessions  map[morningai.SessionID]*session
 	mine      map[morningai.ID]morningai.Lease // claimed from the journal and not finished; see leftBehind
@@ -199,6 +200,7 @@ func onShared[T any](c *core, name string, limit time.Duration, run func(context
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
 			c.noteEdition(got.edition)
+			c.noteAway(got.parts, got.away)
 			c.noteContact(call, sent, err)
 			c.mark(name, err)
 			then(got.value, err)
@@ -210,13 +212,15 @@ type reached[T any] struct {
 	value   T
 	data    morningai.DataSet
 	edition int64 // of this node's journal, as it is on record
+	parts   int
+	away    []morningai.AwayPart
 }
 
 func reaching[T any](c *core, run func(context.Context) (T, error)) func(context.Context) (any, error) {
 	return func(ctx context.Context) (any, error) {
 		value, err := run(ctx)
 		now := c.remote.Capabilities()
-		return reached[T]{value, now.Data, now.Edition}, err
+		return reached[T]{value, now.Data, now.Edition, now.Parts, now.Away}, err
 	}
 }
 
@@ -231,6 +235,7 @@ func waitShared[T any](c *core, name string, run func(context.Context) (T, error
 			got, _ := result.(reached[T])
 			c.noteData(got.data)
 			c.noteEdition(got.edition)
+			c.noteAway(got.parts, got.away)
 			c.noteContact(0, sent, err)
 			c.mark(name, err)
 			then(got.value, err)

@@ -52,6 +52,7 @@ type backlog struct {
 	kept     map[morningai.ID]time.Time // delivered outcomes that are still in the journal
 	keptIn   []keptOutcome              // in order
 	made     uint64
+	unkept   unkept
 	started  bool // what an earlier process left has been looked at
 }
 
@@ -131,12 +132,12 @@ func (b *backlog) forgetSettled() {
 	})
 }
 
-// oldest returns up to n ids in doubt.
-func (b *backlog) oldest(n int) []morningai.ID {
+// oldest returns up to n ids in doubt, but for those that have to wait.
+func (b *backlog) oldest(n int, wait func(morningai.ID) bool) []morningai.ID {
 	b.forgetSettled()
 	var out []morningai.ID
 	for _, id := range b.doubts {
-		if len(out) < n && b.doubt[id] {
+		if len(out) < n && b.doubt[id] && !wait(id) {
 			out = append(out, id)
 		}
 	}
@@ -291,6 +292,10 @@ func (c *core) deliver() {
 	case stageCommands:
 		c.readNotes(noteCommand, c.deliverCommands)
 	case stageSettings:
+		if c.partly() { // they hold where they could be told; the rest waits for all of it
+			c.next(true)
+			return
+		}
 		if (b.loss || b.first) && !b.queuesBack { // what is changed now is a change of what was there
 			c.restoreQueues()
 			return
@@ -344,6 +349,9 @@ func (c *core) next(ended bool) {
 func (c *core) endPass() {
 	b := &c.backlog
 	if b.full || b.loss {
+		if b.loss && !b.lossGoesOn {
+			c.lookForLost()
+		}
 		b.loss = b.lossGoesOn
 		if !b.loss {
 			b.reordering = nil
@@ -355,7 +363,9 @@ func (c *core) endPass() {
 	}
 	if b.full {
 		b.full, b.calmAt = false, c.now.Add(calmEvery)
-		c.mirror.Verified = b.began.UTC()
+		if len(c.apart.away) == 0 && c.apart.ended.Before(b.began) { // else not everything was looked at
+			c.mirror.Verified = b.began.UTC()
+		}
 		c.mirror.Older = c.mirror.Older && b.more
 		c.writeMirror()
 	}
@@ -394,7 +404,11 @@ func (c *core) readNotes(kind morningai.NoteKind, send func([]morningai.Note)) {
 			case len(notes) == 0:
 				c.next(true)
 			default:
-				send(notes)
+				if there := c.sendable(kind, notes); len(there) > 0 {
+					send(there)
+				} else {
+					c.passed(notes)
+				}
 			}
 		})
 }

@@ -137,7 +137,7 @@ func (c *core) noteContact(call int64, sent time.Time, err error) {
 		if sent.After(d.healthy) {
 			d.healthy = sent
 		}
-		if c.incidents.lasting && !d.open() {
+		if c.incidents.lasting && !d.open() && !c.partly() {
 			c.endIncident() // it began before this process
 		}
 		if d.state == morningai.ContactSuspect && sent.After(d.since) {
@@ -269,7 +269,11 @@ func (c *core) closeCircuit() {
 	c.endRebuild()
 	c.toState(morningai.ContactUp, nil)
 	c.mirror.next = c.now // what others have changed meanwhile
-	c.endIncident()
+	if c.partly() {
+		c.beginIncident(c.apart.cause(), 0) // goes on
+	} else {
+		c.endIncident()
+	}
 	c.recover()
 }
 

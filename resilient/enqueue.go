@@ -95,8 +95,12 @@ func (op *enqueueOp) finish(receipts []morningai.Receipt, err error) {
 
 func (op *enqueueOp) begin() {
 	c := op.c
-	if c.contact.open() {
-		op.acceptHere()
+	if there, gone := op.split(); len(gone) > 0 {
+		if len(there) == 0 {
+			op.acceptHere()
+		} else {
+			op.part(there, gone)
+		}
 		return
 	}
 	if op.durability != morningai.DurabilityRedis && !op.noted.done {
@@ -241,6 +245,9 @@ func (op *enqueueOp) acknowledgeShared() {
 		}
 		t := &op.receipts[i].Task
 		t.Durable, t.Runs = durable, morningai.RunsHere
+		if durable == string(morningai.DurabilityRedis) && !op.receipts[i].Existing {
+			op.c.backlog.unkept.add(t.ID, op.c.now)
+		}
 		if t.Duplicate { // the journal of another node may have it
 			t.Durable = string(morningai.DurabilityRedis)
 		}
@@ -285,7 +292,7 @@ func (op *enqueueOp) acknowledgeJournal() {
 		return
 	}
 	runs := morningai.RunsLater
-	if op.durability == morningai.DurabilityJournal && !op.c.contact.open() {
+	if op.durability == morningai.DurabilityJournal && !op.c.away(op.specs[0].ID) {
 		runs = morningai.RunsHere
 	}
 	if runs == morningai.RunsHere {
@@ -366,7 +373,7 @@ func (op *enqueueOp) acceptHere() {
 // finished, elsewhere: it is not run again here.
 func (c *core) unheardOf(id morningai.ID) bool {
 	at := id.Time()
-	return !c.known.unsure.has(id, c.now) && id[6]>>4 == 7 && at.After(c.contact.opened) && at.Before(c.now.Add(time.Minute))
+	return !c.known.unsure.has(id, c.now) && id[6]>>4 == 7 && at.After(c.openedAt(id)) && at.Before(c.now.Add(time.Minute))
 }
 
 func pick[T any](list []T, at []int) []T {
@@ -380,6 +387,7 @@ func pick[T any](list []T, at []int) []T {
 // own gives tasks to the journal as its own.
 func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
 	c := op.c
+	first := !c.backlog.local // else claims look at the journal in their turn
 	c.backlog.local = true
 	c.backlog.owned += int64(len(specs))
 	for i := range specs {
@@ -391,6 +399,9 @@ func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Recei
 			for i := range receipts {
 				t := &receipts[i].Task
 				t.Fresh, t.Durable, t.Runs = morningai.FreshLocal, string(morningai.DurabilityJournal), morningai.RunsHere
+			}
+			if first && c.partly() {
+				c.lookHere()
 			}
 			then(receipts, err)
 		})

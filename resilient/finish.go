@@ -36,7 +36,9 @@ func (c *core) finish(op *finishOp) {
 		op.open++
 		op.local(local)
 	}
-	op.deliver(shared)
+	there, gone := c.split(shared, func(i int) morningai.ID { return op.reports[i].Lease.ID })
+	op.deliver(there)
+	op.deliver(gone)
 	op.part(nil, nil, nil)
 }
 
@@ -97,6 +99,8 @@ func (op *finishOp) local(at []int) {
 					gone = append(gone, at[i]) // it has left already
 				}
 			}
+			there, gone := c.split(gone, func(i int) morningai.ID { return op.reports[i].Lease.ID })
+			op.deliver(there)
 			op.deliver(gone)
 			op.part(at, verdicts, err)
 		})
@@ -143,7 +147,7 @@ func (d *delivery) begin() {
 		if h.decided == "" {
 			c.backlog.outcomes++
 		}
-		h.decided, h.sending = r.Outcome, !c.contact.open()
+		h.decided, h.sending = r.Outcome, !c.away(r.Lease.ID)
 		delete(c.backlog.kept, r.Lease.ID)
 		note, err := outcomeNote(h, r)
 		if err != nil {
@@ -166,7 +170,7 @@ func (d *delivery) begin() {
 			d.decide()
 		})
 	}
-	if c.contact.open() {
+	if c.away(d.reports[0].Lease.ID) {
 		d.shared = result{true, errSilent}
 		d.decide()
 		return
@@ -311,9 +315,12 @@ func (c *core) checkpoint(op *checkpointOp) {
 		onJournal(c, "checkpoint", func(ctx context.Context) ([]error, error) { return c.journal.Checkpoint(ctx, points) },
 			func(errs []error, err error) { op.part(local, errs, err) })
 	}
-	if len(shared) > 0 {
-		op.open++
-		op.send(shared)
+	there, gone := c.split(shared, func(i int) morningai.ID { return op.points[i].Lease.ID })
+	for _, at := range [][]int{there, gone} {
+		if len(at) > 0 {
+			op.open++
+			op.send(at)
+		}
 	}
 	op.part(nil, nil, nil)
 }
@@ -322,7 +329,7 @@ func (c *core) checkpoint(op *checkpointOp) {
 // them: what a handler has reached is not lost with the contact.
 func (op *checkpointOp) send(at []int) {
 	c, points := op.c, pick(op.points, at)
-	if c.contact.open() {
+	if c.away(points[0].Lease.ID) {
 		op.keep(at, points)
 		return
 	}

@@ -134,6 +134,9 @@ func (c *core) meet(then func(error)) bool {
 			func(morningai.BeatReply, error) {})
 		onShared(c, "beat", c.cfg.limits.call, func(ctx context.Context) (morningai.BeatReply, error) { return c.remote.Beat(ctx, req) },
 			func(reply morningai.BeatReply, err error) {
+				if err == nil && slices.Contains(reply.Missed, memberPart) {
+					err = c.apart.cause()
+				}
 				if err == nil && c.rebuild == nil {
 					c.noteMembers(reply.Members)
 				}

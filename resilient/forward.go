@@ -360,7 +360,7 @@ func (c *core) parsed(notes []morningai.Note, page int) (records []*morningai.Re
 func (c *core) readDoubt() {
 	b := &c.backlog
 	var keys []morningai.NoteKey
-	for _, id := range b.oldest(b.page) {
+	for _, id := range b.oldest(b.page, c.apart.has) {
 		keys = append(keys, keyOf(noteTask, id))
 	}
 	if len(keys) == 0 {
@@ -424,6 +424,10 @@ func (c *core) handOver(notes, page []morningai.Note) {
 // withdraw takes tasks that do not run out of the journal, to be handed over.
 func (c *core) withdraw() {
 	b := &c.backlog
+	if c.partly() { // what runs here of a part that is away goes on
+		c.next(true)
+		return
+	}
 	if !b.local {
 		c.next(true)
 		return

@@ -205,5 +205,5 @@ func (e *Engine) Settled() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b := &e.core.backlog
-	return b.started && b.full && b.calm && !b.more && !e.core.contact.open()
+	return b.started && b.full && b.calm && !b.more && !e.core.contact.open() && !e.core.partly()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -34,7 +35,12 @@ func (c *core) beginIncident(cause error, noticed time.Duration) {
 	}
 	i.current.Cause, i.current.Hint, i.current.EndedAt = text, hint, time.Time{}
 	i.lasting, i.settled, i.next = true, false, c.now
-	c.log(slog.LevelWarn, "Redis is away, this node works on its own until it is back", "cause", text, "hint", hint,
+	c.nameUnprotected()
+	what := "Redis is away, this node works on its own until it is back"
+	if c.partly() {
+		what = "a part of Redis is away, this node works on its own for the tasks in it until it is back"
+	}
+	c.log(slog.LevelWarn, what, "cause", text, "hint", hint,
 		"noticed_after", noticed.Round(time.Millisecond), "incident", i.current.ID)
 }
 
@@ -150,6 +156,27 @@ func (i *incidents) setAside(id morningai.ID) {
 	i.current.SetAside++
 	i.next = soon
 	i.current.SetAsideIDs = addID(i.current.SetAsideIDs, id)
+}
+
+func (i *incidents) lost(id morningai.ID) {
+	i.current.Lost++
+	i.next = soon
+	i.current.LostIDs = addID(i.current.LostIDs, id)
+}
+
+// nameUnprotected adds nodes without a journal to a report that is not settled. A
+// session of a member's name is one that its process has left behind.
+func (c *core) nameUnprotected() {
+	i := &c.incidents
+	if i.current.ID.IsZero() || i.settled {
+		return
+	}
+	for _, n := range c.alone {
+		member := slices.ContainsFunc(c.members, func(m morningai.Member) bool { return m.Node == n })
+		if !member && !slices.Contains(i.current.Unprotected, n) {
+			i.current.Unprotected, i.next = append(slices.Clip(i.current.Unprotected), n), soon
+		}
+	}
 }
 
 // soon is a time that has come: what people have to look into is written at once.

@@ -76,8 +76,8 @@ func (c *core) forgetKept() {
 // before it are not reported again, unless data were lost.
 func (c *core) advance(notes []morningai.Note) {
 	b, m := &c.backlog, &c.mirror
-	if c.rebuild != nil || b.after != m.Told {
-		return // this page does not follow the mark
+	if c.rebuild != nil || b.after != m.Told || len(c.apart.away) > 0 {
+		return // this page does not follow the mark, or is not whole
 	}
 	for i := range notes {
 		at, kept := b.kept[notes[i].Key]

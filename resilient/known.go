@@ -140,6 +140,9 @@ func (k *lastKnown) later(had *shown, t *morningai.Task) bool {
 	if another(&had.task, t) {
 		return false
 	}
+	if !had.yielded && had.task.State.Terminal() && !t.State.Terminal() && had.task.Life == t.Life {
+		return true // a loss may have taken the end, until whoever keeps it has put it back
+	}
 	if t.Fresh == morningai.FreshLive && (had.yielded || had.generation != k.generation && !had.task.State.Terminal()) {
 		return false
 	}

@@ -38,7 +38,7 @@ func (c *core) history(op *historyOp, here bool) {
 			}
 		})
 	}
-	if c.contact.open() || here {
+	if c.away(op.id) || here {
 		local(nil)
 		return
 	}
@@ -75,6 +75,7 @@ func (c *core) list(op *listOp) {
 			case op.filter.Cursor != "":
 				c.showPage(op, page)
 			default:
+				page = c.withAway(op, page)
 				c.pages.see(op.filter, page, c.now)
 				c.withOwn(op, page)
 			}
@@ -176,7 +177,7 @@ func (c *core) overall(fresh morningai.Freshness) morningai.Freshness {
 	apart := slices.ContainsFunc(c.members, func(m morningai.Member) bool {
 		return m.Journal != c.cfg.member && (m.Backlog > 0 || !m.Connected || c.unheard(&m))
 	})
-	if fresh == morningai.FreshLive && (apart || c.backlog.undelivered() > 0 || !c.acquainted()) {
+	if fresh == morningai.FreshLive && (apart || c.partly() || c.backlog.undelivered() > 0 || !c.acquainted()) {
 		return morningai.FreshStale
 	}
 	return fresh

@@ -266,7 +266,10 @@ func (e *Engine) Status(context.Context) (morningai.FleetStatus, error) {
 	s := morningai.FleetStatus{Contact: c.contact.state, Since: c.contact.since.UTC(), Backlog: c.backlog.undelivered(),
 		Journal: c.disk.info, JournalLimit: c.cfg.limit, TombstonesSince: c.tombstonesSince(), Refusing: c.refusing(), Unprotected: slices.Clone(c.alone)}
 	s.Journal.ID = c.cfg.member
-	s.Cause, s.Hint = reason(c.contact.cause)
+	s.Cause, s.Hint = reason(c.cause())
+	if c.partly() {
+		s.Away, s.Since = slices.Clone(c.apart.away), c.apart.began.UTC()
+	}
 	return s, nil
 }
 
@@ -279,7 +282,13 @@ func (e *Engine) SetLimits(size, free int64) {
 }
 
 // ProbeShared implements [morningai.Fleet].
-func (e *Engine) ProbeShared(ctx context.Context) error { return e.remote.Probe(ctx) }
+func (e *Engine) ProbeShared(ctx context.Context) error {
+	if err := e.remote.Probe(ctx); err != nil {
+		return err
+	}
+	now := e.remote.Capabilities()
+	return (&partsAway{of: now.Parts, away: now.Away}).cause()
+}
 
 // Incidents implements [morningai.Fleet].
 func (e *Engine) Incidents(ctx context.Context) ([]morningai.Incident, error) {
@@ -302,7 +311,7 @@ func (i *incidents) with(all []morningai.Incident, backlog int64) []morningai.In
 		return all
 	}
 	now := i.current
-	now.RepeatedIDs, now.SetAsideIDs = slices.Clone(now.RepeatedIDs), slices.Clone(now.SetAsideIDs)
+	now.RepeatedIDs, now.SetAsideIDs, now.LostIDs = slices.Clone(now.RepeatedIDs), slices.Clone(now.SetAsideIDs), slices.Clone(now.LostIDs)
 	now.Backlog = backlog
 	for k := range all {
 		if all[k].ID == now.ID {

@@ -73,7 +73,7 @@ func (c *core) lookAtFleet() {
 		} else if settings != "" && !stirred && !m.stirred {
 			m.next = c.now.Add(lookAtRestEvery)
 		}
-		if m.told != told || c.backlog.settings > 0 {
+		if m.told != told || c.backlog.settings > 0 && !c.partly() {
 			m.next = c.now.Add(retryPass) // it may be from before what this node has told
 			return
 		}
@@ -270,4 +270,5 @@ func (c *core) noteSessions(sessions []morningai.Session) {
 			c.alone = append(c.alone, s.Node)
 		}
 	}
+	c.nameUnprotected()
 }

@@ -25,7 +25,7 @@ type found struct {
 // shared engine does not.
 func (c *core) holdsAny() bool {
 	b := &c.backlog
-	return c.contact.open() || !b.started || b.full && !b.calm || b.local || b.undelivered() > 0
+	return c.contact.open() || c.partly() || !b.started || b.full && !b.calm || b.local || b.undelivered() > 0
 }
 
 // lookUp reads what the journal has of tasks, and who holds unique keys.
@@ -126,6 +126,7 @@ type getOp struct {
 	c      *core
 	req    morningai.GetRequest
 	here   bool
+	inside bool // of another read: done runs inside the core
 	done   func([]morningai.Task, error)
 	inner  func(elsewhere map[morningai.ID]bool, doubt bool) // instead of done, inside the core
 	found  *found
@@ -147,7 +148,11 @@ type getOp struct {
 func (c *core) get(op *getOp) {
 	op.c, op.tasks, op.gone = c, make([]morningai.Task, len(op.req.IDs)), map[morningai.ID]bool{}
 	op.lacked = map[morningai.ID]bool{}
-	if c.contact.open() {
+	if there, gone := c.split(places(op.req.IDs), func(i int) morningai.ID { return op.req.IDs[i] }); len(there) > 0 && len(gone) > 0 {
+		op.part(there, gone)
+		return
+	}
+	if op.closed() {
 		for _, id := range op.req.IDs { // whatever others remember of it
 			op.gone[id] = c.known.deleted.has(id, c.now)
 		}
@@ -159,9 +164,18 @@ func (c *core) get(op *getOp) {
 	op.look(op.fromShared)
 }
 
+// reply hands back what was read.
+func (op *getOp) reply(tasks []morningai.Task, err error) {
+	if op.inside {
+		op.done(tasks, err)
+		return
+	}
+	op.c.reply(func() { op.done(tasks, err) })
+}
+
 func (op *getOp) finish(err error) {
 	if err != nil {
-		op.c.reply(func() { op.done(nil, err) })
+		op.reply(nil, err)
 		return
 	}
 	for i := range op.tasks {
@@ -169,14 +183,14 @@ func (op *getOp) finish(err error) {
 			op.tasks[i] = op.c.waiting(op.c.known.show(op.tasks[i]), op.found)
 		}
 	}
-	op.c.reply(func() { op.done(op.tasks, nil) })
+	op.reply(op.tasks, nil)
 }
 
 // waiting marks a task that cannot run before the shared engine is back.
 func (c *core) waiting(t morningai.Task, f *found) morningai.Task {
 	t.Runs = ""
 	elsewhere := f == nil || f.owned[t.ID] == nil
-	if c.contact.open() && elsewhere && (t.State == morningai.StateQueued || t.State == morningai.StateScheduled) {
+	if c.away(t.ID) && elsewhere && (t.State == morningai.StateQueued || t.State == morningai.StateScheduled) {
 		t.Runs = morningai.RunsLater
 	}
 	return t
@@ -198,7 +212,7 @@ func (op *getOp) look(then func()) {
 
 func (op *getOp) fromShared() {
 	c := op.c
-	if c.contact.open() || op.here {
+	if op.closed() || op.here {
 		op.merge()
 		return
 	}
@@ -287,7 +301,7 @@ func (op *getOp) fromJournal(i int) {
 			op.tasks[i].Error = &morningai.TaskError{Code: "set_aside", Message: f.aside[id].Reason}
 			op.tasks[i].Fresh = morningai.FreshLocal
 		}
-	case (len(op.shared) > 0 || op.here && !c.contact.open()) && (!op.lacked[id] && !f.leaving[id] || c.known.refused.has(id, c.now)):
+	case (len(op.shared) > 0 || op.here && !c.away(id)) && (!op.lacked[id] && !f.leaving[id] || c.known.refused.has(id, c.now)):
 		return // the shared engine has had it, and is asked by whoever asks here
 	case (f.sent[id] != nil || f.ended[id] != nil) && !c.met && c.known.get(id) == nil:
 		op.doubt = true // an earlier process of this node may have shown a later state
@@ -427,10 +441,12 @@ func (op *getOp) lacks() bool {
 // askFor asks other nodes for tasks; what they know is then last known.
 func (c *core) askFor(ids []morningai.ID, then func(elsewhere map[morningai.ID]bool, doubt bool)) {
 	op := &getOp{c: c, req: morningai.GetRequest{IDs: ids}, tasks: make([]morningai.Task, len(ids)), gone: map[morningai.ID]bool{}, inner: then}
-	if !c.contact.open() {
+	_, gone := c.split(places(ids), func(i int) morningai.ID { return ids[i] })
+	live := len(gone) == 0
+	if live {
 		op.shared = make([]morningai.Task, len(ids)) // it knows none of them
 	}
-	op.ask(!c.contact.open())
+	op.ask(live)
 }
 
 const (
@@ -455,7 +471,11 @@ func (c *core) mayHaveComeSince(id morningai.ID) bool {
 // have accepted a task, and has still to say that it is there: it was started
 // while the shared engine was away.
 func (c *core) strangersRecover(id morningai.ID) bool {
-	d := &c.contact
+	d, a := &c.contact, &c.apart
+	if id[6]>>4 == 7 && !a.began.IsZero() && id.Time().After(a.began.Add(-clearMargin)) &&
+		(c.partly() || c.now.Sub(a.ended) < strangers && id.Time().Before(a.ended.Add(strangers))) {
+		return true // one that was started while a part was away waits for all of them
+	}
 	return !d.closed.IsZero() && c.now.Sub(d.closed) < strangers && id[6]>>4 == 7 &&
 		id.Time().After(d.apart.Add(-clearMargin)) && id.Time().Before(d.closed.Add(strangers))
 }

@@ -46,11 +46,11 @@ func (op *enqueueOp) goOn(f *found) {
 			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
 		case had != nil && (had == f.own[s.ID] || f.leaving[s.ID]): // nobody else has it, and it may have run here
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
-		case had != nil && had != f.ended[s.ID] && !c.contact.open():
+		case had != nil && had != f.ended[s.ID] && !c.away(s.ID):
 			again = append(again, i) // the shared engine knows better
-		case had != nil && had == f.ended[s.ID] && !had.Task.State.Terminal() && c.contact.open():
+		case had != nil && had == f.ended[s.ID] && !had.Task.State.Terminal() && c.away(s.ID):
 			remembered = append(remembered, i) // the outcome may have been superseded, and its note may go
-		case had != nil && c.contact.open():
+		case had != nil && c.away(s.ID):
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case s.UniqueKey != "" && holder != nil && holder.Task.ID != s.ID && (f.own[holder.Task.ID] != nil || c.holds(holder)):
 			t := c.acknowledged(holder)
@@ -58,7 +58,7 @@ func (op *enqueueOp) goOn(f *found) {
 			j.receipts[i] = morningai.Receipt{Task: t, Existing: true}
 		case !op.fresh[i] && c.known.deleted.has(s.ID, c.now):
 			j.receipts[i].Err = errDeleted
-		case had == nil && !op.fresh[i] && c.contact.open() && c.knownElsewhere(s.ID):
+		case had == nil && !op.fresh[i] && c.away(s.ID) && c.knownElsewhere(s.ID):
 			remembered = append(remembered, i)
 		default:
 			rest = append(rest, i)
@@ -227,7 +227,7 @@ func (c *core) holds(r *morningai.Record) bool {
 		return true
 	}
 	h := c.held[r.Task.ID]
-	return c.contact.open() && h != nil && h.decided == "" // else the shared engine knows better
+	return c.away(r.Task.ID) && h != nil && h.decided == "" // else the shared engine knows better
 }
 
 // joined gathers the parts of an operation that went different ways.

@@ -73,3 +73,24 @@ func (b *bench) makeAll(effects []effect) {
 		b.make(effects[i : i+1])
 	}
 }
+
+// What has ended is not shown as waiting again, although a loss has taken the end for
+// a moment and what was put back bears the larger version of the new generation.
+func TestAnEndIsNotTakenBack(t *testing.T) {
+	k := newLastKnown()
+	id := morningai.ID{1}
+	k.show(morningai.Task{ID: id, State: morningai.StateCanceled, Life: 1, Version: 3, Fresh: morningai.FreshLive})
+	k.generation++
+	queued := morningai.Task{ID: id, State: morningai.StateQueued, Life: 1, Version: versionStride + 1, Fresh: morningai.FreshLive}
+	if got := k.show(queued); got.State != morningai.StateCanceled || got.Fresh != morningai.FreshStale {
+		t.Errorf("a canceled task is shown as %s, %s", got.State, got.Fresh)
+	}
+	canceled := morningai.Task{ID: id, State: morningai.StateCanceled, Life: 1, Version: versionStride + 3, Fresh: morningai.FreshLive}
+	if got := k.show(canceled); got.State != morningai.StateCanceled || got.Fresh != morningai.FreshLive {
+		t.Errorf("once the end is put back it is shown as %s, %s", got.State, got.Fresh)
+	}
+	queued.Life = 2
+	if got := k.show(queued); got.State != morningai.StateQueued {
+		t.Errorf("a new life is shown as %s", got.State)
+	}
+}

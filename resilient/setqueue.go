@@ -19,7 +19,7 @@ type setQueueOp struct {
 // the answer is lost, what is given here next has to be later, whatever the clock of
 // the shared engine said.
 func (c *core) setQueue(op *setQueueOp) {
-	if c.contact.open() || c.backlog.settings > 0 { // what was given here before goes first
+	if c.contact.open() || c.backlog.settings > 0 && !c.partly() { // what was given here before goes first
 		c.setQueueLater(op, nil)
 		return
 	}

@@ -172,7 +172,7 @@ func (n *drainer) run(ctx context.Context) (int64, error) {
 		if least < 0 || left < least {
 			least, progress = left, now
 		}
-		open := st.Contact == morningai.ContactDown || st.Contact == morningai.ContactRecovering
+		open := st.Contact == morningai.ContactDown || st.Contact == morningai.ContactRecovering || len(st.Away) > 0
 		switch {
 		case open && away.IsZero():
 			away = now

@@ -61,14 +61,18 @@ func describeIncident(i *morningai.Incident, now time.Time) string {
 		{"delivered", count(i.Delivered, "outcomes, checkpoints and commands, afterwards")},
 		{"forwarded", count(i.Forwarded, "tasks, to Redis afterwards")},
 		{"replayed", count(i.Replayed, "writes in doubt, sent again")},
-		{"repeated", count(i.Repeated, "tasks ran more than once, or may have")},
+		{"repeated", count(i.Repeated, "tasks ran more than once")},
+		{"maybe repeated", count(i.MaybeRepeated, "tasks may have run more than once: nobody could say")},
 		{"superseded", count(i.Superseded, "tasks gave way to another holder of their unique key")},
 		{"set aside", count(i.SetAside, "entries that Redis refuses for good")},
 		{"refused", count(i.Refused, "requests that nobody could take")},
 		{"undelivered", count(i.Backlog, "entries are still to be delivered")},
 		{"lost", lostCount(i)},
 		{"repeated ids", idList(i.RepeatedIDs)},
+		{"maybe repeated ids", idList(i.MaybeRepeatedIDs)},
 		{"set aside ids", idList(i.SetAsideIDs)},
+		{"lost ids", idList(i.LostIDs)},
+		{"without a journal", printable(strings.Join(i.Unprotected, ", "))},
 	}...)
 }
 

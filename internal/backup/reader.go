@@ -278,7 +278,7 @@ func readList[T any](b *block, most int, check func(*T) error) ([]T, error) {
 }
 
 func reportOK(i *morningai.Incident) error {
-	if i.ID.IsZero() || i.StartedAt.IsZero() || max(len(i.RepeatedIDs), len(i.MaybeRepeatedIDs), len(i.SetAsideIDs)) > morningai.MaxIncidentIDs {
+	if i.ID.IsZero() || i.StartedAt.IsZero() || max(len(i.RepeatedIDs), len(i.MaybeRepeatedIDs), len(i.SetAsideIDs), len(i.LostIDs)) > morningai.MaxIncidentIDs {
 		return morningai.ErrInvalidInput
 	}
 	return nil

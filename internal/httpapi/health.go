@@ -57,6 +57,13 @@ func (a *api) fleetHealth(c *call, h wire.Health) (answer, error) {
 		since := st.Since.UTC()
 		h.Status, h.Redis = "degraded", wire.RedisHealth{Status: "down", Cause: st.Cause, Since: &since, Hint: st.Hint}
 	}
+	if len(st.Away) > 0 {
+		since := st.Since.UTC()
+		h.Status, h.Redis = "degraded", wire.RedisHealth{Status: "partly", Cause: st.Cause, Since: &since, Hint: st.Hint}
+		for _, a := range st.Away {
+			h.Redis.Partitions = append(h.Redis.Partitions, a.Part)
+		}
+	}
 	h.Journal = &wire.Journal{Status: "ok", Entries: st.Backlog, Bytes: st.Journal.Bytes, Limit: st.JournalLimit,
 		Tombstones: st.TombstonesSince.UTC(), Unprotected: st.Unprotected}
 	h.Workers = a.workers(c.r.Context())

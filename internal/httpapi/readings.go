@@ -71,6 +71,7 @@ func (a *api) readFleet(ctx context.Context, r *readings) {
 			r.gauge("morningai_circuit_state", "1 for the state in which the circuit to Redis is: down and recovering mean that this server works on its own.",
 				oneIf(st.Contact == c), "state", string(c))
 		}
+		r.gauge("morningai_redis_partitions_away", "Partitions of a Redis Cluster that cannot be reached while others can.", float64(len(st.Away)))
 		r.gauge("morningai_journal_undelivered_entries", "Entries of the journal that Redis has still to get.", float64(st.Backlog))
 		r.gauge("morningai_journal_bytes", "Size of the journal.", float64(st.Journal.Bytes))
 		if st.JournalLimit > 0 {

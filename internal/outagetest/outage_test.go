@@ -71,10 +71,11 @@ type health struct {
 	Status string `json:"status"`
 	Engine string `json:"engine"`
 	Redis  struct {
-		Status string    `json:"status"`
-		Cause  string    `json:"cause"`
-		Hint   string    `json:"hint"`
-		Since  time.Time `json:"since"`
+		Status     string    `json:"status"`
+		Cause      string    `json:"cause"`
+		Hint       string    `json:"hint"`
+		Partitions []int     `json:"partitions"`
+		Since      time.Time `json:"since"`
 	} `json:"redis"`
 	Journal *struct {
 		Status  string `json:"status"`
@@ -82,6 +83,8 @@ type health struct {
 		Entries int64  `json:"entries"`
 		Bytes   int64  `json:"bytes"`
 		Limit   int64  `json:"limit"`
+
+		Unprotected []string `json:"unprotected"`
 	} `json:"journal"`
 	Workers int `json:"workers"`
 }
@@ -116,6 +119,8 @@ type incident struct {
 	SetAside      int64 `json:"set_aside"`
 	MaybeRepeated int64 `json:"maybe_repeated"`
 
+	LostIDs          []string `json:"lost_ids"`
+	Unprotected      []string `json:"unprotected"`
 	RepeatedIDs      []string `json:"repeated_ids"`
 	MaybeRepeatedIDs []string `json:"maybe_repeated_ids"`
 	SetAsideIDs      []string `json:"set_aside_ids"`

@@ -34,6 +34,9 @@ type Incident struct {
 	RepeatedIDs      []morningai.ID `json:"repeated_ids,omitzero" doc:"of one incident only: up to 1,000 tasks that ran more than once"`
 	MaybeRepeatedIDs []morningai.ID `json:"maybe_repeated_ids,omitzero" doc:"of one incident only: up to 1,000 tasks that may have"`
 	SetAsideIDs      []morningai.ID `json:"set_aside_ids,omitzero" doc:"of one incident only: up to 1,000 tasks whose entries were set aside"`
+	LostIDs          []morningai.ID `json:"lost_ids,omitzero" doc:"of one incident only: up to 1,000 tasks that are lost"`
+
+	Unprotected []string `json:"unprotected,omitempty" doc:"servers on the same Redis that kept no journal meanwhile: what they accepted and Redis lost nobody can put back"`
 }
 
 // NewIncident is the JSON form of a report. Ids are listed if it stands alone.
@@ -41,11 +44,12 @@ func NewIncident(i morningai.Incident, alone bool) Incident {
 	out := Incident{ID: i.ID, Node: i.Node, Cause: i.Cause, Hint: i.Hint, StartedAt: i.StartedAt.UTC(), EndedAt: timeOrNil(i.EndedAt),
 		NoticedAfter: Duration(i.NoticedAfter), Accepted: i.Accepted, RanLocally: i.RanLocally, Delivered: i.Delivered,
 		Forwarded: i.Forwarded, Replayed: i.Replayed, Repeated: i.Repeated, MaybeRepeated: i.MaybeRepeated, Superseded: i.Superseded, SetAside: i.SetAside,
-		Refused: i.Refused, Lost: i.Lost, Backlog: i.Backlog}
+		Refused: i.Refused, Lost: i.Lost, Backlog: i.Backlog, Unprotected: i.Unprotected}
 	if alone {
 		out.RepeatedIDs = append([]morningai.ID{}, i.RepeatedIDs...)
 		out.MaybeRepeatedIDs = append([]morningai.ID{}, i.MaybeRepeatedIDs...)
 		out.SetAsideIDs = append([]morningai.ID{}, i.SetAsideIDs...)
+		out.LostIDs = append([]morningai.ID{}, i.LostIDs...)
 	}
 	return out
 }
@@ -55,7 +59,8 @@ func (i Incident) Model() morningai.Incident {
 	return morningai.Incident{ID: i.ID, Node: i.Node, Cause: i.Cause, Hint: i.Hint, StartedAt: i.StartedAt, EndedAt: timeOrZero(i.EndedAt),
 		NoticedAfter: time.Duration(i.NoticedAfter), Accepted: i.Accepted, RanLocally: i.RanLocally, Delivered: i.Delivered,
 		Forwarded: i.Forwarded, Replayed: i.Replayed, Repeated: i.Repeated, MaybeRepeated: i.MaybeRepeated, Superseded: i.Superseded, SetAside: i.SetAside,
-		Refused: i.Refused, Lost: i.Lost, Backlog: i.Backlog, RepeatedIDs: i.RepeatedIDs, MaybeRepeatedIDs: i.MaybeRepeatedIDs, SetAsideIDs: i.SetAsideIDs}
+		Refused: i.Refused, Lost: i.Lost, Backlog: i.Backlog, RepeatedIDs: i.RepeatedIDs, MaybeRepeatedIDs: i.MaybeRepeatedIDs, SetAsideIDs: i.SetAsideIDs,
+		LostIDs: i.LostIDs, Unprotected: i.Unprotected}
 }
 
 // Incidents answers GET /v1/incidents, newest first.

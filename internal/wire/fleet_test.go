@@ -13,10 +13,10 @@ import (
 func TestIncidentsComeBack(t *testing.T) {
 	one := morningai.Incident{ID: morningai.ID{1}, Node: "n", Cause: "c", Hint: "h", StartedAt: at, EndedAt: at.Add(time.Minute), NoticedAfter: time.Second,
 		Accepted: 1, RanLocally: 2, Delivered: 3, Forwarded: 4, Replayed: 5, Repeated: 6, MaybeRepeated: 12, Superseded: 7, SetAside: 8, Refused: 9, Lost: 10, Backlog: 11,
-		RepeatedIDs: []morningai.ID{{2}}, MaybeRepeatedIDs: []morningai.ID{{5}}, SetAsideIDs: []morningai.ID{{3}, {4}}}
+		RepeatedIDs: []morningai.ID{{2}}, MaybeRepeatedIDs: []morningai.ID{{5}}, SetAsideIDs: []morningai.ID{{3}, {4}}, LostIDs: []morningai.ID{{6}}, Unprotected: []string{"m"}}
 	same(t, through(t, wire.NewIncident(one, true)).Model(), one)
 	listed := one
-	listed.RepeatedIDs, listed.MaybeRepeatedIDs, listed.SetAsideIDs = nil, nil, nil
+	listed.RepeatedIDs, listed.MaybeRepeatedIDs, listed.SetAsideIDs, listed.LostIDs = nil, nil, nil, nil
 	same(t, through(t, wire.NewIncidents([]morningai.Incident{one})).Incidents[0].Model(), listed)
 
 	lasting, _ := json.Marshal(wire.NewIncident(morningai.Incident{}, true))

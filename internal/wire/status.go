@@ -55,10 +55,11 @@ type Health struct {
 
 // RedisHealth is what the last real write to Redis said.
 type RedisHealth struct {
-	Status string     `json:"status" enum:"up,down,not configured"`
-	Cause  string     `json:"cause,omitempty"`
-	Since  *time.Time `json:"since,omitempty"`
-	Hint   string     `json:"hint,omitempty"`
+	Status     string     `json:"status" enum:"up,partly,down,not configured" doc:"partly: some partitions of a Cluster are away, the others go on"`
+	Cause      string     `json:"cause,omitempty"`
+	Since      *time.Time `json:"since,omitempty"`
+	Hint       string     `json:"hint,omitempty"`
+	Partitions []int      `json:"partitions,omitempty" doc:"that are away"`
 }
 
 // Journal is what a server remembers of tasks that Redis may not have, or not

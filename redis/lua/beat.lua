@@ -8,7 +8,8 @@
 -- the journal of a member or '', what is recorded of it ('': it is removed), how far
 -- it has come, and the journals that are forgotten.
 -- ARGV 1 is the lineage of the data that the caller knows ('': none): in others
--- nothing is written.
+-- nothing is written. ARGV 3 is what the counter is over at least: that of a partition
+-- which was away meanwhile falls behind otherwise.
 -- Returns compact (counter; !gap if the data are others, or a key is gone), ids whose cancel was requested, held leases that
 -- are not, all sessions (id and counter 6 + details, or id + seq and unfinished
 -- grants, or m + journal and what is known of a member, or * and lineage 8 and
@@ -37,7 +38,7 @@ local function run()
   end
   local blind = nh > 0 and not (call('HGET', TASKS, '') and call('HGET', SPECS, ''))
   if blind or look and vanished() or ARGV[1] ~= '' and ARGV[1] ~= lineage then return {'!gap', {}, {}, all, {}, {}} end
-  local counter = (had and unstruct('>I6', had) or 0) + 1
+  local counter = math.max(had and unstruct('>I6', had) or 0, tonumber(ARGV[3]) or 0) + 1
   local holds, ids = {}, {}
   for i = 14 + 2 * nl, 13 + 2 * nl + nh do ids[#ids + 1] = sub(ARGV[i], 1, 16) end
   -- Of a task under way for the first time the grant says enough: what it was asked for
