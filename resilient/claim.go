@@ -140,14 +140,15 @@ func (c *core) routeClaim(op *claimOp) {
 	req := op.req
 	req.Wait = max(op.until.Sub(c.now), 0)
 	switch {
-	case c.contact.open():
+	case c.contact.open() && !c.mirror.overstepped():
 		op.journal = true
 		op.call = waitJournal(c, "claim", func(ctx context.Context) (morningai.ClaimReply, error) { return c.journal.Claim(ctx, req) },
 			func(reply morningai.ClaimReply, err error) { c.claimed(op, true, &reply, err) })
-	case op.here || c.backlog.settings > 0 || c.unproved():
+	case c.contact.open() || op.here || c.backlog.settings > 0 || c.unproved():
 		// Nothing here is this node's alone, so that it waits for an outage; or a
-		// pause that was acknowledged here has still to be told, or what an earlier
-		// process of this node has finished.
+		// pause that was acknowledged here has still to be told, or has to be written
+		// by the journal, or what an earlier process of this node has finished has to
+		// be told.
 		op.call = 0
 		c.after(req.Wait, func() {
 			if op.call == 0 {

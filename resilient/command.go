@@ -169,7 +169,7 @@ func (op *commandOp) part(at []int, results []morningai.CommandResult, err error
 				kept = append(kept, note)
 			}
 		}
-		if r := &op.results[i]; r.Err == nil && op.cmds[i].Kind != morningai.CommandDelete {
+		if r := &op.results[i]; r.Err == nil && (op.cmds[i].Kind != morningai.CommandDelete || r.Task.Pending) {
 			op.c.known.see(&r.Task)
 			r.Task.Version += op.c.known.lift(r.Task.ID)
 		} else if r.Err == nil && !r.Task.Pending {

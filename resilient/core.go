@@ -308,10 +308,11 @@ func (c *core) eraseNow(keys []morningai.NoteKey, then func()) {
 }
 
 // eraseForGood is eraseNow for what a crash must not bring back: tasks that were
-// refused would run. Erasing does not wait for the disk, a note behind it does.
-func (c *core) eraseForGood(keys []morningai.NoteKey, then func()) {
+// refused would run. Erasing does not wait for the disk, a note behind it does, and
+// says whether it is certain.
+func (c *core) eraseForGood(keys []morningai.NoteKey, then func(error)) {
 	c.eraseNow(keys, func() {
-		c.note([]morningai.Note{{NoteKey: erasedKey, Data: []byte{1}}}, func(error) { then() })
+		c.note([]morningai.Note{{NoteKey: erasedKey, Data: []byte{1}}}, then)
 	})
 }
 

@@ -347,6 +347,7 @@ func (c *core) endPass() {
 		b.loss = b.lossGoesOn
 		if !b.loss {
 			b.reordering = nil
+			c.mirror.Lost = false
 		}
 		if b.lossGoesOn {
 			c.after(retryOrder, func() { b.again(c) })

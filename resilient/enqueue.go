@@ -147,7 +147,9 @@ func (op *enqueueOp) sent(receipts []morningai.Receipt, err error) {
 func (op *enqueueOp) leaveOpen() {
 	if op.noted.done || op.durability != morningai.DurabilityRedis {
 		for i := range op.specs {
-			op.c.backlog.doubtful(op.specs[i].ID)
+			if id := op.specs[i].ID; !op.c.known.refused.has(id, op.c.now) {
+				op.c.backlog.doubtful(id)
+			}
 		}
 		op.c.backlog.again(op.c)
 	}
@@ -246,7 +248,7 @@ func (op *enqueueOp) acknowledgeShared() {
 		}
 	}
 	if op.noted.err != nil && morningai.CodeOf(op.noted.err) != morningai.CodeStorageFull {
-		op.leftBehind()
+		op.leftBehind(op.receipts, op.noted.err)
 	}
 	if len(op.inDoubt) > 0 {
 		here := op.fromJournal(op.specs, morningai.RunsLater)
@@ -263,16 +265,21 @@ func (op *enqueueOp) acknowledgeShared() {
 		return
 	}
 	op.replied = true
-	op.c.eraseForGood(op.gone, func() { op.finish(op.receipts, nil) })
+	op.c.eraseForGood(op.gone, func(err error) {
+		if err != nil {
+			op.leftBehind(op.receipts, err)
+		}
+		op.finish(op.receipts, nil)
+	})
 }
 
 // leftBehind deals with tasks that the shared engine refuses and the journal may
-// have all the same, because its disk did not confirm whether it has: it will
-// show after a restart.
-func (op *enqueueOp) leftBehind() {
-	for i := range op.receipts {
-		if r := &op.receipts[i]; r.Err != nil && !outage(r.Err) || r.Task.Duplicate {
-			*r = morningai.Receipt{Err: op.c.acceptUnknown(op.specs[i:i+1], op.noted.err)}
+// have all the same, because its disk did not confirm what it has: it will show
+// after a restart.
+func (op *enqueueOp) leftBehind(receipts []morningai.Receipt, err error) {
+	for i := range receipts {
+		if r := &receipts[i]; r.Err != nil && !outage(r.Err) || r.Task.Duplicate {
+			*r = morningai.Receipt{Err: op.c.acceptUnknown(op.specs[i:i+1], err)}
 		}
 	}
 }
@@ -293,11 +300,42 @@ func (op *enqueueOp) acknowledgeJournal() {
 			op.c.backlog.promise(op.specs[i].ID)
 		}
 	}
-	op.finish(op.fromJournal(op.specs, runs), nil)
-	if runs == morningai.RunsLater {
-		op.c.incidents.accepted(len(op.specs))
-		op.leaveOpen()
+	receipts := op.fromJournal(op.specs, runs)
+	gone := op.othersSeen(receipts)
+	then := func() {
+		op.finish(receipts, nil)
+		if runs == morningai.RunsLater {
+			op.c.incidents.accepted(len(op.specs) - len(gone))
+			op.leaveOpen()
+		}
 	}
+	if len(gone) == 0 {
+		then()
+		return
+	}
+	op.replied = true
+	op.c.eraseForGood(gone, func(err error) {
+		if err != nil {
+			op.leftBehind(receipts, err)
+		}
+		then()
+	})
+}
+
+// othersSeen refuses what belongs to another task: it was shown here while this
+// request waited for its answer. It returns the notes that have to go.
+func (op *enqueueOp) othersSeen(receipts []morningai.Receipt) (gone []morningai.NoteKey) {
+	for i := range op.specs {
+		s := &op.specs[i]
+		if op.found == nil || op.before || !op.conflicts(s, nil, false) {
+			continue
+		}
+		receipts[i] = morningai.Receipt{Err: errOthersID}
+		op.c.backlog.settled(s.ID)
+		op.c.known.refused.add(s.ID, op.c.now)
+		gone = append(gone, keyOf(noteTask, s.ID))
+	}
+	return gone
 }
 
 func (op *enqueueOp) fromJournal(specs []morningai.TaskSpec, runs string) []morningai.Receipt {

@@ -67,6 +67,11 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.known.yield(&res.Task)
 	}
 	if res.Status != morningai.ImportAdded && !res.Task.ID.IsZero() && !sameWork(&r.Task, &res.Task) {
+		if r.Deleted { // that one stays
+			f.settle(r.Task.ID)
+			c.erase(keyOf(noteTask, r.Task.ID))
+			return
+		}
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
@@ -80,6 +85,9 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 			delete(c.held, r.Task.ID)
 		}
 	}
+	if f.own && r.Deleted && res.Status == morningai.ImportKept && laterThan(&res.Task, &r.Task) {
+		c.deleteToo(r.Task.ID)
+	}
 	switch res.Status {
 	case morningai.ImportAdded:
 		*f.counter++
@@ -90,7 +98,7 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 			c.incidents.repeated(r.Task.ID) // it has ended elsewhere too, in another way
 		} else if f.own && r.Task.State.Terminal() && hasComeFar(r) && res.Task.Life == r.Task.Life && res.Task.Version > r.Task.Version {
 			c.incidents.repeated(r.Task.ID) // it was taken before, and went over what another node had brought
-		} else if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
+		} else if f.own && r.Task.Attempt > 0 && !sameTime(res.Task.FinishedAt, r.Task.FinishedAt) && !c.known.deleted.has(r.Task.ID, c.now) {
 			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
 		}
 		if f.missing && c.backlog.absent(r.Task.ID) { // it was deleted, or its retention is over
@@ -105,6 +113,25 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.keepEnd(r)
 	}
 	f.arrived(r, &res.Task)
+}
+
+// deleteToo orders the removal of a task that was deleted here, where only a repeat of
+// its request waited, and that has gone further in the shared engine.
+func (c *core) deleteToo(id morningai.ID) {
+	note, err := jsonNote(keyOf(noteCommand, c.sequenceKey()), id.String(), &order{Command: morningai.Command{Kind: morningai.CommandDelete, ID: id}, At: c.now.UTC()})
+	if err != nil {
+		c.log(slog.LevelError, "the removal of a task cannot be ordered", "task_id", id, "error", err)
+		return
+	}
+	c.backlog.commands++
+	c.note([]morningai.Note{note}, func(err error) {
+		if err != nil {
+			c.backlog.commands--
+			c.warn("the removal of a task cannot be ordered", err, "task_id", id)
+			return
+		}
+		c.backlog.again(c)
+	})
 }
 
 func sameWork(a, b *morningai.Task) bool {

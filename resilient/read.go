@@ -36,13 +36,19 @@ func (c *core) lookUp(ids []morningai.ID, uniqueKeys []string, then func(found, 
 		return f, f.read(ctx, c.journal, ids, uniqueKeys)
 	}, func(f found, err error) {
 		for _, id := range ids {
-			if c.backlog.undecided(id) {
+			if c.notAccepted(id) {
 				delete(f.sent, id)
 			}
 		}
-		maps.DeleteFunc(f.holders, func(_ string, r *morningai.Record) bool { return c.backlog.undecided(r.Task.ID) })
+		maps.DeleteFunc(f.holders, func(_ string, r *morningai.Record) bool { return c.notAccepted(r.Task.ID) })
 		then(f, err)
 	})
+}
+
+// notAccepted reports that a note of a task says nothing: whether it is accepted is
+// not decided, or it was refused and its note is about to go.
+func (c *core) notAccepted(id morningai.ID) bool {
+	return c.backlog.undecided(id) || c.known.refused.has(id, c.now)
 }
 
 func (f *found) read(ctx context.Context, journal morningai.Journal, ids []morningai.ID, uniqueKeys []string) error {
@@ -226,7 +232,7 @@ func (op *getOp) merge() {
 	for i := range op.req.IDs {
 		if shared != nil && !shared[i].ID.IsZero() {
 			op.tasks[i] = shared[i]
-			if op.found == nil || op.found.owned[shared[i].ID] == nil {
+			if op.found == nil || !op.found.here(shared[i].ID) { // else it may not be all there yet
 				op.c.known.yield(&shared[i])
 			}
 		}
@@ -245,6 +251,12 @@ func (op *getOp) merge() {
 	default:
 		op.ask(shared != nil)
 	}
+}
+
+// here reports that the journal has a task which the shared engine is still to get: it
+// gets a task that has run in two calls.
+func (f *found) here(id morningai.ID) bool {
+	return f.owned[id] != nil || f.own[id] != nil || f.leaving[id]
 }
 
 // mayLack reports whether the shared engine, which does not know a task, may

@@ -137,7 +137,7 @@ func (c *core) endRebuild() {
 	}
 	c.rebuild = nil
 	m := &c.mirror
-	m.Data = r.data
+	m.Data, m.Lost = r.data, true
 	maps.Copy(r.awaited, r.unsure)
 	m.Missing = slices.SortedFunc(maps.Keys(r.awaited), func(a, b morningai.ID) int { return bytes.Compare(a[:], b[:]) })
 	c.writeMirror()

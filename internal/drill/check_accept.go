@@ -139,7 +139,7 @@ func (c *checker) mayRefuse(op *Op) bool {
 	case morningai.CodeStorageFailed:
 		return failed
 	case morningai.CodeAcceptUnknown: // what Redis has refused the journal may hold all the same
-		return outage && (full || failed) || failed && (op.Key != "" || c.byID[op.Task] != nil && c.byID[op.Task].asked(op))
+		return (full || failed) && (outage || op.Key != "" || c.byID[op.Task] != nil && c.byID[op.Task].asked(op))
 	case morningai.CodeUnavailable:
 		return outage && slices.Contains(c.h.Setup.NoJournal, op.Node)
 	case morningai.CodeStatusUnknown:
@@ -189,12 +189,23 @@ func (c *checker) checkEmptyLists() {
 			if !ack.before(op) {
 				break
 			}
-			if (op.Queue == "" || op.Queue == ack.Queue) && !c.unheard(ack, op) {
+			if (op.Queue == "" || op.Queue == ack.Queue) && !c.unheard(ack, op) && !c.onItsWay(ack, op) && !(ack.Node != op.Node && c.unwitnessed(ack, op)) {
 				c.tell(10, ack.Task, []*Op{ack, op}, "%s shows an empty list as the truth", op.Node)
 				break
 			}
 		}
 	}
+}
+
+// onItsWay: without an outage a node has acknowledged from its journal, as it was asked
+// to, before Redis had the task, of which others list what it has. That is a matter of a
+// call; a read of its id asks the node.
+func (c *checker) onItsWay(ack, op *Op) bool {
+	if ack.Node == op.Node || ack.Durable != string(morningai.DurabilityJournal) || op.Call > ack.Return+heardWithin {
+		return false
+	}
+	_, out := c.faults.outage(ack)
+	return !out && !slices.ContainsFunc(c.byID[ack.Task].ops, func(o *Op) bool { return o.Kind == Applied && o.before(op) })
 }
 
 // asked: somebody had asked for the id before it was acknowledged, so that it does not

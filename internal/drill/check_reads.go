@@ -58,10 +58,10 @@ func (c *checker) unwitnessed(a, b *Op) bool {
 	return crash.Call-a.Return <= lastMoments && c.faults.losses.between(crash, b)
 }
 
-// forgot: Redis has lost data since a node has shown a task, and the process that had
-// shown it is gone.
-func (c *checker) forgot(shown *Op) bool {
-	return c.faults.losses.between(shown, nil) && inside(c.faults.crashes[shown.Node], shown.End, math.MaxInt64) != nil
+// forgot: Redis has lost data since a task was asked for, and the process that had shown
+// it is gone: only that knew by how much its versions had to be above those of the data.
+func (c *checker) forgot(t *track, shown *Op) bool {
+	return c.faults.losses.between(t.ops[0], nil) && inside(c.faults.crashes[shown.Node], shown.End, math.MaxInt64) != nil
 }
 
 // lastMoments is within how long what Redis acknowledges is noted.
@@ -207,7 +207,7 @@ func (c *checker) checkFinalVersion(t *track, seen []*Op) {
 			n := &c.final.Nodes[i]
 			f, ok := n.Tasks[t.id]
 			switch {
-			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil) || c.forgot(best):
+			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil) || c.forgot(t, best):
 			case f.Life != 0 && f.Life < best.Life:
 				c.tell(9, t.id, []*Op{best}, "%s has shown life %d, and has life %d at the end", n.Node, best.Life, f.Life)
 			case f.Version != 0 && f.Version < best.Version:
