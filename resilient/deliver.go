@@ -429,7 +429,7 @@ func (c *core) setAside(r *morningai.Record, why error) {
 		c.log(slog.LevelError, "a task that Redis refuses cannot be set aside", "task_id", r.Task.ID, "trace_id", r.Task.TraceID, "error", err)
 		return
 	}
-	c.incidents.setAside(r.Task.ID)
+	c.hasSetAside(r.Task.ID)
 	c.backlog.settled(r.Task.ID)
 	delete(c.backlog.tries, r.Task.ID)
 	c.log(slog.LevelError, "Redis refuses a task for good, it is set aside in the journal", "task_id", r.Task.ID, "trace_id", r.Task.TraceID, "type", r.Task.Type, "cause", cause, "hint", hint)

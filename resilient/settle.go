@@ -177,7 +177,7 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		switch {
 		case waiting && t.Life == r.Task.Life && t.Attempt == r.Task.Attempt && r.Task.State.Terminal():
 			if !sameTime(t.StartedAt, r.Task.StartedAt) { // data that were lost had its number, which was given again
-				c.incidents.repeated(r.Task.ID)
+				c.repeated(r.Task.ID)
 			}
 			ended := *r
 			ended.Task.Version = max(ended.Task.Version, t.Version+2) // it goes on from what was shown, over having run
@@ -186,10 +186,10 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		case t.ID.IsZero() && !kept && c.rebuild == nil: // it was deleted, which whoever did it may have had no time to keep
 			c.keepDeleted(&r.Task)
 			if c.known.deleted.has(r.Task.ID, c.now) { // here, and handed out elsewhere meanwhile
-				c.incidents.repeated(r.Task.ID)
+				c.repeated(r.Task.ID)
 			}
 		case !kept && !t.ID.IsZero():
-			c.incidents.repeated(r.Task.ID)
+			c.repeated(r.Task.ID)
 			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID, "trace_id", r.Task.TraceID)
 		}
 		c.drop(r)
@@ -212,7 +212,7 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 					c.drop(r)
 				default:
 					if res.Status == morningai.ImportRepeated {
-						c.incidents.repeated(r.Task.ID)
+						c.repeated(r.Task.ID)
 					}
 					c.delivered(r, morningai.Verdict{State: res.Task.State})
 				}

@@ -159,7 +159,7 @@ func (c *checker) checkNotFound() {
 				continue
 			}
 			for _, ack := range t.acks {
-				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) && !(t.asked(ack) && c.unheard(ack, op)) {
+				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) && !(t.old(ack, op) && c.unheard(ack, op)) {
 					c.tell(10, t.id, []*Op{ack, op}, "%s does not find it, although %s had acknowledged it", op.Node, ack.Node)
 					break
 				}
@@ -208,8 +208,13 @@ func (c *checker) onItsWay(ack, op *Op) bool {
 	return !out && !slices.ContainsFunc(c.byID[ack.Task].ops, func(o *Op) bool { return o.Kind == Applied && o.before(op) })
 }
 
-// asked: somebody had asked for the id before it was acknowledged, so that it does not
-// show how young the task is.
+// old: somebody had asked for the id so long before that it does not show how young the
+// task is.
+func (t *track) old(ack, op *Op) bool {
+	return slices.ContainsFunc(t.ops, func(e *Op) bool { return e.Kind == Enqueue && e.Seq < ack.Seq && op.Call-e.Call > 500*time.Millisecond })
+}
+
+// asked: somebody had asked for the id before it was acknowledged.
 func (t *track) asked(ack *Op) bool {
 	return slices.ContainsFunc(t.ops, func(op *Op) bool { return op.Kind == Enqueue && op.Seq < ack.Seq })
 }

@@ -47,10 +47,10 @@ func (c *checker) renumbered(t *track, a, b *Op) bool {
 		return true
 	}
 	g := t.handOut(a)
-	if c.apart(t) && (!t.started(g) || b.Kind == Grant && !t.started(b)) {
-		return true // nodes that had accepted it apart number for themselves, and one hand-out at most has led to a run
+	if c.apart(t) && b.Kind == Grant && !t.started(b) {
+		return true
 	}
-	if !c.faults.losses.between(g, b) {
+	if !c.faults.losses.between(g, b) && !c.apart(t) { // stores of nodes apart number for themselves
 		return false
 	}
 	if x, y := t.life(g), t.life(t.handOut(b)); x != 0 && y != 0 && x != y {
