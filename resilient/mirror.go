@@ -293,6 +293,9 @@ func (c *core) noteMembers(members []morningai.Member) {
 		c.mirror.next = c.now // the shares of the limits
 	}
 	c.mirror.Members = slices.Clone(members)
+	for i := range members {
+		c.heardOf(members[i].URL, members[i].ContactAt)
+	}
 	for i := range c.mirror.Members { // times of contact would make every beat a write
 		m := &c.mirror.Members[i]
 		m.ContactAt = m.ContactAt.Truncate(time.Minute)
