@@ -33,6 +33,7 @@ type backlog struct {
 	fails      int   // calls of this stage that failed in a row
 
 	local    bool                  // the journal may own tasks
+	left     bool                  // one has ended there since it was asked which may leave
 	doubt    map[morningai.ID]bool // false while the first call about it is under way
 	doubts   []morningai.ID        // in order; some are settled
 	promised map[morningai.ID]bool // of doubt: acknowledged by the journal alone before the first call
@@ -175,7 +176,7 @@ func (b *backlog) hurry(now time.Time) {
 
 // leaves plans a pass for a task of the journal that does not run any more.
 func (b *backlog) leaves(c *core) {
-	b.local = true
+	b.local, b.left = true, true
 	if !c.contact.open() {
 		b.again(c)
 	}

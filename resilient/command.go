@@ -62,7 +62,7 @@ func (op *commandOp) route(at []int) {
 			local = append(local, i)
 		case op.found.own[id] != nil && c.contact.open() && !c.known.departed.has(id, c.now):
 			op.open++
-			op.edit(i, op.found.own[id])
+			op.edit(i)
 		case c.contact.open():
 			later = append(later, i)
 		default:

@@ -39,8 +39,9 @@ type core struct {
 	// peersHeard is when nodes at the addresses of peers were last heard of.
 	peersHeard map[string]time.Time
 	forgets    []*forgetOp
-	meeting    []func(error) // what waits to know who else is there
-	alone      []string      // nodes without a journal, as the last beat has shown
+	editing    map[morningai.ID][]func(func()) // tasks that wait in the journal and are being changed, and what waits for that
+	meeting    []func(error)                   // what waits to know who else is there
+	alone      []string                        // nodes without a journal, as the last beat has shown
 	disk       disk
 	crashed    bool                       // an earlier process of this node had died
 	startedAt  time.Time                  // if so: when this one began

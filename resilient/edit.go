@@ -6,12 +6,57 @@ import (
 	"github.com/RC918/morningai"
 )
 
-// edit carries out an order on a task that waits in the journal: nobody else
-// knows it.
-func (op *commandOp) edit(i int, r *morningai.Record) {
+// edit carries out an order on a task that waits in the journal: nobody else knows it.
+// Of two orders about it the later one finds what the earlier has made of it.
+func (op *commandOp) edit(i int) {
+	c, id := op.c, op.cmds[i].ID
+	c.backlog.edits++ // it does not leave meanwhile
+	c.editAlone(id, func(next func()) {
+		c.lookUp([]morningai.ID{id}, nil, func(f found, err error) {
+			part := func(results []morningai.CommandResult, err error) {
+				c.backlog.edits--
+				next()
+				op.part([]int{i}, results, err)
+			}
+			switch own := f.own[id]; {
+			case err != nil:
+				part(nil, err)
+			case own == nil || !c.contact.open() || c.known.departed.has(id, c.now): // it has left
+				op.found.owned[id], op.found.own[id], op.found.sent[id], op.found.ended[id] = f.owned[id], own, f.sent[id], f.ended[id]
+				c.backlog.edits--
+				next()
+				op.route([]int{i})
+				op.part(nil, nil, nil)
+			default:
+				op.editRecord(i, own, part)
+			}
+		})
+	})
+}
+
+// editAlone calls do when no other edit of a task is under way; do calls next at its end.
+func (c *core) editAlone(id morningai.ID, do func(next func())) {
+	if waiting, busy := c.editing[id]; busy {
+		c.editing[id] = append(waiting, do)
+		return
+	}
+	if c.editing == nil {
+		c.editing = map[morningai.ID][]func(func()){}
+	}
+	c.editing[id] = nil
+	do(func() {
+		waiting := c.editing[id]
+		delete(c.editing, id)
+		for _, do := range waiting {
+			c.editAlone(id, do)
+		}
+	})
+}
+
+func (op *commandOp) editRecord(i int, r *morningai.Record, part func([]morningai.CommandResult, error)) {
 	c, cmd, t := op.c, &op.cmds[i], &r.Task
 	refuse := func(code morningai.Code, detail string) {
-		op.part([]int{i}, []morningai.CommandResult{{Task: *t, Err: &morningai.Error{Code: code, Op: string(cmd.Kind), Detail: detail}}}, nil)
+		part([]morningai.CommandResult{{Task: *t, Err: &morningai.Error{Code: code, Op: string(cmd.Kind), Detail: detail}}}, nil)
 	}
 	if cmd.Version != 0 && cmd.Version != t.Version {
 		refuse(morningai.CodeConflict, "the task has changed")
@@ -47,7 +92,7 @@ func (op *commandOp) edit(i int, r *morningai.Record) {
 	t.Version++
 	note, err := taskNote(noteOwn, r)
 	if err != nil {
-		op.part([]int{i}, nil, err)
+		part(nil, err)
 		return
 	}
 	shown := *t
@@ -59,20 +104,18 @@ func (op *commandOp) edit(i int, r *morningai.Record) {
 	if shown.Pending = !c.unheardOf(t.ID); shown.Pending { // others may have the id, and have to be told
 		order, err := jsonNote(keyOf(noteCommand, c.sequenceKey()), t.ID.String(), &order{Command: *cmd, At: c.now.UTC()})
 		if err != nil {
-			op.part([]int{i}, nil, err)
+			part(nil, err)
 			return
 		}
 		notes = append(notes, order)
 		c.backlog.commands++
 	}
-	c.backlog.edits++
 	c.note(notes, func(err error) {
-		c.backlog.edits--
 		if shown.Pending && err != nil {
 			c.backlog.commands--
 		} else if shown.Pending {
 			c.known.await(t.ID)
 		}
-		op.part([]int{i}, []morningai.CommandResult{{Task: shown}}, err)
+		part([]morningai.CommandResult{{Task: shown}}, err)
 	})
 }

@@ -236,7 +236,7 @@ func pick[T any](list []T, at []int) []T {
 // own gives tasks to the journal as its own.
 func (op *enqueueOp) own(specs []morningai.TaskSpec, then func([]morningai.Receipt, error)) {
 	c := op.c
-	c.backlog.local = true
+	c.backlog.local, c.backlog.left = true, true
 	c.backlog.owned += int64(len(specs))
 	for i := range specs {
 		c.disk.written += int64(len(specs[i].Payload))

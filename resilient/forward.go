@@ -74,6 +74,12 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
+	if res.Status == morningai.ImportKept && r.Task.State.Terminal() && !res.Task.State.Terminal() && res.Task.Life == r.Task.Life {
+		f.settle(r.Task.ID) // only a removal goes over an end
+		c.known.forget(r.Task.ID, c.now)
+		c.erase(keyOf(noteTask, r.Task.ID))
+		return
+	}
 	if f.own && res.Status == morningai.ImportUpdated && hasComeFar(r) && !f.fresh[r.Task.ID] {
 		c.repeated(r.Task.ID) // another node was asked for it too
 	}
@@ -318,6 +324,12 @@ func (c *core) readDoubt() {
 // deliverOwn hands over tasks that the shared engine cannot have, unless this journal
 // is a copy of an earlier state.
 func (c *core) deliverOwn(notes []morningai.Note) {
+	if b := &c.backlog; b.edits > 0 { // since they were read
+		if !b.beginAnew(c) {
+			b.busy, b.due = false, c.now.Add(retryPass)
+		}
+		return
+	}
 	if c.mirror.Older {
 		c.sift(notes, c.handOver)
 		return
@@ -355,6 +367,7 @@ func (c *core) withdraw() {
 		return
 	}
 	limit := b.page
+	b.left = false
 	onJournal(c, "withdraw", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Withdraw(ctx, noteOwn, limit) },
 		func(notes []morningai.Note, err error) {
 			switch {
@@ -369,8 +382,10 @@ func (c *core) withdraw() {
 				b.busy, b.due = false, c.now
 				b.restart(stageOwn) // and then look again
 			default:
-				b.local = false // what runs says so when it has ended
-				b.owned = int64(len(c.mine))
+				b.local = b.left // what runs says so when it has ended, perhaps since the journal was asked
+				if b.owned = int64(len(c.mine)); b.left {
+					b.owned++
+				}
 				c.next(true)
 			}
 		})

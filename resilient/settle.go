@@ -211,8 +211,8 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 					c.setAside(r, res.Err)
 					c.drop(r)
 				default:
-					if res.Status == morningai.ImportRepeated {
-						c.repeated(r.Task.ID)
+					if h := c.held[r.Task.ID]; res.Status == morningai.ImportRepeated || h != nil && h.lease.Claim > r.Claim {
+						c.repeated(r.Task.ID) // elsewhere, or it was handed out here again meanwhile
 					}
 					c.delivered(r, morningai.Verdict{State: res.Task.State})
 				}

@@ -96,11 +96,17 @@ func (c *checker) checkEnds(t *track, seen []*Op) {
 		if life == 0 && !t.retried {
 			life = 1
 		}
-		if was := ended[life]; ok && was != nil && was.State != f.State && !c.excused(t, was, nil) {
+		if was := ended[life]; ok && was != nil && was.State != f.State && !c.excused(t, was, nil) && !(f.State == morningai.StateCanceled && c.canceledAnew(t, was)) {
 			c.tell(1, t.id, []*Op{was}, "it was %s in life %d, and on %s it is %s at the end", was.State, life, n.Node, f.State)
 			return
 		}
 	}
+}
+
+// canceledAnew: Redis had lost that it had ended, and it was canceled before Redis was
+// told again.
+func (c *checker) canceledAnew(t *track, was *Op) bool {
+	return slices.ContainsFunc(t.kind(Cancel), func(op *Op) bool { return op.possible() && was.before(op) && c.faults.losses.between(was, op) })
 }
 
 // checkStartsAfterEnd: nothing leads from the end of a life to a run.
