@@ -57,7 +57,7 @@ const (
 // on. If the caller has noticed that the data which it knew have lost something,
 // and nobody else has, a new generation of them begins.
 func (p *partition) open(ctx context.Context, known dataSet, why string) error {
-	const format = "3"
+	const format = "4"
 	expected := p.eng.expected()
 	fresh, err := morningai.NewID()
 	if err != nil {

@@ -16,10 +16,7 @@ var eventKinds = []morningai.EventKind{"",
 	morningai.EventRetrying, morningai.EventSucceeded, morningai.EventFailed, morningai.EventCanceled, morningai.EventDeleted,
 }
 
-const (
-	eventSize    = 32
-	eventEntries = 64 // entries of one read
-)
+const eventEntries = 64 // entries of one read
 
 // position is where a reader stands in one partition's stream: everything up
 // to the entry, and so many events of the next.
@@ -118,21 +115,23 @@ func (p *partition) events(ctx context.Context, at []position, n, limit int, out
 		}
 		for i := 0; i+1 < len(entries); i += 2 {
 			entry, err := strconv.ParseInt(entries[i], 10, 64)
-			if err != nil || len(entries[i+1]) < 8 {
+			if err != nil {
 				return errCorrupt
 			}
-			when, rest := fromNanos(be64(entries[i+1])), entries[i+1][8:]
-			for k := at[n].skip; int(k)*eventSize+eventSize <= len(rest); k++ {
+			list, err := readEvents(entries[i+1], names)
+			if err != nil {
+				return err
+			}
+			for k := at[n].skip; int(k) < len(list); k++ {
 				if len(*out) == limit {
 					return nil
 				}
 				at[n].skip = k + 1
-				if int(k+1)*eventSize == len(rest) {
+				if int(k+1) == len(list) {
 					at[n] = position{entry, 0}
 				}
-				ev := readEvent(rest[k*eventSize:], names, when)
-				ev.Cursor = packPositions(at)
-				*out = append(*out, ev)
+				list[k].Cursor = packPositions(at)
+				*out = append(*out, list[k])
 			}
 			at[n] = position{entry, 0}
 		}
@@ -140,13 +139,33 @@ func (p *partition) events(ctx context.Context, at []position, n, limit int, out
 	return nil
 }
 
-func readEvent(s string, names map[string]string, when time.Time) morningai.Event {
-	ev := morningai.Event{ID: morningai.ID([]byte(s[1:17])), Type: names["T"+itoa(u24(s[17:]))], Queue: names["Q"+itoa(u24(s[20:]))],
-		State: stateNames[s[23]], Attempt: int(binary.BigEndian.Uint32([]byte(s[24:28]))), Version: int64(be32(s[28:])), At: when}
-	if int(s[0]) < len(eventKinds) {
-		ev.Kind = eventKinds[s[0]]
+// readEvents reads one entry of the stream; see lua/base.lua.
+func readEvents(s string, names map[string]string) ([]morningai.Event, error) {
+	if len(s) < 8 {
+		return nil, errCorrupt
 	}
-	return ev
+	when := fromNanos(be64(s))
+	var out []morningai.Event
+	for s = s[8:]; len(s) > 0; {
+		if len(s) < 18 {
+			return nil, errCorrupt
+		}
+		ev := morningai.Event{Type: names["T"+itoa(u24(s[1:]))], Queue: names["Q"+itoa(u24(s[4:]))], State: stateNames[s[7]],
+			Attempt: int(binary.BigEndian.Uint32([]byte(s[8:12]))), Version: int64(binary.BigEndian.Uint32([]byte(s[12:16]))), At: when}
+		if int(s[0]) < len(eventKinds) {
+			ev.Kind = eventKinds[s[0]]
+		}
+		n := int(binary.BigEndian.Uint16([]byte(s[16:18])))
+		if s = s[18:]; len(s) < 16*n {
+			return nil, errCorrupt
+		}
+		for range n {
+			ev.ID = morningai.ID([]byte(s[:16]))
+			out = append(out, ev)
+			s = s[16:]
+		}
+	}
+	return out, nil
 }
 
 // waitEvents returns when one of the streams has grown, or after d.

@@ -21,7 +21,8 @@
 --   counts HASH state,queue -> tasks          cells HASH state,queue,type,chunk -> tasks
 --   index ZSET (lex) the cells that are not 0 unique HASH key -> id of the live holder
 --   purge ZSET ids of one batch by the time they may go
---   events STREAM one entry per batch         sessions HASH session -> counter,
+--   events STREAM one entry per batch: ns 8, then what happened: kind 1, type 3, queue 3,
+--     state 1, attempt 4, version 4, to how many tasks 2, their ids;         sessions HASH session -> counter,
 --     details; session,seq -> unfinished grants of one reply; in partition 0,
 --     m,journal -> what is known of the node that keeps it; q -> when the
 --     settings of a queue were changed last; w -> when somebody looked whether a key

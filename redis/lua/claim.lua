@@ -17,7 +17,9 @@ local function promote()
 end
 
 -- A stream yields the ready tasks of one queue and type: by priority, then in
--- order of acceptance. Its stretch is what is ready in one chunk.
+-- order of acceptance. Its stretch is what is ready in one chunk. It is read a block at a
+-- time; one of which all tasks are ready, and none is to be looked at, is whole: mostly it
+-- is taken as one.
 local BITSOF = {}
 local function bitsof(v)
   local list = {}
@@ -27,6 +29,19 @@ local function bitsof(v)
   BITSOF[v] = list
   return list
 end
+-- unfold lists the tasks of a block that are ready.
+local function unfold(c)
+  local b, list, n = c.bits, {}, 0
+  for at = c.block * 4 - 3, min(c.block * 4, #b) do
+    local v = byte(b, at)
+    if v > 0 then
+      local seq, bits = c.stretch.first + (at - 1) * 8, BITSOF[v] or bitsof(v)
+      for i = 1, #bits do list[n + i] = seq + bits[i] end
+      n = n + #bits
+    end
+  end
+  c.list, c.i, c.seq, c.whole = list, 1, list[1], nil
+end
 local function advance(c)
   while true do
     if c.i < #c.list then
@@ -34,27 +49,28 @@ local function advance(c)
       c.seq = c.list[c.i]
       return
     end
-    c.m = c.m + 1
-    if c.m > #c.members then
-      c.members = call('ZRANGEBYLEX', READY, c.from, '[' .. c.prefix .. '\255', 'LIMIT', 0, 4)
-      c.m = 1
-      if #c.members == 0 then c.done = true; return end
-      c.from = '(' .. c.members[#c.members]
-    end
-    local member = c.members[c.m]
-    local pr, chunk = unstruct('>BI6', member, 7)
-    local b, list, n = call('HGET', BITS, member), {}, 0
-    if b then bitsread[member] = b else b = '' end
-    for at = 1, min(#b, 32) do
-      local v = byte(b, at)
-      if v > 0 then
-        local seq, bits = chunk * 256 + (at - 1) * 8, BITSOF[v] or bitsof(v)
-        for i = 1, #bits do list[n + i] = seq + bits[i] end
-        n = n + #bits
+    c.block = c.block + 1
+    local word = sub(c.bits, c.block * 4 - 3, min(c.block * 4, 32))
+    if word == '\255\255\255\255' and (#c.bits == 32 or sub(c.bits, c.block * 4 + 29, c.block * 4 + 32) == '\0\0\0\0') then
+      c.whole, c.seq, c.list, c.i = true, c.stretch.first + c.block * 32 - 32, {}, 0
+      return
+    elseif word ~= '' then
+      if word ~= '\0\0\0\0' then unfold(c); return end
+    else
+      c.m = c.m + 1
+      if c.m > #c.members then
+        c.members = call('ZRANGEBYLEX', READY, c.from, '[' .. c.prefix .. '\255', 'LIMIT', 0, 4)
+        c.m = 1
+        if #c.members == 0 then c.done = true; return end
+        c.from = '(' .. c.members[#c.members]
       end
+      local member = c.members[c.m]
+      local pr, chunk = unstruct('>BI6', member, 7)
+      local b = call('HGET', BITS, member)
+      if b then bitsread[member] = b else b = '' end
+      c.stretch = {c = c, pr = pr, first = chunk * 256, place = c.prefix .. sub(member, 8), taken = 0, started = {}, look = #b > 32 and b or nil}
+      c.pr, c.bits, c.block, c.list, c.i = pr, b, 0, {}, 0
     end
-    c.stretch = {c = c, pr = pr, first = chunk * 256, place = c.prefix .. sub(member, 8), taken = 0, events = {}, look = #b > 32 and b or nil}
-    c.pr, c.list, c.i = pr, list, 0
   end
 end
 
@@ -108,7 +124,7 @@ local function places(qs)
   return left, buckets, wait
 end
 
-local function claim(base)
+local function claim(base, alone)
   local session, seq, n, lease, sn = ARGV[base], tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2]), ARGV[base + 3], ARGV[base + 4]
   local cap, nq, nt = tonumber(ARGV[base + 5]), tonumber(ARGV[base + 6]), tonumber(ARGV[base + 7])
   if call('HEXISTS', SESSIONS, session) == 0 then
@@ -127,7 +143,7 @@ local function claim(base)
   local due = ARGV[10] == '1' and promote() or math.huge
   local b = base + 8
   local waiting = call('HGETALL', WAITING)
-  if #waiting <= 2 and #cancels == 0 and base == 11 then
+  if #waiting <= 2 and #cancels == 0 and alone then
     return '-g' .. lease .. pack('>HHI6', 0, 0, due < math.huge and due or 0)
   end
   if not sound() then return nil end
@@ -146,21 +162,21 @@ local function claim(base)
   for i = 1, #waiting, 2 do
     local q, t = unstruct('>I3I3', waiting[i])
     if serve[t] and (nq == 0 or want[q]) then
-      local c = {q = q, t = t, prefix = waiting[i], from = '[' .. waiting[i], members = {}, m = 0, list = {}, i = 0}
+      local c = {q = q, t = t, prefix = waiting[i], from = '[' .. waiting[i], members = {}, m = 0, bits = '', block = 0, list = {}, i = 0}
       streams[#streams + 1] = c
       if not of[q] then of[q] = {}; qs[#qs + 1] = q end
       table.insert(of[q], c)
     end
   end
   local left, buckets, wait = places(qs)
-  local picks, from, most = {}, {}, n
+  local picks, from, whole, most, taken = {}, {}, {}, n, 0 -- whole: of those that are the first of a whole block
   if n > 0 then
     for _, c in ipairs(streams) do
       if left[c.q] > 0 then advance(c) end
     end
   end
   local function take(cs, share)
-    while share > 0 and #picks < most do
+    while share > 0 and taken < most do
       local best = cs[1] -- mostly there is no other
       if best.done or left[best.q] <= 0 then best = nil end
       for i = 2, #cs do
@@ -168,19 +184,29 @@ local function claim(base)
         if not c.done and left[c.q] > 0 and (not best or c.pr < best.pr or c.pr == best.pr and c.seq < best.seq) then best = c end
       end
       if not best then return end
-      local k = #picks + 1
+      local k, room = #picks + 1, left[best.q]
       picks[k], from[k] = best.seq, best.stretch
-      left[best.q] = left[best.q] - 1
-      share = share - 1
-      local at = best.i + 1
-      if at <= #best.list then best.i, best.seq = at, best.list[at] else advance(best) end
+      if best.whole then
+        if share >= 32 and most - taken >= 32 and room >= 32 and #cs == 1 then
+          whole[k], best.whole = true, nil
+          left[best.q], share, taken = room - 32, share - 32, taken + 32
+          advance(best)
+        else
+          unfold(best)
+        end
+      end
+      if not whole[k] then
+        left[best.q], share, taken = room - 1, share - 1, taken + 1
+        local at = best.i + 1
+        if at <= #best.list then best.i, best.seq = at, best.list[at] else advance(best) end
+      end
     end
   end
   if nq == 0 and #streams > 0 then take(streams, n) end
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], shares[i]) end end
   for i = 1, nq do if qn[i] and of[qn[i]] then take(of[qn[i]], n) end end
 
-  local members, bytes = {}, 0
+  local members, bytes, granted = {}, 0, 0
   handed = {}
   if #picks > 0 then
     local numbers, names, at, ids, again = {}, {}, {}, {}, {}
@@ -198,21 +224,21 @@ local function claim(base)
     for i, s in ipairs(picks) do
       local b = floor(s / 32)
       local o = (s - b * 32) * 16
-      ids[i] = sub(lists[at[b]] or '', o + 1, o + 16)
+      ids[i] = sub(lists[at[b]] or '', o + 1, whole[i] and o + 512 or o + 16)
     end
     local records, masks, specs, list = {}, {}, nil, {}
     for k, i in ipairs(again) do list[k] = ids[i] end
     if #again > 0 then
       for k, v in ipairs(call('HMGET', TASKS, unpack(list))) do records[again[k]] = v end
     end
-    if #picks <= FEW then specs = call('HMGET', SPECS, unpack(ids))
+    if taken <= FEW then specs = call('HMGET', SPECS, unpack(ids))
     else
       specs = {}
       if #again > 0 then
         for k, v in ipairs(call('HMGET', SPECS, unpack(list))) do specs[again[k]] = v end
       end
       for i, id in ipairs(ids) do
-        if specs[i] == nil then specs[i] = #id == 16 and UNREAD end
+        if specs[i] == nil then specs[i] = #id == (whole[i] and 512 or 16) and UNREAD end
       end
     end
     openblocks(names)
@@ -230,7 +256,7 @@ local function claim(base)
           if spec == UNREAD or byte(spec, -1) == place and sub(spec, -13, -2) == g.place then
             f, v = FRESH, ''
             local b = floor(s / 32)
-            masks[b] = (masks[b] or 0) + 2 ^ (s - b * 32)
+            masks[b] = (masks[b] or 0) + (whole[i] and 4294967295 or 2 ^ (s - b * 32))
           end
         elseif byte(v, 1) == QUEUED and byte(v, 16) == place and sub(v, 4, 15) == g.place then
           local key = sub(v, 18, 38)
@@ -252,19 +278,25 @@ local function claim(base)
             touched[#touched + 1] = g
             g.cell = cellof({st = QUEUED, q = g.c.q, t = g.c.t, pr = g.pr, seq = g.first})
           end
-          g.taken = g.taken + 1
-          g.cell.bits[place] = false
-          local e = g.events[f]
-          if not e then e = pack('>I3I3BI4I4', g.c.t, g.c.q, RUNNING, f.att, f.ver); g.events[f] = e end
-          local x = #evs
-          evs[x + 1], evs[x + 2], evs[x + 3] = '\3', id, e -- E_STARTED
+          local many = 1
+          if whole[i] then
+            many = 32
+            g.cell.bits[256 + place / 32] = false
+          else
+            g.cell.bits[place] = false
+          end
+          g.taken, granted = g.taken + many, granted + many
+          local e = g.started[f]
+          if not e then e = {n = 0}; g.started[f] = e end
+          e.n = e.n + many
+          e[#e + 1] = id
           members[k + 1] = id
           if spec ~= UNREAD then
             local n = #handed
             handed[n + 1], handed[n + 2], handed[n + 3] = id, v, spec
           end
           local b = buckets[g.c.q]
-          if b then b.tokens = b.tokens - 1; b.used = true end
+          if b then b.tokens = b.tokens - many; b.used = true end
         end
       end
     end
@@ -275,13 +307,16 @@ local function claim(base)
     end
     for _, g in ipairs(touched) do
       used[#used + 1] = g.c
+      for f, ids in pairs(g.started) do
+        evs[#evs + 1] = pack('>BI3I3BI4I4H', E_STARTED, g.c.t, g.c.q, RUNNING, f.att, f.ver, ids.n) .. concat(ids)
+      end
       local running = groups[g.place] or groupof(g.place)
       running.n = running.n + g.taken
       bump(dwait, g.cell.wait, -g.taken)
     end
     swapall(QUEUED, RUNNING)
     if #members > 0 then
-      bump(dopen, grant, #members)
+      bump(dopen, grant, granted)
       call('ZADD', GRANTS, 0, grant .. lease .. concat(members))
     end
   end
@@ -295,7 +330,7 @@ local function claim(base)
     wait = min(wait, due)
     if wait < math.huge then next = wait end
   end
-  if #members == n or #members < #picks then
+  if granted == n or granted < taken then
     for _, c in ipairs(streams) do
       if not c.done and left[c.q] > 0 then wake(listof(c.q, c.t)) end
     end
@@ -305,5 +340,5 @@ local function claim(base)
     local q, t = unstruct('>I3I3', k)
     if serve[t] and (nq == 0 or want[q]) then woken[k] = nq == 0 and 'q' or 't' end
   end
-  return 'g' .. lease .. pack('>H', #members) .. concat(members) .. pack('>H', #cancels) .. concat(cancels) .. pack('>I6', next)
+  return 'g' .. lease .. pack('>H', granted) .. concat(members) .. pack('>H', #cancels) .. concat(cancels) .. pack('>I6', next)
 end

@@ -21,8 +21,7 @@ local function readkinds()
   for i = 1, nk do
     local a = ARGV[10 + nq + nt + i]
     local qi, ti, pr, fl = unstruct('>HHBH', a)
-    local k = {q = q[qi], t = t[ti], pr = pr, fl = fl, at = sub(a, 8), chunk = -1, n = 0, ti = ti, wait = pack('>I3I3', q[qi], t[ti])}
-    k.event = pack('>I3I3BI4I4', k.t, k.q, QUEUED, 0, 1)
+    local k = {q = q[qi], t = t[ti], pr = pr, fl = fl, at = sub(a, 8), chunk = -1, n = 0, ids = {}, ti = ti, wait = pack('>I3I3', q[qi], t[ti])}
     kinds[i] = k
   end
   return kinds, t
@@ -34,8 +33,9 @@ local function fill(k)
     bump(dcell, m.cell, n)
     bump(dcount, m.count, n)
     bump(dwait, m.wait, n)
+    evs[#evs + 1] = pack('>BI3I3BI4I4H', E_QUEUED, k.t, k.q, QUEUED, 0, 1, n) .. concat(k.ids)
   end
-  k.n, k.chunk = 0, -1
+  k.n, k.ids, k.chunk = 0, {}, -1
 end
 -- seat gives new tasks their seats, in the order they come in, and writes them.
 -- It returns when the first of them is due. meta: next place and event.
@@ -65,9 +65,7 @@ local function seat(fresh, ids, kinds, meta)
       end
       k.n = k.n + 1
       k.cell.bits[n] = #spec > SMALL and LOOK or true
-      evs[#evs + 1] = '\1' -- E_QUEUED
-      evs[#evs + 1] = id
-      evs[#evs + 1] = k.event
+      k.ids[k.n] = id
     else
       local r = {id = id, st = SCHEDULED, fl = k.fl, pr = k.pr, q = k.q, t = k.t, seq = chunk * 256 + n, life = 1, ver = 1,
         claim = 0, att = 0, fail = 0, settled = 0, at = k.at, run = '', fin = ''}

@@ -12,8 +12,10 @@ for i, e in ipairs(got) do
   if i == 1 and n > after + 1 then return {'x', {}, {}} end
   out[#out + 1] = tostring(n)
   out[#out + 1] = e[2][2]
-  for at = 9, #e[2][2], 32 do
-    local key = sub(e[2][2], at + 17, at + 22)
+  local text, at = e[2][2], 9
+  while at < #text do -- see E_ in constants.lua
+    local key = sub(text, at + 1, at + 6)
+    at = at + 18 + 16 * unstruct('>H', text, at + 16)
     if not seen[key] then
       seen[key] = true
       local t, q = unstruct('>I3I3', key)

@@ -35,12 +35,20 @@ local function flushbits()
   for i, k in ipairs(keys) do
     local b, any, length = {byte(got[i] or string.rep('\0', 32), 1, 64)}, false, 32
     for n, on in pairs(dbits[k]) do
-      local at, m = floor(n / 8) + 1, 2 ^ (n % 8)
-      if on then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
-      if on == LOOK or #b > 32 then
-        if #b == 32 then for o = 33, 64 do b[o] = 0 end end
-        at = at + 32
-        if on == LOOK then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+      if n >= 256 then -- a whole block, none of it to be looked at
+        local v = on and 255 or 0
+        for at = (n - 256) * 4 + 1, (n - 256) * 4 + 4 do b[at] = v end
+      end
+    end
+    for n, on in pairs(dbits[k]) do
+      if n < 256 then
+        local at, m = floor(n / 8) + 1, 2 ^ (n % 8)
+        if on then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+        if on == LOOK or #b > 32 then
+          if #b == 32 then for o = 33, 64 do b[o] = 0 end end
+          at = at + 32
+          if on == LOOK then b[at] = bor(b[at], m) else b[at] = b[at] - band(b[at], m) end
+        end
       end
     end
     for at = 1, 32 do if b[at] ~= 0 then any = true; break end end

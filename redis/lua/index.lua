@@ -46,7 +46,7 @@ local function tally(r, sign)
   end
 end
 local function event(kind, r)
-  evs[#evs + 1] = pack('>Bc16I3I3BI4I4', kind, r.id, r.t, r.q, r.st, r.att, r.ver)
+  evs[#evs + 1] = pack('>BI3I3BI4I4Hc16', kind, r.t, r.q, r.st, r.att, r.ver, 1, r.id)
 end
 local function uniquekey(r)
   local o = has(r, F_RETENTION) and 9 or 1

@@ -4,9 +4,12 @@
 -- KEYS 23.. wake list of each type that the claim serves; if it names queues, instead of
 -- that the wake list of the type and each of these.
 -- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1; 2: of a node
---   whose clock makes nothing due); then
---   the ids of the reports, then a report each. Of the first success of a task under
---     way for the first time, the record that it gets. Of others 0, then the seat 16
+--   whose clock makes nothing due), 11 groups; then
+--   groups of first successes of tasks under way for the first time, that were handed out
+--     together from one block: how many 2, mask of their places 4, lease 8, queue 3, type 3,
+--     block 7; and their ids;
+--   the reports, those of the groups first: id and report in turn. Of the first success of a
+--     task under way for the first time, the record that it gets. Of others 0, then the seat 16
 --     (NUL if the caller does not know it), lease 8, claim 4, outcome 1,
 --     attempt 4, flags 1 (1 error, 2 result), due us 8, length 1 of the hand-out
 --     and 3 of the end as a success stores them, started 8 + node, length 3 of
@@ -22,19 +25,17 @@
 -- which nothing has happened to but this claim; so has one that is not there at all, and the
 -- caller reads its spec.
 local function run()
-  local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
-  local out, points = {}, 10 + 2 * nr
+  local nr, np, ng = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[11])
+  local out, points, verdicts = {}, 11 + 2 * ng + 2 * nr, ''
   if nr + np > 0 and not sound() then return nil end
   -- Checkpoints first: a handler makes them before it ends.
   local ids = {}
   for i = 1, np do ids[i] = sub(ARGV[points + i], 1, 16) end
   if np > 0 then
     local u = unusual()
-    for i, r in ipairs(u.load(ids)) do out[nr + i] = u.checkpoint(r, ARGV[points + i]) end
+    for i, r in ipairs(u.load(ids)) do out[i] = u.checkpoint(r, ARGV[points + i]) end
   end
-  if nr > 0 then
-    for i, verdict in ipairs(finish(nr)) do out[i] = verdict end
-  end
+  if nr > 0 then verdicts = finish(nr, ng, 12) end
   local claims = ARGV[10] ~= '0'
   if not claims or #dirtied > 0 then -- a claim sees what the records have become
     flushhot()
@@ -56,11 +57,11 @@ local function run()
     end
   end
   if claims then
-    local got = claim(11 + 2 * nr + np)
+    local got = claim(points + np + 1, nr + np == 0)
     if not got then return nil end
-    out[nr + np + 1] = got
+    out[np + 1] = got
   end
-  return concat(out)
+  return verdicts .. concat(out)
 end
 local function expand(compact)
   local nr, np = tonumber(ARGV[8]), tonumber(ARGV[9])
