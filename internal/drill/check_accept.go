@@ -139,7 +139,9 @@ func (c *checker) mayRefuse(op *Op) bool {
 	case morningai.CodeStorageFailed:
 		return failed
 	case morningai.CodeAcceptUnknown: // what Redis has refused the journal may hold all the same
-		return (full || failed) && (outage || op.Key != "" || c.byID[op.Task] != nil && c.byID[op.Task].asked(op))
+		t := c.byID[op.Task]
+		waited := op.Return-op.Call > heardNothing
+		return (full || failed) && (outage || waited || op.Key != "" || t != nil && t.asked(op))
 	case morningai.CodeUnavailable:
 		return outage && slices.Contains(c.h.Setup.NoJournal, op.Node)
 	case morningai.CodeStatusUnknown:
@@ -147,6 +149,10 @@ func (c *checker) mayRefuse(op *Op) bool {
 	}
 	return true // not a matter of Redis or the disk
 }
+
+// heardNothing is how long a call takes at least to which Redis does not answer: that
+// an answer was lost on its way is not on record.
+const heardNothing = 500 * time.Millisecond
 
 // checkNotFound: what was acknowledged is never answered as unknown (10).
 func (c *checker) checkNotFound() {

@@ -141,6 +141,7 @@ func (c *checker) apart(t *track) bool {
 	}
 	return slices.ContainsFunc(t.possible, func(op *Op) bool {
 		_, out := c.faults.outage(op)
+		out = out || op.Durable == string(morningai.DurabilityJournal) && op.Node != t.possible[0].Node // Redis did not answer it in time
 		return out && (t.deleted == 0 || op.Durable == string(morningai.DurabilityJournal) || op.Node != t.possible[0].Node)
 	})
 }
