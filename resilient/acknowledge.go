@@ -142,21 +142,15 @@ func (op *enqueueOp) acknowledgeJournal() {
 	})
 }
 
-// othersSeen refuses what belongs to another task, or to one that was deleted: that was
-// shown here while this request waited for its answer. It returns the notes that have to go.
+// othersSeen refuses what belongs to another task: it was shown here while this
+// request waited for its answer. It returns the notes that have to go.
 func (op *enqueueOp) othersSeen(receipts []morningai.Receipt) (gone []morningai.NoteKey) {
 	for i := range op.specs {
 		s := &op.specs[i]
-		switch {
-		case op.found == nil || op.before:
-			continue
-		case op.c.known.deleted.has(s.ID, op.c.now):
-			receipts[i] = morningai.Receipt{Err: errDeleted}
-		case op.conflicts(s, nil, false):
-			receipts[i] = morningai.Receipt{Err: errOthersID}
-		default:
+		if op.found == nil || op.before || !op.conflicts(s, nil, false) {
 			continue
 		}
+		receipts[i] = morningai.Receipt{Err: errOthersID}
 		op.c.backlog.settled(s.ID)
 		op.c.known.refused.add(s.ID, op.c.now)
 		gone = append(gone, keyOf(noteTask, s.ID))
