@@ -248,7 +248,7 @@ func (c *core) restoreOutcomes(records []*morningai.Record, page int, then func(
 		}
 		list = append(list, *r)
 	}
-	c.putBackOutcomes(list, func(err error) {
+	c.putBackRecords(list, func(err error) {
 		switch {
 		case err == nil:
 			then()
@@ -259,40 +259,6 @@ func (c *core) restoreOutcomes(records []*morningai.Record, page int, then func(
 			c.failedDelivery(err, page)
 		}
 	})
-}
-
-// putBackOutcomes is putBackRecords, and reports tasks that were handed out again before
-// anybody had noticed that their outcomes were lost.
-func (c *core) putBackOutcomes(records []morningai.Record, then func(error)) {
-	if len(records) == 0 {
-		then(nil)
-		return
-	}
-	ids := make([]morningai.ID, len(records))
-	for i := range records {
-		ids[i] = records[i].Task.ID
-	}
-	c.getShared(ids, func(tasks []morningai.Task, err error) {
-		if err != nil {
-			then(err)
-			return
-		}
-		for i := range tasks {
-			if ranAgain(&tasks[i], &records[i].Task) {
-				c.repeated(ids[i])
-			}
-		}
-		c.putBackRecords(records, then)
-	})
-}
-
-// ranAgain reports that the shared engine has a task as it was handed out after an
-// outcome that it does not know: under the same number, or after its end.
-func ranAgain(now, outcome *morningai.Task) bool {
-	if outcome.Attempt == 0 || now.Life != outcome.Life {
-		return false
-	}
-	return now.Attempt == outcome.Attempt && !sameTime(now.StartedAt, outcome.StartedAt) || now.Attempt > outcome.Attempt && outcome.State.Terminal()
 }
 
 // putMembersBack records the members that the shared engine has lost, so that

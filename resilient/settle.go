@@ -176,9 +176,6 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		_, kept := c.backlog.kept[r.Task.ID]
 		switch {
 		case waiting && t.Life == r.Task.Life && t.Attempt == r.Task.Attempt && r.Task.State.Terminal():
-			if !sameTime(t.StartedAt, r.Task.StartedAt) { // data that were lost had its number, which was given again
-				c.repeated(r.Task.ID)
-			}
 			ended := *r
 			ended.Task.Version = max(ended.Task.Version, t.Version+2) // it goes on from what was shown, over having run
 			records = append(records, ended)
