@@ -90,7 +90,7 @@ func TestMemoryReturns(t *testing.T) {
 	redistest.Until(t, "the memory to return", func() bool { return server.Info("memory", "used_memory") <= before+slack })
 	for key := range strings.SplitSeq(server.Do("KEYS", "*"), "\n") {
 		switch strings.TrimPrefix(key, "mai:{0}:") {
-		case "meta", "lanes", "names", "sessions", "counts", "flow", "events", "w:work", "w:work@default":
+		case "meta", "lanes", "names", "sessions", "counts", "events", "w:work", "w:work@default":
 		default:
 			if n := size(server, key); n != "1" {
 				t.Errorf("%s of %s are left", n, key)
@@ -197,7 +197,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	for key := range strings.SplitSeq(server.Do("KEYS", "*"), "\n") {
 		switch strings.TrimPrefix(key, "mai:{0}:") {
-		case "meta", "lanes", "names", "counts", "flow", "events", "w:work", "w:work@default":
+		case "meta", "lanes", "names", "counts", "events", "w:work", "w:work@default":
 		case "sessions": // which data they are, and no session
 			if left := strings.Fields(server.Do("HKEYS", key)); slices.ContainsFunc(left, func(f string) bool { return f != "*" && f != "w" }) {
 				t.Errorf("of the sessions %q is left", left)

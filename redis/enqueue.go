@@ -193,12 +193,19 @@ func (q *enqueuer) gather() []enqueueItem {
 	return q.take()
 }
 
-// take returns the next batch, within the limits; a larger task travels alone.
+// take returns the next batch, within the limits, and no task twice; a larger task
+// travels alone.
 func (q *enqueuer) take() []enqueueItem {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	bytes, n := 0, 0
+	seen := make(map[morningai.ID]struct{}, min(len(q.queue), batchTasks))
 	for n < len(q.queue) && n < batchTasks {
+		id := q.queue[n].job.specs[q.queue[n].i].spec.ID
+		if _, twice := seen[id]; twice {
+			break
+		}
+		seen[id] = struct{}{}
 		bytes += len(q.queue[n].job.specs[q.queue[n].i].packed) + 64
 		if n > 0 && bytes > batchBytes {
 			break

@@ -91,7 +91,8 @@ func people(t *testing.T) *peopled {
 	return p
 }
 
-// dumpText lists what a key holds, sorted. A count of 0 is none.
+// dumpText lists what a key holds, sorted. A count of 0 is none; what happened of late,
+// with longer names, nobody can count again.
 const dumpText = `
 local out, kind = {}, redis.call('TYPE', KEYS[1]).ok
 local function hex(s) return (string.gsub(s, '.', function(c) return string.format('%02x', string.byte(c)) end)) end
@@ -100,7 +101,7 @@ if kind == 'zset' then
 else
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
-    if all[i + 1] ~= '0' then out[#out + 1] = hex(all[i]) .. ' ' .. hex(all[i + 1]) end
+    if all[i + 1] ~= '0' and not (string.find(KEYS[1], 'counts', 1, true) and #all[i] > 6) then out[#out + 1] = hex(all[i]) .. ' ' .. hex(all[i + 1]) end
   end
 end
 table.sort(out)
@@ -168,7 +169,7 @@ func TestADeletedKeyIsMended(t *testing.T) {
 			if len(reply.Lost) > 0 {
 				t.Errorf("%d leases are not held any more", len(reply.Lost))
 			}
-			if key != "events" && key != "cancels" && key != "flow" && p.e.Capabilities().Data.Generation == generation {
+			if key != "events" && key != "cancels" && p.e.Capabilities().Data.Generation == generation {
 				t.Error("nobody has noticed")
 			}
 			for name, text := range p.dump(exact...) {

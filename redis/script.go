@@ -153,7 +153,7 @@ var (
 // them.
 var keyNames = []string{
 	"meta", "lanes", "names", "tasks", "specs", "extra", "chunks", "ready", "bits", "waiting", "due", "counts", "cells", "index",
-	"unique", "purge", "events", "sessions", "grants", "cancels", "queues", "flow",
+	"unique", "purge", "events", "sessions", "grants", "cancels", "queues",
 }
 
 // eval runs a script, sending its text if the server does not know it, and the

@@ -1,7 +1,7 @@
 -- Shared by every script; Go puts it in front of each. A script sees one
 -- partition only: all its keys carry the same hash tag.
 --
--- KEYS 1..22, the same for every script (kinds and contents):
+-- KEYS 1..21, the same for every script (kinds and contents):
 --   meta HASH next (seq), ev, format, partitions, data, epoch, lineage, lost (see
 --     open.lua), e and a journal that has left -> its edition, mend (see mend.lua), whole (see witness.lua), torn (see torn.lua),
 --     n and a field of names -> number, generation and unfinished (restores)
@@ -18,7 +18,7 @@
 --     are long
 --   waiting HASH queue,type -> queued tasks   due ZSET id by due time in ms; running
 --     tasks that no session answers for, by the end of their grace time
---   counts HASH state,queue -> tasks          cells HASH state,queue,type,chunk -> tasks
+--   counts HASH state,queue -> tasks; kind, 5 s bucket -> how many of late          cells HASH state,queue,type,chunk -> tasks
 --   index ZSET (lex) the cells that are not 0 unique HASH key -> id of the live holder
 --   purge ZSET ids of one batch by the time they may go
 --   events STREAM one entry per batch: ns 8, then what happened: kind 1, type 3, queue 3,
@@ -28,8 +28,8 @@
 --     settings of a queue were changed last; w -> when somebody looked whether a key
 --     is gone; * -> lineage, epoch
 --   grants ZSET (lex) session,seq,lease,ids         cancels HASH id -> session, told
---   queues HASH queue -> settings, bucket     flow HASH 5 s bucket,kind -> count
--- KEYS 23.. control lists, and wake lists, one token each: of a type for sessions that
+--   queues HASH queue -> settings, bucket
+-- KEYS 22.. control lists, and wake lists, one token each: of a type for sessions that
 -- serve all queues, of a type and a queue for those that serve some.
 --
 -- ARGV 1..7, the same for every script: lane ('' for a call without one),
@@ -43,7 +43,7 @@ local call, pack, unstruct = redis.call, struct.pack, struct.unpack
 local sub, char, byte, concat, floor, max, min = string.sub, string.char, string.byte, table.concat, math.floor, math.max, math.min
 local band, bor = bit.band, bit.bor
 local META, LANES, NAMES, TASKS, SPECS, EXTRA, CHUNKS, READY, BITS, WAITING, DUE, COUNTS, CELLS, INDEX, UNIQUE, PURGE, EVENTS,
-  SESSIONS, GRANTS, CANCELS, QUEUES, FLOW = unpack(KEYS, 1, 22)
+  SESSIONS, GRANTS, CANCELS, QUEUES = unpack(KEYS, 1, 21)
 local now, nowns = tonumber(ARGV[4]), ARGV[5]
 local NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- no session, no grant
 

@@ -1,7 +1,7 @@
 -- Keeps a session alive, or ends it, and tells it what it has to know. Not
 -- numbered: a second beat does no harm. It compares lane marks instead.
 --
--- KEYS 23 control list of the session.
+-- KEYS 22 control list of the session.
 -- ARGV 8 session, 9 details (packed by the caller), 10 through, 11 leaving (0,
 -- 1; - if nothing was granted since a beat that held nothing), 12 number of lanes, 13 of held leases; then lane and acknowledged number
 -- in turn, then held leases: id 16, lease 8, claim 6; then, in partition 0 alone,
@@ -111,7 +111,7 @@ local function run()
       call('ZADD', DUE, now + 15000, id)
     end
     call('HDEL', SESSIONS, session)
-    call('DEL', KEYS[23])
+    call('DEL', KEYS[22])
   else
     local text = pack('>I6', counter) .. ARGV[9]
     local news = {session, text}

@@ -155,8 +155,8 @@ local function claim(base, alone)
   for i, q in pairs(qn) do if q then want[q] = i end end
 
   local function listof(q, t)
-    if nq == 0 then return KEYS[22 + serve[t]] end
-    return KEYS[22 + (serve[t] - 1) * nq + want[q]]
+    if nq == 0 then return KEYS[21 + serve[t]] end
+    return KEYS[21 + (serve[t] - 1) * nq + want[q]]
   end
   local streams, of, qs = {}, {}, {}
   for i = 1, #waiting, 2 do

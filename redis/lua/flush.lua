@@ -98,6 +98,10 @@ end
 local function flush()
   if #dirtied > 0 then writerecords() end
   flushbits()
+  if next(dflow) then
+    local bucket = string.format('%d', floor(now / BUCKET))
+    for k, d in pairs(dflow) do dcount[k .. bucket] = d end
+  end
   add(COUNTS, dcount, true)
   local gone, new = add(CELLS, dcell)
   if #gone > 0 then
@@ -129,11 +133,6 @@ local function flush()
     call('ZREM', DUE, unpack(args))
   end
   for at, ids in pairs(keep) do call('ZADD', PURGE, at, concat(ids)) end
-  if next(dflow) then
-    local bucket, flows = floor(now / BUCKET), {}
-    for k, d in pairs(dflow) do flows[k .. bucket] = d end
-    add(FLOW, flows, true)
-  end
   if #evs > 0 then
     local n = lastev
     if n then

@@ -45,7 +45,12 @@ local function sift()
 end
 local function clear()
   local names, says = call('HGETALL', META), call('HMGET', META, 'data', 'partitions')
+  local counts, late = call('HGETALL', COUNTS), {}
+  for i = 1, #counts, 2 do
+    if #counts[i] > 6 then late[#late + 1], late[#late + 2] = counts[i], counts[i + 1] end
+  end
   call('UNLINK', CHUNKS, READY, BITS, WAITING, DUE, COUNTS, CELLS, INDEX, UNIQUE, PURGE, GRANTS, CANCELS)
+  if #late > 0 then call('HSET', COUNTS, unpack(late)) end
   for _, f in ipairs(call('HKEYS', SESSIONS)) do
     if #f == 22 then call('HDEL', SESSIONS, f) end
   end
@@ -117,7 +122,7 @@ local function index()
   flush()
 end
 if phase == 'w' then
-  call('UNLINK', SPECS, TASKS, EXTRA, NAMES, SESSIONS, QUEUES, FLOW)
+  call('UNLINK', SPECS, TASKS, EXTRA, NAMES, SESSIONS, QUEUES)
   go('c')
 elseif phase == 's' then
   sift()

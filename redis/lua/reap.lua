@@ -1,6 +1,6 @@
 -- Declares one session dead, unless its counter has moved.
 --
--- KEYS 23 control list of the session.
+-- KEYS 22 control list of the session.
 -- ARGV 8 session, 9 counter observed (-1: its own process ends it), 10 tasks at most in this call.
 -- Returns compact (k alive or unknown, m more to do, r reaped), lines to wake.
 local function run()
@@ -23,7 +23,7 @@ local function run()
   flush()
   if n >= tonumber(ARGV[10]) then return 'm' end
   call('HDEL', SESSIONS, session)
-  call('DEL', KEYS[23])
+  call('DEL', KEYS[22])
   return 'r'
 end
 local function expand(compact) return {compact, linenames(woken)} end

@@ -3,7 +3,11 @@
 -- oldest queued (queue number, id, record, spec in turn), sessions with unfinished
 -- grants, throughput.
 if vanished() then return {'!gap'} end
-local counts, oldest = call('HGETALL', COUNTS), {}
+local all, counts, flow, oldest = call('HGETALL', COUNTS), {}, {}, {}
+for i = 1, #all, 2 do
+  local list = #all[i] > 6 and flow or counts
+  list[#list + 1], list[#list + 2] = all[i], all[i + 1]
+end
 for i = 1, #counts, 2 do
   local st, q = unstruct('>BI3', counts[i])
   if st == QUEUED and tonumber(counts[i + 1]) > 0 then
@@ -36,4 +40,4 @@ for i = 1, #counts, 2 do
     end
   end
 end
-return {'', counts, call('HGETALL', NAMES), call('HGETALL', QUEUES), oldest, call('HGETALL', SESSIONS), call('HGETALL', FLOW)}
+return {'', counts, call('HGETALL', NAMES), call('HGETALL', QUEUES), oldest, call('HGETALL', SESSIONS), flow}

@@ -70,10 +70,10 @@ local function run()
   if cut > 0 then call('XTRIM', EVENTS, 'MINID', (cut + 1) .. '-0') end
 
   local old = {}
-  for _, f in ipairs(call('HKEYS', FLOW)) do
-    if tonumber(sub(f, 2)) < floor((now - 120000) / BUCKET) then old[#old + 1] = f end
+  for _, f in ipairs(call('HKEYS', COUNTS)) do
+    if #f > 6 and tonumber(sub(f, 2)) < floor((now - 120000) / BUCKET) then old[#old + 1] = f end
   end
-  if #old > 0 then call('HDEL', FLOW, unpack(old)) end
+  if #old > 0 then call('HDEL', COUNTS, unpack(old)) end
   local lanes = call('HRANDFIELD', LANES, 2)
   for _, l in ipairs(lanes) do
     if l ~= '*' and unstruct('>I8', call('HGET', LANES, l), 7) + tonumber(ARGV[11]) < now then call('HDEL', LANES, l) end

@@ -11,7 +11,7 @@ local ZERO, LAST = '\0\0\0\0\0\0', '\255' -- behind all that is looked for
 local function refuse()
   local kinds = {[READY] = {'ZRANGE', 0, 0}, [DUE] = {'ZRANGE', 0, 0}, [INDEX] = {'ZRANGE', 0, 0}, [PURGE] = {'ZRANGE', 0, 0},
     [GRANTS] = {'ZRANGE', 0, 0}, [EVENTS] = {'XRANGE', '+', '+'}}
-  for i = 1, 22 do
+  for i = 1, 21 do
     local how = kinds[KEYS[i]] or {'HEXISTS', ''}
     local got = redis.pcall(how[1], KEYS[i], unpack(how, 2))
     if type(got) == 'table' and got.err then

@@ -1,7 +1,7 @@
 -- Records outcomes and checkpoints, then hands out tasks (see claim.lua): one call, so
 -- that a worker's finish of the last batch and its claim of the next cost one trip.
 --
--- KEYS 23.. wake list of each type that the claim serves; if it names queues, instead of
+-- KEYS 22.. wake list of each type that the claim serves; if it names queues, instead of
 -- that the wake list of the type and each of these.
 -- ARGV 8 reports, 9 checkpoints, 10 whether a claim follows (0, 1; 2: of a node
 --   whose clock makes nothing due), 11 groups; then
