@@ -142,7 +142,7 @@ var mutants = []struct {
 	{"the shared engine says when settings were changed", "outages", "setqueue.go", 5864, 1,
 		"\tif now && op.tries < surpassTries {",
 		"\tif false {"},
-	{"replies from before a loss are told to have been received", "losses", "claim.go", 267, 1,
+	{"replies from before a loss are told to have been received", "losses", "claim.go", 1063, 1,
 		"\ts.throughShared = 0\n",
 		""},
 	{"an outcome that was on its way to lost data is not put back", "losses", "rebuild.go", 1054, 1,
