@@ -96,6 +96,9 @@ func (c *core) load(info morningai.JournalInfo, known mirror, stats *morningai.S
 	c.members, c.known.generation = known.Members, known.Data.Generation
 	c.mirror.Running = true
 	b := &c.backlog
+	if known.Lost { // an earlier process has died over it
+		b.loss, b.lossAt, b.comparing = true, c.now, true
+	}
 	b.own = info.Notes[noteOwn]
 	b.points, b.commands, b.settings = info.Notes[notePoint], info.Notes[noteCommand], info.Notes[noteQueue]
 	for _, n := range stats.States {

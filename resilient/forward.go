@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -67,31 +66,45 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.known.yield(&res.Task)
 	}
 	if res.Status != morningai.ImportAdded && !res.Task.ID.IsZero() && !sameWork(&r.Task, &res.Task) {
+		if r.Deleted { // that one stays
+			f.settle(r.Task.ID)
+			c.erase(keyOf(noteTask, r.Task.ID))
+			return
+		}
 		c.setAside(r, &morningai.Error{Code: morningai.CodeConflict, Op: "deliver", Detail: "another task has this id in Redis"})
 		return
 	}
+	if res.Status == morningai.ImportKept && r.Task.State.Terminal() && !res.Task.State.Terminal() && res.Task.Life == r.Task.Life {
+		f.settle(r.Task.ID) // only a removal goes over an end
+		c.known.forget(r.Task.ID, c.now)
+		c.erase(keyOf(noteTask, r.Task.ID))
+		return
+	}
 	if f.own && res.Status == morningai.ImportUpdated && hasComeFar(r) && !f.fresh[r.Task.ID] {
-		c.incidents.repeated(r.Task.ID) // another node was asked for it too
+		c.repeated(r.Task.ID) // another node was asked for it too
 	}
 	if h := c.held[r.Task.ID]; f.own && h != nil && r.Task.State.Terminal() {
-		c.incidents.repeated(r.Task.ID) // it was handed out here too
+		c.repeated(r.Task.ID) // it was handed out here too
 		if h.decided != "" {
 			c.backlog.outcomes--
 			delete(c.held, r.Task.ID)
 		}
 	}
+	if f.own && r.Deleted && res.Status == morningai.ImportKept && laterThan(&res.Task, &r.Task) {
+		c.deleteToo(r.Task.ID)
+	}
 	switch res.Status {
 	case morningai.ImportAdded:
 		*f.counter++
 	case morningai.ImportRepeated:
-		c.incidents.repeated(r.Task.ID)
+		c.repeated(r.Task.ID)
 	case morningai.ImportKept:
 		if f.own && r.Task.State.Terminal() && res.Task.State.Terminal() && r.Task.State != res.Task.State {
-			c.incidents.repeated(r.Task.ID) // it has ended elsewhere too, in another way
+			c.repeated(r.Task.ID) // it has ended elsewhere too, in another way
 		} else if f.own && r.Task.State.Terminal() && hasComeFar(r) && res.Task.Life == r.Task.Life && res.Task.Version > r.Task.Version {
-			c.incidents.repeated(r.Task.ID) // it was taken before, and went over what another node had brought
-		} else if f.own && r.Task.Attempt > 0 && !res.Task.FinishedAt.Truncate(time.Microsecond).Equal(r.Task.FinishedAt.Truncate(time.Microsecond)) && !c.known.deleted.has(r.Task.ID, c.now) {
-			c.incidents.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
+			c.repeated(r.Task.ID) // it was taken before, and went over what another node had brought
+		} else if f.own && r.Task.Attempt > 0 && !sameTime(res.Task.FinishedAt, r.Task.FinishedAt) && !c.known.deleted.has(r.Task.ID, c.now) {
+			c.repeated(r.Task.ID) // it has run here, and was deleted or handed out elsewhere
 		}
 		if f.missing && c.backlog.absent(r.Task.ID) { // it was deleted, or its retention is over
 			c.erase(keyOf(noteTask, r.Task.ID))
@@ -105,6 +118,25 @@ func (f *forwarding) imported(r *morningai.Record, res *morningai.ImportResult) 
 		c.keepEnd(r)
 	}
 	f.arrived(r, &res.Task)
+}
+
+// deleteToo orders the removal of a task that was deleted here, where only a repeat of
+// its request waited, and that has gone further in the shared engine.
+func (c *core) deleteToo(id morningai.ID) {
+	note, err := jsonNote(keyOf(noteCommand, c.sequenceKey()), id.String(), &order{Command: morningai.Command{Kind: morningai.CommandDelete, ID: id}, At: c.now.UTC()})
+	if err != nil {
+		c.log(slog.LevelError, "the removal of a task cannot be ordered", "task_id", id, "error", err)
+		return
+	}
+	c.backlog.commands++
+	c.note([]morningai.Note{note}, func(err error) {
+		if err != nil {
+			c.backlog.commands--
+			c.warn("the removal of a task cannot be ordered", err, "task_id", id)
+			return
+		}
+		c.backlog.again(c)
+	})
 }
 
 func sameWork(a, b *morningai.Task) bool {
@@ -215,106 +247,6 @@ func asAccepted(r *morningai.Record, t *morningai.Task) morningai.Record {
 	return out
 }
 
-// meetingTime is for how long a task that took its unique key in an outage does
-// not start afterwards, so that what other nodes gave the key to meanwhile can
-// meet it. They notice the end of the outage within less.
-const meetingTime = 2 * time.Second
-
-// sharesKeys reports whether another node may have given a key to another task.
-func (c *core) sharesKeys() bool {
-	return c.hasOthers() && c.now.Sub(c.incidents.current.EndedAt) < meetingTime
-}
-
-func (c *core) hasOthers() bool { return len(c.members)+len(c.alone) > 1 }
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// rival is a task of ours and the holder of its unique key.
-type rival struct {
-	ours   *morningai.Record
-	holder morningai.Task
-}
-
-// resolve decides who keeps a unique key: of two that have not started, the one
-// that was accepted earlier. The other ends as canceled, superseded.
-func (f *forwarding) resolve(rivals []rival) {
-	if len(rivals) == 0 {
-		f.then(nil)
-		return
-	}
-	c := f.c
-	var gone []morningai.Record
-	var cancels []morningai.Command
-	var again []*morningai.Record
-	for _, x := range rivals {
-		if x.holder.Attempt == 0 && x.holder.State != morningai.StateRunning && earlierThan(&x.ours.Task, &x.holder) {
-			cancels = append(cancels, morningai.Command{Kind: morningai.CommandCancel, ID: x.holder.ID, Version: x.holder.Version, Error: superseded(x.ours.Task.ID)})
-			again = append(again, x.ours)
-			continue
-		}
-		gone = append(gone, c.supersededRecord(x.ours, x.holder.ID))
-	}
-	c.incidents.current.Superseded += int64(len(rivals))
-	f.importAll(gone, func() { f.displace(cancels, again) })
-}
-
-func (f *forwarding) displace(cancels []morningai.Command, again []*morningai.Record) {
-	if len(cancels) == 0 {
-		f.then(nil)
-		return
-	}
-	c := f.c
-	onShared(c, "command", c.cfg.limits.call, func(ctx context.Context) ([]morningai.CommandResult, error) { return c.remote.Command(ctx, cancels) },
-		func(results []morningai.CommandResult, err error) {
-			if err != nil {
-				f.then(err)
-				return
-			}
-			var kept []morningai.Note
-			for i := range results {
-				if note, err := orderedNote(&cancels[i], &results[i], c.now); err == nil && results[i].Err == nil {
-					kept = append(kept, note)
-				}
-			}
-			c.keepOrders(kept, func() {
-				f.enqueue(again) // whoever has started meanwhile holds the key for good
-			})
-		})
-}
-
-func earlierThan(a, b *morningai.Task) bool {
-	if x, y := acceptedAt(a), acceptedAt(b); !x.Equal(y) {
-		return x.Before(y)
-	}
-	return string(a.ID[:]) < string(b.ID[:])
-}
-
-// acceptedAt is when a task was accepted. What has just reached the shared engine
-// may show when it did; an id says when it was made, which is not later than its
-// acceptance and the same for whoever looks.
-func acceptedAt(t *morningai.Task) time.Time {
-	if made := t.ID.Time(); t.ID[6]>>4 == 7 && made.Before(t.CreatedAt) {
-		return made
-	}
-	return t.CreatedAt.Truncate(time.Millisecond)
-}
-
-func superseded(by morningai.ID) *morningai.TaskError {
-	return &morningai.TaskError{Code: morningai.ErrorCodeSuperseded, Message: "another task holds its unique key: " + by.String()}
-}
-
-func (c *core) supersededRecord(r *morningai.Record, by morningai.ID) morningai.Record {
-	out := *r
-	out.Task.State, out.Task.Error, out.Task.FinishedAt = morningai.StateCanceled, superseded(by), c.now.UTC()
-	out.Task.Version++
-	return out
-}
-
 // forward sends a page of noteTask notes and then calls then; on failure the
 // pass stops, and a poison is set aside.
 func (c *core) forward(notes []morningai.Note, counter *int64, missing bool, then func()) {
@@ -392,6 +324,12 @@ func (c *core) readDoubt() {
 // deliverOwn hands over tasks that the shared engine cannot have, unless this journal
 // is a copy of an earlier state.
 func (c *core) deliverOwn(notes []morningai.Note) {
+	if b := &c.backlog; b.edits > 0 { // since they were read
+		if !b.beginAnew(c) {
+			b.busy, b.due = false, c.now.Add(retryPass)
+		}
+		return
+	}
 	if c.mirror.Older {
 		c.sift(notes, c.handOver)
 		return
@@ -433,6 +371,7 @@ func (c *core) withdraw() {
 		return
 	}
 	limit := b.page
+	b.left = false
 	onJournal(c, "withdraw", func(ctx context.Context) ([]morningai.Note, error) { return c.journal.Withdraw(ctx, noteOwn, limit) },
 		func(notes []morningai.Note, err error) {
 			switch {
@@ -447,8 +386,10 @@ func (c *core) withdraw() {
 				b.busy, b.due = false, c.now
 				b.restart(stageOwn) // and then look again
 			default:
-				b.local = false // what runs says so when it has ended
-				b.owned = int64(len(c.mine))
+				b.local = b.left // what runs says so when it has ended, perhaps since the journal was asked
+				if b.owned = int64(len(c.mine)); b.left {
+					b.owned++
+				}
 				c.next(true)
 			}
 		})

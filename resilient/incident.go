@@ -128,16 +128,33 @@ func (i *incidents) accepted(n int) { i.current.Accepted += int64(n) }
 
 func (i *incidents) refused(n int) { i.current.Refused += int64(n) }
 
-func (i *incidents) repeated(id morningai.ID) {
+func (c *core) repeated(id morningai.ID) {
+	i := c.toReport()
 	i.current.Repeated++
-	i.next = soon
 	i.current.RepeatedIDs = addID(i.current.RepeatedIDs, id)
 }
 
-func (i *incidents) mayBeRepeated(id morningai.ID) {
+func (c *core) mayBeRepeated(id morningai.ID) {
+	i := c.toReport()
 	i.current.MaybeRepeated++
-	i.next = soon
 	i.current.MaybeRepeatedIDs = addID(i.current.MaybeRepeatedIDs, id)
+}
+
+var errUnnoticed error = &morningai.Error{Code: morningai.CodeUnavailable, Op: "look back",
+	Detail: "no outage was noticed here, but tasks show that there was one", Hint: "this node, or Redis, was started again or cut off, or Redis has lost what it had just acknowledged"}
+
+// toReport is the report that takes in what people have to look into. What turns out
+// although nothing was noticed gets one of its own.
+func (c *core) toReport() *incidents {
+	i := &c.incidents
+	if i.current.ID.IsZero() {
+		had := i.current // what was counted meanwhile
+		had.ID, had.Node, had.StartedAt, had.EndedAt = c.newID(), c.cfg.node, c.now.UTC(), c.now.UTC()
+		had.Cause, had.Hint = reason(errUnnoticed)
+		i.current, i.settled = had, false
+	}
+	i.next = soon
+	return i
 }
 
 // lossNoticed adds to the report of an outage what came of it.
@@ -152,9 +169,9 @@ func (i *incidents) lossNoticed() {
 	i.current.Cause, i.current.Hint, i.next = i.current.Cause+"; then "+text, hint, soon
 }
 
-func (i *incidents) setAside(id morningai.ID) {
+func (c *core) hasSetAside(id morningai.ID) {
+	i := c.toReport()
 	i.current.SetAside++
-	i.next = soon
 	i.current.SetAsideIDs = addID(i.current.SetAsideIDs, id)
 }
 

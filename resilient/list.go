@@ -92,6 +92,9 @@ func (c *core) listLast(op *listOp, cause error) {
 	}
 	page.Fresh = morningai.FreshStale
 	page.Tasks = slices.DeleteFunc(slices.Clone(page.Tasks), func(t morningai.Task) bool { return c.known.deleted.has(t.ID, c.now) })
+	for i := range page.Tasks { // of what the shared engine has lost since it is no news
+		page.Tasks[i].Fresh = morningai.FreshStale
+	}
 	c.withOwn(op, page)
 }
 

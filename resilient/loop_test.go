@@ -23,7 +23,7 @@ type watched struct {
 	journal *fault.Journal
 }
 
-func openWatched(t *testing.T, wrap func(morningai.Engine) morningai.Engine) *watched {
+func openWatched(t *testing.T, wrap func(morningai.Engine) morningai.Engine, opts ...Option) *watched {
 	t.Helper()
 	dir := t.TempDir()
 	open := func(name string) *sqlite.Engine {
@@ -35,7 +35,7 @@ func openWatched(t *testing.T, wrap func(morningai.Engine) morningai.Engine) *wa
 	}
 	w := &watched{shared: fault.NewEngine(open("shared.db")), journal: fault.NewJournal(open("journal.db"))}
 	var err error
-	if w.Engine, err = Open(t.Context(), wrap(w.shared), w.journal, WithLogger(slog.New(slog.DiscardHandler))); err != nil {
+	if w.Engine, err = Open(t.Context(), wrap(w.shared), w.journal, append(opts, WithLogger(slog.New(slog.DiscardHandler)))...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -20,6 +20,7 @@ type mirror struct {
 	Members  []morningai.Member               `json:"members"`
 	Verified time.Time                        `json:"verified"`          // when the shared engine was last found to have what it is to have
 	Data     morningai.DataSet                `json:"data"`              // what the shared engine worked on when this node last relied on it
+	Lost     bool                             `json:"lost,omitempty"`    // what the shared engine had lost before is not all put back
 	Missing  []morningai.ID                   `json:"missing,omitempty"` // members that had not told what they had finished when work went on after a loss
 	Running  bool                             `json:"running,omitempty"` // a process works on the journal; still set at a start: it has died
 	Told     int64                            `json:"told,omitempty"`    // the shared engine has acknowledged the outcomes noted up to this one
@@ -35,6 +36,8 @@ type mirror struct {
 	given    time.Time                        // when the last change was given that could not be told at once
 	applied  map[string]morningai.QueueConfig // the journal's own settings
 	applying map[string][]func()              // of them, those that are being written, and what waits for that
+	refused  map[string]bool                  // of them, those that could not be written; see overstepped
+	retrying bool                             // soon
 	written  []byte
 }
 
@@ -131,6 +134,7 @@ func (c *core) applyMirror(then func()) {
 		q := m.Queues[name]
 		want := shareOf(q, nodes, rank)
 		if had, ok := m.applied[name]; ok && had == want && !m.busy(name) || !ok && want == (morningai.QueueConfig{Name: name}) {
+			c.settingsTaken(name)
 			continue
 		}
 		open++
@@ -168,6 +172,9 @@ func (c *core) applyQueue(want morningai.QueueConfig, then func()) {
 	}, func(_ morningai.QueueConfig, err error) {
 		if err == nil {
 			m.applied[name] = want
+			c.settingsTaken(name)
+		} else {
+			c.settingsRefused(name)
 		}
 		waiting := m.applying[name]
 		delete(m.applying, name)
@@ -177,6 +184,45 @@ func (c *core) applyQueue(want morningai.QueueConfig, then func()) {
 		}
 	})
 }
+
+// overstepped reports that the journal would hand out what settings forbid: its disk
+// has not taken them, and Redis, which has, may have acknowledged them.
+func (m *mirror) overstepped() bool { return len(m.refused) > 0 }
+
+func (c *core) settingsRefused(name string) {
+	if c.mirror.refused == nil {
+		c.mirror.refused = map[string]bool{}
+	}
+	c.mirror.refused[name] = true
+	for _, op := range c.waitingClaims() {
+		if op.journal {
+			c.end(op.call)
+		}
+	}
+	if c.mirror.retrying {
+		return
+	}
+	c.mirror.retrying = true
+	c.after(retrySettings, func() {
+		c.mirror.retrying = false
+		if c.mirror.overstepped() && !c.closing {
+			c.applyMirror(func() {})
+		}
+	})
+}
+
+func (c *core) settingsTaken(name string) {
+	if !c.mirror.refused[name] {
+		return
+	}
+	if delete(c.mirror.refused, name); !c.mirror.overstepped() {
+		c.resumeClaims()
+	}
+}
+
+// retrySettings is the pause before settings are written again that the journal
+// could not take.
+const retrySettings = 500 * time.Millisecond
 
 func (c *core) writeMirror() {
 	m := &c.mirror
@@ -247,6 +293,9 @@ func (c *core) noteMembers(members []morningai.Member) {
 		c.mirror.next = c.now // the shares of the limits
 	}
 	c.mirror.Members = slices.Clone(members)
+	for i := range members {
+		c.heardOf(members[i].URL, members[i].ContactAt)
+	}
 	for i := range c.mirror.Members { // times of contact would make every beat a write
 		m := &c.mirror.Members[i]
 		m.ContactAt = m.ContactAt.Truncate(time.Minute)

@@ -3,6 +3,7 @@ package resilient
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/RC918/morningai"
@@ -16,6 +17,7 @@ type config struct {
 	durability  morningai.Durability
 	prepare     func(*morningai.TaskSpec) error
 	ask         Asker
+	peers       []string // addresses that are asked although no node is known to be there
 	logger      *slog.Logger
 	node        string
 	url         func() string
@@ -95,6 +97,16 @@ type Asker func(ctx context.Context, url string, id morningai.ID) (morningai.Tas
 // WithAsker lets reads ask other nodes for tasks that only those may know.
 // Without one such a task is a [morningai.ErrStatusUnknown].
 func WithAsker(ask Asker) Option { return func(c *config) { c.ask = ask } }
+
+// WithPeers names the addresses of nodes that reads ask too while the shared engine has
+// never heard of them: they may have been started while they could not reach it.
+func WithPeers(urls ...string) Option {
+	return func(c *config) {
+		for _, url := range urls {
+			c.peers = append(c.peers, strings.TrimRight(url, "/"))
+		}
+	}
+}
 
 func defaults() config {
 	return config{limits: defaultLimits(), minFree: 64 << 20, durability: morningai.DurabilityBoth, logger: slog.Default(), url: func() string { return "" }}

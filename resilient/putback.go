@@ -83,7 +83,7 @@ func (c *core) restoreLeases() {
 				continue
 			}
 			if tasks[i].Life >= h.task.Life && tasks[i].Attempt >= h.task.Attempt {
-				c.incidents.repeated(ids[i]) // it was handed out again before anybody had noticed
+				c.repeated(ids[i]) // it was handed out again before anybody had noticed
 			}
 			records = append(records, running(h, c.cfg.node))
 		}
@@ -137,17 +137,29 @@ func (c *core) putBackRecords(records []morningai.Record, then func(error)) {
 				complete(&page[i], &notes[i])
 				c.leap(&page[i])
 			}
-			onShared(c, "import", c.cfg.limits.call, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, page) },
-				func(results []morningai.ImportResult, err error) {
+			c.takeKeys(page, func(err error) {
+				if err != nil {
+					then(err)
+					return
+				}
+				c.importBack(page, func(err error) {
 					if err != nil {
 						then(err)
 						return
 					}
-					for i := range results {
-						c.putBackAs(&page[i], &results[i])
-					}
 					c.putBackRecords(records[len(page):], then)
 				})
+			})
+		})
+}
+
+func (c *core) importBack(page []morningai.Record, then func(error)) {
+	onShared(c, "import", c.cfg.limits.call, func(ctx context.Context) ([]morningai.ImportResult, error) { return c.remote.Import(ctx, page) },
+		func(results []morningai.ImportResult, err error) {
+			for i := range results {
+				c.putBackAs(&page[i], &results[i])
+			}
+			then(err)
 		})
 }
 
@@ -177,7 +189,7 @@ func (c *core) putBackAs(r *morningai.Record, res *morningai.ImportResult) {
 	case res.Status == morningai.ImportAdded || res.Status == morningai.ImportUpdated:
 		c.incidents.current.Replayed++
 	case res.Status == morningai.ImportRepeated:
-		c.incidents.repeated(r.Task.ID)
+		c.repeated(r.Task.ID)
 	}
 	if res.Err == nil && res.Task.State.Terminal() {
 		c.backlog.settled(r.Task.ID)

@@ -137,7 +137,7 @@ func (c *core) endRebuild() {
 	}
 	c.rebuild = nil
 	m := &c.mirror
-	m.Data = r.data
+	m.Data, m.Lost = r.data, true
 	maps.Copy(r.awaited, r.unsure)
 	m.Missing = slices.SortedFunc(maps.Keys(r.awaited), func(a, b morningai.ID) int { return bytes.Compare(a[:], b[:]) })
 	c.writeMirror()
@@ -190,7 +190,7 @@ func (c *core) markRepeat(g *morningai.Grant) {
 		return
 	}
 	g.Task.MaybeRepeated = true
-	c.incidents.mayBeRepeated(g.Task.ID)
+	c.mayBeRepeated(g.Task.ID)
 	c.log(slog.LevelWarn, "a task runs that may have run before, on a node that is not there", "task_id", g.Task.ID)
 	c.checkpoint(&checkpointOp{points: []morningai.Checkpoint{{Lease: g.Lease, Kind: morningai.CheckpointRepeat}},
 		parts: parts[error]{done: func([]error, error) {}}})

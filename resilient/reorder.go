@@ -218,7 +218,9 @@ func (c *core) orderAgain(notes []morningai.Note, cmds []morningai.Command) {
 					continue
 				}
 				c.incidents.current.Replayed++
-				c.known.see(&results[i].Task)
+				if c.rebuild == nil { // else its end may still be told by another node
+					c.known.see(&results[i].Task)
+				}
 			}
 			c.passed(notes)
 		})

@@ -43,7 +43,7 @@ func (op *enqueueOp) goOn(f *found) {
 			mine = append(mine, i)
 		case op.conflicts(s, had, had != nil && had == f.ended[s.ID]):
 			// It is not even sent: it might be taken before the first is.
-			j.receipts[i].Err = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
+			j.receipts[i].Err = errOthersID
 		case had != nil && (had == f.own[s.ID] || f.leaving[s.ID]): // nobody else has it, and it may have run here
 			j.receipts[i] = morningai.Receipt{Task: c.acknowledged(had), Existing: true}
 		case had != nil && had != f.ended[s.ID] && !c.away(s.ID):
@@ -138,7 +138,10 @@ func (op *enqueueOp) holdToo(specs []morningai.TaskSpec, then func([]morningai.R
 	})
 }
 
-var errDeleted = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
+var (
+	errDeleted  = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "the task with this id was deleted"}
+	errOthersID = &morningai.Error{Code: morningai.CodeConflict, Op: "enqueue", Detail: "another task has this id"}
+)
 
 // conflicts reports whether what is known here of an id shows that it belongs to
 // another request.
@@ -271,7 +274,7 @@ func (c *core) acknowledged(r *morningai.Record) morningai.Task {
 		t.State, t.Result, t.Error, t.RunAt, t.FinishedAt = morningai.StateRunning, nil, nil, time.Time{}, time.Time{}
 		t.Version--
 	}
-	if had := c.known.get(t.ID); had != nil && had.Version >= t.Version {
+	if had := c.known.get(t.ID); had != nil && !laterThan(&t, had) {
 		t = *had
 	}
 	t.Fresh, t.AsOf = morningai.FreshStale, t.CreatedAt

@@ -183,10 +183,10 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 		case t.ID.IsZero() && !kept && c.rebuild == nil: // it was deleted, which whoever did it may have had no time to keep
 			c.keepDeleted(&r.Task)
 			if c.known.deleted.has(r.Task.ID, c.now) { // here, and handed out elsewhere meanwhile
-				c.incidents.repeated(r.Task.ID)
+				c.repeated(r.Task.ID)
 			}
 		case !kept && !t.ID.IsZero():
-			c.incidents.repeated(r.Task.ID)
+			c.repeated(r.Task.ID)
 			c.log(slog.LevelWarn, "a task was finished here while it could not be reported, and was handed out again", "task_id", r.Task.ID, "trace_id", r.Task.TraceID)
 		}
 		c.drop(r)
@@ -208,14 +208,19 @@ func (c *core) putBack(lost, late []*morningai.Record, tasks []morningai.Task, t
 					c.setAside(r, res.Err)
 					c.drop(r)
 				default:
-					if res.Status == morningai.ImportRepeated {
-						c.incidents.repeated(r.Task.ID)
+					if h := c.held[r.Task.ID]; res.Status == morningai.ImportRepeated || h != nil && h.lease.Claim > r.Claim {
+						c.repeated(r.Task.ID) // elsewhere, or it was handed out here again meanwhile
 					}
 					c.delivered(r, morningai.Verdict{State: res.Task.State})
 				}
 			}
 			then(nil)
 		})
+}
+
+// sameTime compares times of which one was stored with less precision.
+func sameTime(a, b time.Time) bool {
+	return a.Truncate(time.Microsecond).Equal(b.Truncate(time.Microsecond))
 }
 
 // drop forgets an outcome that has lost its purpose.

@@ -23,11 +23,11 @@ var simulations = []simulation{
 	{"no faults", sim.Faults{}, 300, 10_000, nil},
 	{"lost answers", sim.Faults{Drops: true}, 300, 10_000, nil},
 	{"crashes", sim.Faults{Crashes: true}, 300, 15_000, nil},
-	{"outages", sim.Faults{Outages: true}, 500, 25_000, map[uint64]int{462: 9}},
-	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 400, 25_000, map[uint64]int{127: 5}},
-	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 300, 15_000, map[uint64]int{127: 5}},
-	{"losses", sim.Faults{Outages: true, Losses: true}, 200, 15_000, nil},
-	{"losses and crashes", sim.Faults{Outages: true, Crashes: true, Losses: true}, 150, 15_000, nil},
+	{"outages", sim.Faults{Outages: true}, 500, 25_000, map[uint64]int{632: 6, 9700: 9, 18757: 6}},
+	{"outages and crashes", sim.Faults{Outages: true, Drops: true, Crashes: true}, 400, 25_000, nil},
+	{"everything", sim.Faults{Outages: true, Drops: true, Crashes: true, Disks: true}, 300, 15_000, nil},
+	{"losses", sim.Faults{Outages: true, Losses: true}, 200, 15_000, map[uint64]int{2093: 6}},
+	{"losses and crashes", sim.Faults{Outages: true, Crashes: true, Losses: true}, 150, 15_000, map[uint64]int{2093: 6}},
 }
 
 // drainRate is how many entries a second a node delivers at least.

@@ -150,7 +150,7 @@ func openWithJournal(ctx context.Context, c *Config, opts []redis.Option, url fu
 	}
 	engine, err := resilient.Open(ctx, shared, journal, resilient.WithLogger(c.Logger), resilient.WithDurability(c.Redis.Durability),
 		resilient.WithLimits(c.Redis.JournalLimit, c.Redis.JournalMinFree), resilient.WithPrepare(shared.Prepare),
-		resilient.WithNode(nodeName(c.Node), url, c.Version), resilient.WithAsker(ask), resilient.WithMarks(shared.Acknowledged))
+		resilient.WithNode(nodeName(c.Node), url, c.Version), resilient.WithAsker(ask), resilient.WithPeers(c.Peers...), resilient.WithMarks(shared.Acknowledged))
 	if err != nil {
 		return nil, err
 	}

@@ -139,7 +139,9 @@ func (c *checker) mayRefuse(op *Op) bool {
 	case morningai.CodeStorageFailed:
 		return failed
 	case morningai.CodeAcceptUnknown: // what Redis has refused the journal may hold all the same
-		return outage && (full || failed) || failed && (op.Key != "" || c.byID[op.Task] != nil && c.byID[op.Task].asked(op))
+		t := c.byID[op.Task]
+		waited := op.Return-op.Call > heardNothing
+		return (full || failed) && (outage || waited || op.Key != "" || t != nil && t.asked(op))
 	case morningai.CodeUnavailable:
 		return outage && slices.Contains(c.h.Setup.NoJournal, op.Node)
 	case morningai.CodeStatusUnknown:
@@ -147,6 +149,10 @@ func (c *checker) mayRefuse(op *Op) bool {
 	}
 	return true // not a matter of Redis or the disk
 }
+
+// heardNothing is how long a call takes at least to which Redis does not answer: that
+// an answer was lost on its way is not on record.
+const heardNothing = 500 * time.Millisecond
 
 // checkNotFound: what was acknowledged is never answered as unknown (10).
 func (c *checker) checkNotFound() {
@@ -159,7 +165,7 @@ func (c *checker) checkNotFound() {
 				continue
 			}
 			for _, ack := range t.acks {
-				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) && !(t.asked(ack) && c.unheard(ack, op)) {
+				if ack.before(op) && !ack.held() && !c.mayBeGone(t, ack, op) && !(t.old(ack, op) && c.unheard(ack, op)) {
 					c.tell(10, t.id, []*Op{ack, op}, "%s does not find it, although %s had acknowledged it", op.Node, ack.Node)
 					break
 				}
@@ -189,7 +195,7 @@ func (c *checker) checkEmptyLists() {
 			if !ack.before(op) {
 				break
 			}
-			if (op.Queue == "" || op.Queue == ack.Queue) && !c.unheard(ack, op) {
+			if (op.Queue == "" || op.Queue == ack.Queue) && !c.unheard(ack, op) && !c.onItsWay(ack, op) && !(ack.Node != op.Node && c.unwitnessed(ack, op)) {
 				c.tell(10, ack.Task, []*Op{ack, op}, "%s shows an empty list as the truth", op.Node)
 				break
 			}
@@ -197,8 +203,24 @@ func (c *checker) checkEmptyLists() {
 	}
 }
 
-// asked: somebody had asked for the id before it was acknowledged, so that it does not
-// show how young the task is.
+// onItsWay: without an outage a node has acknowledged from its journal, as it was asked
+// to, before Redis had the task, of which others list what it has. That is a matter of a
+// call; a read of its id asks the node.
+func (c *checker) onItsWay(ack, op *Op) bool {
+	if ack.Node == op.Node || ack.Durable != string(morningai.DurabilityJournal) || op.Call > ack.Return+heardWithin {
+		return false
+	}
+	_, out := c.faults.outage(ack)
+	return !out && !slices.ContainsFunc(c.byID[ack.Task].ops, func(o *Op) bool { return o.Kind == Applied && o.before(op) })
+}
+
+// old: somebody had asked for the id so long before that it does not show how young the
+// task is.
+func (t *track) old(ack, op *Op) bool {
+	return slices.ContainsFunc(t.ops, func(e *Op) bool { return e.Kind == Enqueue && e.Seq < ack.Seq && op.Call-e.Call > 500*time.Millisecond })
+}
+
+// asked: somebody had asked for the id before it was acknowledged.
 func (t *track) asked(ack *Op) bool {
 	return slices.ContainsFunc(t.ops, func(op *Op) bool { return op.Kind == Enqueue && op.Seq < ack.Seq })
 }

@@ -40,15 +40,21 @@ func (c *checker) reset(t *track, a, b *Op) bool {
 }
 
 // renumbered: storage has lost data since a hand-out, and with them how far the
-// numbers had come, and that hand-out had led to nothing, or its node had lost it, or
-// had told to begin again. Leases, which are random, tell such hand-outs apart.
+// numbers had come, and that hand-out had led to nothing, or was of another life, or its
+// node had lost it, or had told to begin again. Leases, which are random, tell such hand-outs apart.
 func (c *checker) renumbered(t *track, a, b *Op) bool {
 	if c.reset(t, a, b) {
 		return true
 	}
 	g := t.handOut(a)
-	if !c.faults.losses.between(g, b) {
+	if c.apart(t) && b.Kind == Grant && !t.started(b) {
+		return true
+	}
+	if !c.faults.losses.between(g, b) && !c.apart(t) { // stores of nodes apart number for themselves
 		return false
+	}
+	if x, y := t.life(g), t.life(t.handOut(b)); x != 0 && y != 0 && x != y {
+		return true
 	}
 	return !t.started(g) || inside(c.faults.crashes[g.Node], g.Seq, b.Seq) != nil || inside(c.faults.reaps[g.Node], g.Seq, b.Seq) != nil ||
 		slices.ContainsFunc(t.ops, func(op *Op) bool {

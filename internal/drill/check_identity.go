@@ -141,15 +141,16 @@ func (c *checker) apart(t *track) bool {
 	}
 	return slices.ContainsFunc(t.possible, func(op *Op) bool {
 		_, out := c.faults.outage(op)
+		out = out || op.Durable == string(morningai.DurabilityJournal) && op.Node != t.possible[0].Node // Redis did not answer it in time
 		return out && (t.deleted == 0 || op.Durable == string(morningai.DurabilityJournal) || op.Node != t.possible[0].Node)
 	})
 }
 
-// forgotten: a node on its own that had been started anew was asked for the id when
-// its journal did not have the task any more, because it had ended, or never had it.
+// forgotten: a node that had been started anew, and that Redis did not answer in time,
+// since its receipt names the journal alone, was asked for the id when its journal did
+// not have the task any more, because it had ended, or never had it.
 func (c *checker) forgotten(t *track, ask *Op) bool {
-	_, out := c.faults.outage(ask)
-	return out && ask.Durable == string(morningai.DurabilityJournal) &&
+	return ask.Durable == string(morningai.DurabilityJournal) &&
 		slices.ContainsFunc(c.faults.crashes[ask.Node], func(crash *Op) bool { return t.possible[0].Seq < crash.Seq && crash.Seq < ask.Seq }) &&
 		(slices.ContainsFunc(t.ops, func(op *Op) bool {
 			return op.Seq < ask.Seq && op.ok() && (op.State.Terminal() || op.Kind == Finish && final(op.Ended))

@@ -113,8 +113,8 @@ func (c *checker) resolved(a, b held) bool {
 	for i := range c.final.Nodes {
 		for _, t := range []*track{a.t, b.t} {
 			f, ok := c.final.Nodes[i].Tasks[t.id]
-			if !ok || f.Superseded || f.Code == morningai.ErrorCodeSuperseded {
-				return true // one that is gone cannot say it any more
+			if !ok || f.Life > 1 || f.Superseded || f.Code == morningai.ErrorCodeSuperseded {
+				return true // one that is gone, or that was given another life, cannot say it any more
 			}
 		}
 	}

@@ -58,10 +58,10 @@ func (c *checker) unwitnessed(a, b *Op) bool {
 	return crash.Call-a.Return <= lastMoments && c.faults.losses.between(crash, b)
 }
 
-// forgot: Redis has lost data since a node has shown a task, and the process that had
-// shown it is gone.
-func (c *checker) forgot(shown *Op) bool {
-	return c.faults.losses.between(shown, nil) && inside(c.faults.crashes[shown.Node], shown.End, math.MaxInt64) != nil
+// forgot: Redis has lost data since a task was asked for, and the process that had shown
+// it is gone: only that knew by how much its versions had to be above those of the data.
+func (c *checker) forgot(t *track, shown *Op) bool {
+	return c.faults.losses.between(t.ops[0], nil) && inside(c.faults.crashes[shown.Node], shown.End, math.MaxInt64) != nil
 }
 
 // lastMoments is within how long what Redis acknowledges is noted.
@@ -96,11 +96,17 @@ func (c *checker) checkEnds(t *track, seen []*Op) {
 		if life == 0 && !t.retried {
 			life = 1
 		}
-		if was := ended[life]; ok && was != nil && was.State != f.State && !c.excused(t, was, nil) {
+		if was := ended[life]; ok && was != nil && was.State != f.State && !c.excused(t, was, nil) && !(f.State == morningai.StateCanceled && c.canceledAnew(t, was)) {
 			c.tell(1, t.id, []*Op{was}, "it was %s in life %d, and on %s it is %s at the end", was.State, life, n.Node, f.State)
 			return
 		}
 	}
+}
+
+// canceledAnew: Redis had lost that it had ended, and it was canceled before Redis was
+// told again.
+func (c *checker) canceledAnew(t *track, was *Op) bool {
+	return slices.ContainsFunc(t.kind(Cancel), func(op *Op) bool { return op.possible() && was.before(op) && c.faults.losses.between(was, op) })
 }
 
 // checkStartsAfterEnd: nothing leads from the end of a life to a run.
@@ -207,7 +213,7 @@ func (c *checker) checkFinalVersion(t *track, seen []*Op) {
 			n := &c.final.Nodes[i]
 			f, ok := n.Tasks[t.id]
 			switch {
-			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil) || c.forgot(best):
+			case !ok || n.Node != best.Node || c.faults.splits.between(best, nil) || c.unwitnessed(best, nil) || c.forgot(t, best):
 			case f.Life != 0 && f.Life < best.Life:
 				c.tell(9, t.id, []*Op{best}, "%s has shown life %d, and has life %d at the end", n.Node, best.Life, f.Life)
 			case f.Version != 0 && f.Version < best.Version:

@@ -135,7 +135,7 @@ func (c *checker) explains(k *causes, s, next *Op, since int64) bool {
 	if c.unwitnessed(s, next) {
 		return true
 	}
-	if closed := k.closed[k.t.life(s)]; closed != 0 {
+	if closed := k.closed[k.t.life(s)]; closed != 0 && !c.apart(k.t) { // nodes apart do not know of each other's ends
 		until = min(until, closed)
 	}
 	for _, ops := range [][]*Op{c.faults.crashes[s.Node], c.faults.reaps[s.Node]} {

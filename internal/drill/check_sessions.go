@@ -15,7 +15,7 @@ import (
 func (c *checker) checkSessions() {
 	type pair struct{ observer, session string }
 	type sighting struct {
-		first, last *Op // with this counter
+		first, last *Op // with this counter: answered first, sent last
 		still       time.Duration
 		process     int
 		before      time.Duration // what an earlier process had seen: its call may still be on its way
@@ -38,6 +38,9 @@ func (c *checker) checkSessions() {
 				}
 				s = sighting{first: op, process: process[op.Client], before: before}
 			} else {
+				if op.Return < s.first.Return { // looks may overlap: the one sent later was answered first
+					s.first = op
+				}
 				// The counter was first seen at some moment before that answer came.
 				s.still += min(max(op.Call-max(s.last.Call, s.first.Return), 0), interval)
 			}

@@ -53,6 +53,15 @@ func TestSessionsAreDeclaredDeadByTheRules(t *testing.T) {
 		}},
 	})
 	check(t, Setup{LeaseTime: lease, BeatInterval: beat}, []tale{
+		{"a look that overlaps an earlier one, and was answered first", nil, func(s *story) {
+			s.wait(beat)
+			c := s.h.Begin(Op{Node: "b", Client: "a", Kind: Observe, Key: "session", Version: 7})
+			looks(7, 2*ms)(s)
+			s.wait(beat / 2)
+			c.Return(nil)
+			looks(7, beat/2, beat, beat, beat)(s)
+			reap(s)
+		}},
 		{"the setup's lease time", []int{8}, all(looks(7, beat, beat), func(s *story) { s.do(Op{Node: "b", Client: "a", Kind: Reap, Key: "session"}) })},
 	})
 }
