@@ -21,7 +21,7 @@ func (op *commandOp) edit(i int) {
 			switch own := f.own[id]; {
 			case err != nil:
 				part(nil, err)
-			case own == nil || !c.contact.open() || c.known.departed.has(id, c.now): // it has left
+			case own == nil || c.known.departed.has(id, c.now): // it has left
 				op.found.owned[id], op.found.own[id], op.found.sent[id], op.found.ended[id] = f.owned[id], own, f.sent[id], f.ended[id]
 				c.backlog.edits--
 				next()
