@@ -212,3 +212,15 @@ type member morningai.Member
 func (m *member) cleared(id morningai.ID) bool {
 	return m.Backlog == 0 && m.ContactAt.Sub(id.Time()) > clearMargin
 }
+
+func (c *core) statusUnknown(op string, cause error) error {
+	why, hint := reason(cause)
+	if cause == nil {
+		why, hint = reason(c.cause())
+	}
+	detail := "it cannot be known while Redis is away"
+	if why != "" {
+		detail += " (" + why + ")"
+	}
+	return &morningai.Error{Code: morningai.CodeStatusUnknown, Op: op, Detail: detail, Hint: hint, RetryAfter: time.Second}
+}

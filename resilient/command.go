@@ -3,7 +3,6 @@ package resilient
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/RC918/morningai"
 )
@@ -388,16 +387,4 @@ func (c *core) lastState(id morningai.ID, f *found) *morningai.Task {
 		t = &h.task
 	}
 	return t
-}
-
-func (c *core) statusUnknown(op string, cause error) error {
-	why, hint := reason(cause)
-	if cause == nil {
-		why, hint = reason(c.cause())
-	}
-	detail := "it cannot be known while Redis is away"
-	if why != "" {
-		detail += " (" + why + ")"
-	}
-	return &morningai.Error{Code: morningai.CodeStatusUnknown, Op: op, Detail: detail, Hint: hint, RetryAfter: time.Second}
 }
