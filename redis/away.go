@@ -114,7 +114,7 @@ func (e *Engine) lose(parts []*partition, causes []error) {
 	servers := e.primaries(parts)
 	e.absence.mu.Lock()
 	defer e.absence.mu.Unlock()
-	list, gone := slices.Clone(e.awayParts()), map[string][]int{}
+	list, gone, why := slices.Clone(e.awayParts()), map[string][]int{}, map[string]error{}
 	for i, p := range parts {
 		if slices.ContainsFunc(list, func(a morningai.AwayPart) bool { return a.Part == p.n }) {
 			continue
@@ -123,10 +123,10 @@ func (e *Engine) lose(parts []*partition, causes []error) {
 		p.before = p.data
 		p.mu.Unlock()
 		list = append(list, morningai.AwayPart{Part: p.n, Server: servers[i], Cause: causes[i]})
-		gone[servers[i]] = append(gone[servers[i]], p.n)
+		gone[servers[i]], why[servers[i]] = append(gone[servers[i]], p.n), causes[i]
 	}
 	for _, server := range slices.Sorted(maps.Keys(gone)) {
-		e.opt.logger.Warn("a primary of the Cluster is away, the other partitions go on", "server", server, "partitions", gone[server], "cause", causes[0])
+		e.opt.logger.Warn("a primary of the Cluster is away, the other partitions go on", "server", server, "partitions", gone[server], "cause", why[server])
 	}
 	slices.SortFunc(list, func(a, b morningai.AwayPart) int { return a.Part - b.Part })
 	e.absence.list.Store(&list)
@@ -179,9 +179,7 @@ func (e *Engine) regain(back map[int]bool) bool {
 	for _, s := range e.sessions {
 		s.brought(1) // what was handed out there just before has to be looked for
 	}
-	e.mu.Unlock()
 	e.absence.list.Store(&list)
-	e.mu.Lock()
 	for _, w := range e.waiters { // what wakes them there may have been sent to nobody
 		w.wake()
 	}

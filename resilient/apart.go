@@ -212,11 +212,7 @@ func places[T any](list []T) []int {
 // split parts the tasks into those that the shared engine can be told of now, and
 // those of a part that is away.
 func (op *enqueueOp) split() (there, gone []int) {
-	all := make([]int, len(op.specs))
-	for i := range all {
-		all[i] = i
-	}
-	return op.c.split(all, func(i int) morningai.ID { return op.specs[i].ID })
+	return op.c.split(places(op.specs), func(i int) morningai.ID { return op.specs[i].ID })
 }
 
 // part goes on with some of the tasks apart from the others.

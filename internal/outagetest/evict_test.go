@@ -61,14 +61,5 @@ func TestKeysEvictedInUse(t *testing.T) {
 		until(t, patience, n.name+" to rely on Redis again", func() bool { return f.health(n).Status == "ok" })
 	}
 	f.history.Add(drill.Op{Kind: drill.RedisUp})
-	made := tr.stop()
-	f.callee.open("long")
-	f.settle(there.standing()...)
-	at := f.everyStatusAgrees()
-	f.succeededOnce(at, append(made, long...))
-	f.allAccepted(made)
-	f.stillThere(there)
-	if s := f.sums(); s.Lost+s.Repeated+s.MaybeRepeated+s.SetAside != 0 {
-		t.Errorf("every task ran once, and the incidents say %+v", s)
-	}
+	f.endsOnce(tr, long, there)
 }

@@ -39,16 +39,7 @@ func TestKeysDeletedInUse(t *testing.T) {
 			for _, key := range strings.Fields(keys) {
 				f.deletes(key)
 			}
-			made := tr.stop()
-			f.callee.open("long")
-			f.settle(there.standing()...)
-			at := f.everyStatusAgrees()
-			f.succeededOnce(at, append(made, long...))
-			f.allAccepted(made)
-			f.stillThere(there)
-			if s := f.sums(); s.Lost+s.Repeated+s.MaybeRepeated+s.SetAside != 0 {
-				t.Errorf("every task ran once, and the incidents say %+v", s)
-			}
+			f.endsOnce(tr, long, there)
 		})
 	}
 }

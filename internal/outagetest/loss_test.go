@@ -67,6 +67,28 @@ func (u *furniture) standing() []morningai.ID {
 	return []morningai.ID{u.waiting.id, u.keyed.id, u.due.id}
 }
 
+// endsWhole ends the traffic and what waits at a gate, and checks after it that every
+// accepted task is there, and what was furnished too.
+func (f *fleet) endsWhole(tr *traffic, long []receipt, there *furniture) {
+	f.t.Helper()
+	made := tr.stop()
+	f.callee.open("long")
+	f.settle(there.standing()...)
+	at := f.everyStatusAgrees()
+	f.succeededOnce(at, append(made, long...))
+	f.allAccepted(made)
+	f.stillThere(there)
+}
+
+// endsOnce is endsWhole where nothing was lost or may have run twice, by the incidents too.
+func (f *fleet) endsOnce(tr *traffic, long []receipt, there *furniture) {
+	f.t.Helper()
+	f.endsWhole(tr, long, there)
+	if s := f.sums(); s.Lost+s.Repeated+s.MaybeRepeated+s.SetAside != 0 {
+		f.t.Errorf("every task ran once, and the incidents say %+v", s)
+	}
+}
+
 // stillThere checks that nothing of it is gone, on every server.
 func (f *fleet) stillThere(u *furniture) {
 	f.t.Helper()
@@ -133,16 +155,7 @@ func TestRedisLosesEverythingInUse(t *testing.T) {
 			rest(2 * time.Second)
 			f.loses(c.how)
 			rest(3 * time.Second)
-			made := tr.stop()
-			f.callee.open("long")
-			f.settle(there.standing()...)
-			at := f.everyStatusAgrees()
-			f.succeededOnce(at, append(made, long...))
-			f.allAccepted(made)
-			f.stillThere(there)
-			if s := f.sums(); s.Lost+s.Repeated+s.MaybeRepeated+s.SetAside != 0 {
-				t.Errorf("every task ran once, and the incidents say %+v", s)
-			}
+			f.endsOnce(tr, long, there)
 		})
 	}
 }

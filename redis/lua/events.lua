@@ -13,7 +13,7 @@ for i, e in ipairs(got) do
   out[#out + 1] = tostring(n)
   out[#out + 1] = e[2][2]
   local text, at = e[2][2], 9
-  while at < #text do -- see E_ in constants.lua
+  while at < #text do -- see base.lua
     local key = sub(text, at + 1, at + 6)
     at = at + 18 + 16 * unstruct('>H', text, at + 16)
     if not seen[key] then
